@@ -1,0 +1,128 @@
+//! Split devices without a store: how a front end and a back end find each other and agree.
+//!
+//! Each domain with devices has a **directory**, an array of [`DirectoryEntry`] that the hypervisor writes when it
+//! builds the domain and changes when a peer comes or goes; each change of an entry raises [`crate::event_channel::Virq::Devices`].
+//! Each split device has one **device page** in the front end's memory. The hypervisor grants it to the back end
+//! and binds an event channel between the two, on which either side tells of a change in its half. A half is written
+//! by its side alone, but for the hypervisor, which writes [`XenbusState::Closed`] for a front end that died.
+//!
+//! Connecting follows Xen's states: the front end fills its half and goes to `Initialised`, the back end maps the
+//! rings and goes to `Connected`, then the front end does. Closing: either goes to `Closing`, the other lets go and goes
+//! to `Closed`. From `Closed` a front end may start again at `Initialising`.
+
+abi_enum! {
+    /// State of one half of a device (`XenbusState`).
+    pub enum XenbusState: u32 {
+        /// Not there yet.
+        Unknown = 0,
+        /// Preparing.
+        Initialising = 1,
+        /// Waiting for the other side's first step.
+        InitWait = 2,
+        /// Rings and ports are offered.
+        Initialised = 3,
+        /// In use.
+        Connected = 4,
+        /// Letting go.
+        Closing = 5,
+        /// Has let go.
+        Closed = 6,
+    }
+}
+
+abi_enum! {
+    /// What a directory entry describes.
+    pub enum DeviceKind: u16 {
+        /// Nothing.
+        None = 0,
+        /// Front end of a network device.
+        NetFront = 1,
+        /// Back end of a network device.
+        NetBack = 2,
+        /// Front end of a block device.
+        BlockFront = 3,
+        /// Back end of a block device.
+        BlockBack = 4,
+        /// A real PCI device, assigned to this domain.
+        Pci = 5,
+    }
+}
+
+abi_struct! {
+    /// One device in a domain's directory. Written by the hypervisor alone.
+    pub struct DirectoryEntry(128) {
+        /// A [`DeviceKind`].
+        0 => kind: u16,
+        /// Split devices: the other domain, or [`crate::DomId::INVALID`] while it is gone.
+        2 => peer: u16,
+        /// Grows with each change of this entry.
+        4 => generation: u32,
+        /// Front end: pseudo-physical frame of the device page. Back end: the reference that grants it to us.
+        8 => page: u64,
+        /// Our port for changes of state; already bound.
+        16 => state_port: u32,
+        /// Network: bits of [`net_options`].
+        20 => options: u32,
+        /// Network: hardware address of the front end.
+        24 => mac: [u8; 6],
+        /// Network: length of the subnet's prefix.
+        30 => prefix: u8,
+        /// Unused.
+        31 => pad: u8,
+        /// Network: the front end's IPv4 address.
+        32 => ipv4: [u8; 4],
+        /// Network: the gateway's IPv4 address; zero without one.
+        36 => gateway: [u8; 4],
+        /// Pci: segment << 16 | bus << 8 | device << 3 | function.
+        40 => pci_address: u32,
+        /// Pci: device << 16 | vendor, as in configuration space.
+        44 => pci_id: u32,
+        /// Text: name of the other domain, or of the device; zero bytes follow.
+        48 => name: [u8; 32],
+        /// Unused.
+        80 => pad2: [u64; 6],
+    }
+}
+
+/// Bits of [`DirectoryEntry::options`].
+pub mod net_options {
+    /// Notify always: ring indices suppress nothing.
+    pub const NO_SUPPRESSION: u32 = 1 << 0;
+}
+
+abi_struct! {
+    /// One half of a network device's page.
+    pub struct NetHalf(128) {
+        /// A [`XenbusState`].
+        0 => state: u32,
+        /// Front end: reference of the transmit ring's page.
+        4 => tx_ring: u32,
+        /// Front end: reference of the receive ring's page.
+        8 => rx_ring: u32,
+        /// Front end: port that it left unbound for the back end.
+        12 => port: u32,
+        /// Features that this side can do; none are defined yet.
+        16 => features: u32,
+        /// Why this side closed, in the back end's words as a small number; 0 for no error.
+        20 => error: u32,
+        /// Unused.
+        24 => pad: [u64; 5],
+        /// Notifications sent to the other side.
+        64 => notified: u64,
+        /// Notifications that ring indices made unnecessary.
+        72 => suppressed: u64,
+        /// Packets handed to the other side.
+        80 => packets: u64,
+        /// Bytes in them.
+        88 => bytes: u64,
+        /// Packets dropped for want of room or for errors of the other side.
+        96 => dropped: u64,
+        /// Unused.
+        104 => pad2: [u64; 3],
+    }
+}
+
+/// Bytes into the device page of the front end's half.
+pub const FRONT_HALF: usize = 0;
+/// Bytes into the device page of the back end's half.
+pub const BACK_HALF: usize = 2048;

@@ -1,0 +1,110 @@
+//! The page that hypervisor and guest share: event bitmaps, the upcall mask, and the clock.
+//! Flags in memory exist because a guest must mask and unmask without a call.
+
+abi_struct! {
+    /// Per-vCPU registers that processors do not have (`arch_vcpu_info`).
+    pub struct ArchVcpuInfo(16) {
+        /// Written by the hypervisor: address of the last page fault.
+        0 => cr2: u64,
+        /// Unused.
+        8 => pad: u64,
+    }
+}
+
+abi_struct! {
+    /// What turns the TSC into system time (`vcpu_time_info`). Written by the hypervisor alone.
+    pub struct VcpuTimeInfo(32) {
+        /// Odd while it changes; read again if it was odd or has changed.
+        0 => version: u32,
+        /// Unused.
+        4 => pad: u32,
+        /// TSC at which `system_time` holds.
+        8 => tsc_timestamp: u64,
+        /// Nanoseconds since the hypervisor's start.
+        16 => system_time: u64,
+        /// Nanoseconds = ((ticks shifted by `tsc_shift`) * this) >> 32.
+        24 => tsc_to_system_mul: u32,
+        /// Left shift of the ticks; right if negative.
+        28 => tsc_shift: i8,
+        /// Bit 0: the TSC is stable.
+        29 => flags: u8,
+        /// Unused.
+        30 => pad2: [u8; 2],
+    }
+}
+
+abi_struct! {
+    /// One vCPU's part of the shared page (`vcpu_info`).
+    pub struct VcpuInfo(64) {
+        /// Written 1 by the hypervisor, 0 by the guest: an upcall is due.
+        0 => evtchn_upcall_pending: u8,
+        /// Written by both: upcalls wait while it is not 0.
+        1 => evtchn_upcall_mask: u8,
+        /// Unused.
+        2 => pad: [u8; 6],
+        /// Set by the hypervisor, cleared by the guest: words of the pending bitmap to look at.
+        8 => evtchn_pending_sel: u64,
+        /// Written by the hypervisor.
+        16 => arch: ArchVcpuInfo,
+        /// Written by the hypervisor.
+        32 => time: VcpuTimeInfo,
+    }
+}
+
+abi_struct! {
+    /// Where the guest publishes its frames (`arch_shared_info`).
+    pub struct ArchSharedInfo(48) {
+        /// Written by the guest: frames of its list.
+        0 => max_pfn: u64,
+        /// Written by the guest: root of the frame list of lists.
+        8 => pfn_to_mfn_frame_list_list: u64,
+        /// Written by the guest: count of NMI reasons.
+        16 => nmi_reason: u64,
+        /// Written by the guest: root of its linear list.
+        24 => p2m_cr3: u64,
+        /// Written by the guest: address of its linear list.
+        32 => p2m_vaddr: u64,
+        /// Written by the guest: changes of its list.
+        40 => p2m_generation: u64,
+    }
+}
+
+/// vCPUs that have their record in the shared page (`XEN_LEGACY_MAX_VCPUS`).
+pub const VCPUS: usize = 32;
+
+abi_struct! {
+    /// The page that hypervisor and domain share (`shared_info`).
+    pub struct SharedInfo(3136) {
+        /// One record a vCPU.
+        0 => vcpu_info: [VcpuInfo; 32],
+        /// Set by the hypervisor, cleared by the guest: one bit a port.
+        2048 => evtchn_pending: [u64; 64],
+        /// Written by the guest: ports that raise no upcall.
+        2560 => evtchn_mask: [u64; 64],
+        /// Written by the hypervisor: odd while the wall clock changes.
+        3072 => wc_version: u32,
+        /// Written by the hypervisor: seconds since 1970 at system time 0.
+        3076 => wc_sec: u32,
+        /// Written by the hypervisor: and nanoseconds.
+        3080 => wc_nsec: u32,
+        /// Written by the hypervisor: upper half of the seconds.
+        3084 => wc_sec_hi: u32,
+        /// Frame lists.
+        3088 => arch: ArchSharedInfo,
+    }
+}
+
+impl VcpuTimeInfo {
+    /// System time in nanoseconds at TSC value `tsc`, by this record.
+    #[must_use]
+    pub const fn system_time_at(&self, tsc: u64) -> u64 {
+        let ticks = tsc.wrapping_sub(self.tsc_timestamp);
+        let shifted = if self.tsc_shift >= 0 {
+            ticks << (self.tsc_shift as u32 & 63)
+        } else {
+            ticks >> (self.tsc_shift.unsigned_abs() as u32 & 63)
+        };
+        let ns = (shifted as u128 * self.tsc_to_system_mul as u128) >> 32;
+        self.system_time.wrapping_add(ns as u64)
+    }
+}
