@@ -1,1 +1,29 @@
-//! To be written.
+//! Denizen's hypervisor as a function of plain data: every decision is taken here, nothing is done here.
+//! It exists apart from the hardware so that the whole of it runs, and is attacked, under `cargo test`.
+//!
+//! The machine (package `hypervisor`) calls in with the World, machine memory behind
+//! [`memory::MachineMemory`], and the time as an argument. Back comes an answer, and [`effects::Effects`] that
+//! the machine must carry out. What a guest asks is decoded, checked, then committed: a refused request has
+//! changed nothing. A word of guest memory is read once and only the copy is judged.
+
+#![no_std]
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::as_conversions,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+extern crate alloc;
+
+pub mod config;
+pub mod effects;
+pub mod memory;
+pub mod registers;
+pub mod time;

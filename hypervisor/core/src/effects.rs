@@ -1,0 +1,43 @@
+//! What the machine must do after the core has decided.
+//! It is data, so that the core touches no hardware and a test sees each consequence.
+
+use bitflags::bitflags;
+
+bitflags! {
+    /// Consequences that are yes or no. The machine carries them out before it returns to a guest.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Todo: u32 {
+        /// The processor may have to change hands.
+        const RESCHEDULE = 1 << 0;
+        /// The current domain's root changed: load CR3.
+        const LOAD_ROOT = 1 << 1;
+        /// Flush the whole TLB.
+        const FLUSH_TLB = 1 << 2;
+        /// Flush the one address in [`Effects::flush_address`].
+        const FLUSH_ADDRESS = 1 << 3;
+        /// The next deadline may have changed: program the timer.
+        const TIMER = 1 << 4;
+        /// There is text for the serial line.
+        const CONSOLE = 1 << 5;
+        /// The current domain's segment bases changed: load them.
+        const SEGMENTS = 1 << 6;
+        /// The current domain's FPU flag changed: set CR0.TS accordingly.
+        const FPU = 1 << 7;
+        /// A device's interrupts are to be set up or torn down: see `World::take_device_requests`.
+        const DEVICES = 1 << 8;
+        /// Audit the frame table and report.
+        const AUDIT = 1 << 9;
+        /// End the system.
+        const POWEROFF = 1 << 10;
+    }
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Effects {
+    /// Yes or no.
+    pub todo: Todo,
+    /// Address for [`Todo::FLUSH_ADDRESS`].
+    pub flush_address: u64,
+}

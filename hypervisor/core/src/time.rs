@@ -1,0 +1,39 @@
+//! System time in nanoseconds, and how the TSC becomes it.
+//! Time is always an argument in the core, so that a test or a replay decides what time it is.
+
+use core::ops::Add;
+
+/// Nanoseconds since the hypervisor's start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(pub u64);
+
+impl Time {
+    /// Later than any deadline.
+    pub const NEVER: Self = Self(u64::MAX);
+
+    /// Nanoseconds from `earlier` to this time; 0 if it is not earlier.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl Add<u64> for Time {
+    type Output = Self;
+
+    /// This time and `ns` more, or [`Time::NEVER`].
+    fn add(self, ns: u64) -> Self {
+        Self(self.0.saturating_add(ns))
+    }
+}
+
+/// How ticks of the TSC become nanoseconds: `((tsc - origin) << shift) * multiplier >> 32`, as guests compute it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeScale {
+    /// TSC at system time 0.
+    pub origin: u64,
+    /// 32.32 fixed-point factor.
+    pub multiplier: u32,
+    /// Left shift of the ticks; right if negative.
+    pub shift: i8,
+}
