@@ -9,6 +9,16 @@
 //! Connecting follows Xen's states: the front end fills its half and goes to `Initialised`, the back end maps the
 //! rings and goes to `Connected`, then the front end does. Closing: either goes to `Closing`, the other lets go and goes
 //! to `Closed`. From `Closed` a front end may start again at `Initialising`.
+//!
+//! In detail, with the front end's state first: a back end that is free waits in `InitWait`. (`Initialising`, `InitWait`) →
+//! the front end makes its rings → (`Initialised`, `InitWait`) → (`Initialised`, `Connected`) → (`Connected`, `Connected`). A front end
+//! that closes: (`Closing`, `Connected`) → the back end unmaps → (`Closing`, `Closed`) → the front end takes its pages back →
+//! (`Closed`, `Closed`), or at once (`Initialising`, `Closed`) → (`Initialising`, `InitWait`) to begin again. A back end that closes
+//! or finds an error unmaps first, then writes its reason and `Closed`: nothing of the front end's is in use from then on.
+
+mod net_page;
+
+pub use net_page::{NetCounters, NetPage};
 
 abi_enum! {
     /// State of one half of a device (`XenbusState`).
@@ -84,6 +94,28 @@ abi_struct! {
     }
 }
 
+abi_enum! {
+    /// Why one side of a network device closed.
+    pub enum NetError: u32 {
+        /// In good order.
+        None = 0,
+        /// The transmit ring's page cannot be mapped.
+        TransmitRing = 1,
+        /// The receive ring's page cannot be mapped.
+        ReceiveRing = 2,
+        /// The event channel cannot be bound.
+        Port = 3,
+        /// The other side's index ran past what a ring holds.
+        Overrun = 4,
+        /// The other side answered a request that was not made.
+        Unasked = 5,
+        /// The other side's states make no sense in this order.
+        State = 6,
+        /// Too many wrong requests in a row.
+        Requests = 7,
+    }
+}
+
 /// Bits of [`DirectoryEntry::options`].
 pub mod net_options {
     /// Notify always: ring indices suppress nothing.
@@ -103,7 +135,7 @@ abi_struct! {
         12 => port: u32,
         /// Features that this side can do; none are defined yet.
         16 => features: u32,
-        /// Why this side closed, in the back end's words as a small number; 0 for no error.
+        /// Why this side closed: a [`NetError`].
         20 => error: u32,
         /// Unused.
         24 => pad: [u64; 5],

@@ -28,6 +28,7 @@ pub mod layout;
 pub mod memory;
 pub mod mmu;
 pub mod multicall;
+pub mod netif;
 pub mod physdev;
 pub mod reference;
 pub mod ring;

@@ -2,7 +2,7 @@
 
 use crate::describe::{Layout, Numbers};
 use crate::{console, device, elf_note, errno, event_channel, extension, grant_table, hypercall, memory};
-use crate::{mmu, multicall, physdev, sched, shared_info, start_info, trap, vcpu, version};
+use crate::{mmu, multicall, netif, physdev, sched, shared_info, start_info, trap, vcpu, version};
 
 /// One module of the interface.
 #[derive(Clone, Copy, Debug)]
@@ -135,7 +135,17 @@ pub const CHAPTERS: &[Chapter] = &[
     },
     Chapter {
         name: "device",
-        numbers: &[device::XenbusState::NUMBERS, device::DeviceKind::NUMBERS],
+        numbers: &[device::XenbusState::NUMBERS, device::DeviceKind::NUMBERS, device::NetError::NUMBERS],
         layouts: &[device::DirectoryEntry::LAYOUT, device::NetHalf::LAYOUT],
+    },
+    Chapter {
+        name: "netif",
+        numbers: &[netif::PacketStatus::NUMBERS],
+        layouts: &[
+            netif::TxRequest::LAYOUT,
+            netif::TxResponse::LAYOUT,
+            netif::RxRequest::LAYOUT,
+            netif::RxResponse::LAYOUT,
+        ],
     },
 ];

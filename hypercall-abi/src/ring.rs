@@ -1,4 +1,149 @@
-//! The rules of Xen's shared rings, on plain numbers.
+//! Xen's shared rings: one page in which a front end asks and a back end answers.
+//! The rules stand here once, over raw words, so that both sides and every test obey the same ones.
+//!
+//! A ring has four indices and a power-of-two array of entries that requests and responses share. Indices run freely
+//! over `u32`; an entry's slot is its index modulo the size. The front end owns `req_prod` and `rsp_event`, the back
+//! end owns `rsp_prod` and `req_event`.
+//!
+//! **Notification.** A consumer that is about to sleep writes the index it wants to be woken at into its event word,
+//! then looks once more. A producer writes its new index, then reads the event word, and notifies if the wanted
+//! index lies in what it has just published. Each side stores and then loads the other's word, so both need a full
+//! fence in between ([`SharedPage::fence`]): without it both may miss each other, and the consumer sleeps forever.
+//!
+//! **Trust.** Neither side believes the other: whatever is read from the page is copied once and judged as a copy,
+//! and an index that claims more than can be outstanding is an [`Overrun`].
+
+mod back;
+#[cfg(any(test, feature = "fake"))]
+mod fake;
+mod front;
+mod page;
+#[cfg(test)]
+mod tests;
+
+pub use back::BackRing;
+#[cfg(any(test, feature = "fake"))]
+pub use fake::FakePage;
+pub use front::FrontRing;
+pub use page::SharedPage;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Bytes of indices before the first entry of a ring.
 pub const HEADER_BYTES: usize = 64;
+
+/// Bytes into the ring of each index.
+pub mod index {
+    /// Written by the front end: requests published.
+    pub const REQ_PROD: usize = 0;
+    /// Written by the back end: notify it when this request is published.
+    pub const REQ_EVENT: usize = 4;
+    /// Written by the back end: responses published.
+    pub const RSP_PROD: usize = 8;
+    /// Written by the front end: notify it when this response is published.
+    pub const RSP_EVENT: usize = 12;
+}
+
+/// What travels in one kind of ring.
+pub trait Protocol {
+    /// What the front end asks.
+    type Request: Entry;
+    /// What the back end answers.
+    type Response: Entry;
+
+    /// Bytes of a slot: the larger of both.
+    const SLOT_BYTES: usize = if size_of::<Self::Request>() > size_of::<Self::Response>() {
+        size_of::<Self::Request>()
+    } else {
+        size_of::<Self::Response>()
+    };
+    /// Slots of a one-page ring, a power of two.
+    const SLOTS: u32 = slots(Self::SLOT_BYTES);
+}
+
+/// A request or response: plain bytes, a multiple of four of them, at most [`ENTRY_WORDS_MAX`] words.
+pub trait Entry: FromBytes + IntoBytes + Immutable + Copy {}
+impl<T: FromBytes + IntoBytes + Immutable + Copy> Entry for T {}
+
+/// The most words that an entry has.
+pub const ENTRY_WORDS_MAX: usize = 28;
+
+/// How many slots of `slot_bytes` a one-page ring has: the largest power of two that fits.
+#[must_use]
+pub const fn slots(slot_bytes: usize) -> u32 {
+    let fit = (crate::PAGE_SIZE - HEADER_BYTES) / slot_bytes;
+    1 << fit.ilog2()
+}
+
+/// Whether a producer that moved its index from `old` to `new` must notify a consumer that asked for `event`.
+#[must_use]
+pub const fn must_notify(old: u32, new: u32, event: u32) -> bool {
+    new.wrapping_sub(event) < new.wrapping_sub(old)
+}
+
+/// The answer of `publish`: whether the other side has to be told.
+#[must_use = "a notification that is not sent may leave the other side asleep"]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notify {
+    /// Nothing was published.
+    Nothing,
+    /// The other side did not ask to be told: one notification saved.
+    Suppressed,
+    /// Send the event.
+    Needed,
+}
+
+/// The other side's index claims more entries than can be outstanding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Overrun {
+    /// The index as it was read.
+    pub claimed: u32,
+    /// What it may have been at most.
+    pub limit: u32,
+}
+
+/// No slot is free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+/// Byte offset in the page of the slot for `index`.
+const fn slot_offset<P: Protocol>(index: u32) -> usize {
+    HEADER_BYTES + (index & (P::SLOTS - 1)) as usize * P::SLOT_BYTES
+}
+
+/// Copies an entry out of its slot, each word once.
+fn read_entry<M: SharedPage, P: Protocol, T: Entry>(memory: &M, index: u32) -> T {
+    const {
+        assert!(
+            size_of::<T>().is_multiple_of(4) && size_of::<T>() / 4 <= ENTRY_WORDS_MAX,
+            "an entry is whole words"
+        )
+    }
+    let mut entry = T::new_zeroed();
+    let base = slot_offset::<P>(index);
+    let mut words = [0_u32; ENTRY_WORDS_MAX];
+    let count = size_of::<T>() / 4;
+    for (word, offset) in words.iter_mut().take(count).zip((base..).step_by(4)) {
+        *word = memory.load(offset);
+    }
+    if let Ok((read, _)) = T::read_from_prefix(words.as_bytes()) {
+        entry = read;
+    }
+    entry
+}
+
+/// Writes an entry into its slot.
+fn write_entry<M: SharedPage, P: Protocol, T: Entry>(memory: &M, index: u32, entry: &T) {
+    const {
+        assert!(
+            size_of::<T>().is_multiple_of(4) && size_of::<T>() / 4 <= ENTRY_WORDS_MAX,
+            "an entry is whole words"
+        )
+    }
+    let base = slot_offset::<P>(index);
+    for (bytes, offset) in entry.as_bytes().chunks_exact(4).zip((base..).step_by(4)) {
+        if let Ok(word) = u32::read_from_bytes(bytes) {
+            memory.store(offset, word);
+        }
+    }
+}

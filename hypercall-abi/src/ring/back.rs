@@ -1,0 +1,104 @@
+//! The answering end of a ring.
+//! It is a type of its own, so that a back end cannot answer what was not asked.
+
+use core::marker::PhantomData;
+
+use super::{Full, Notify, Overrun, Protocol, SharedPage, index, must_notify, read_entry, write_entry};
+
+/// The back end's view: private copies of its own indices, and the page.
+#[derive(Debug)]
+pub struct BackRing<M, P> {
+    memory: M,
+    /// Requests consumed.
+    req_cons: u32,
+    /// Responses written, perhaps not yet published.
+    rsp_prod: u32,
+    /// Responses published.
+    rsp_published: u32,
+    protocol: PhantomData<P>,
+}
+
+impl<M: SharedPage, P: Protocol> BackRing<M, P> {
+    /// Takes up a ring where its last back end left it; a new ring starts at zero.
+    pub fn attach(memory: M) -> Self {
+        let start = memory.load_acquire(index::RSP_PROD);
+        Self { memory, req_cons: start, rsp_prod: start, rsp_published: start, protocol: PhantomData }
+    }
+
+    /// Gives the page back.
+    pub fn into_page(self) -> M {
+        self.memory
+    }
+
+    /// Requests taken that have not been answered.
+    #[must_use]
+    pub fn unanswered(&self) -> u32 {
+        self.req_cons.wrapping_sub(self.rsp_prod)
+    }
+
+    /// Requests that wait to be taken.
+    ///
+    /// # Errors
+    /// [`Overrun`] when the front end claims to have asked more than a ring holds.
+    pub fn ready(&self) -> Result<u32, Overrun> {
+        let claimed = self.memory.load_acquire(index::REQ_PROD);
+        let limit = self.rsp_prod.wrapping_add(P::SLOTS);
+        let ready = claimed.wrapping_sub(self.req_cons);
+        if ready > limit.wrapping_sub(self.req_cons) {
+            return Err(Overrun { claimed, limit });
+        }
+        Ok(ready)
+    }
+
+    /// Takes the next request, if there is one.
+    ///
+    /// # Errors
+    /// As [`Self::ready`].
+    pub fn pop(&mut self) -> Result<Option<P::Request>, Overrun> {
+        if self.ready()? == 0 {
+            return Ok(None);
+        }
+        let request = read_entry::<M, P, _>(&self.memory, self.req_cons);
+        self.req_cons = self.req_cons.wrapping_add(1);
+        Ok(Some(request))
+    }
+
+    /// Writes a response; the front end sees it after [`Self::publish`].
+    ///
+    /// # Errors
+    /// [`Full`] when every request taken has been answered.
+    pub fn push(&mut self, response: &P::Response) -> Result<(), Full> {
+        if self.unanswered() == 0 {
+            return Err(Full);
+        }
+        write_entry::<M, P, _>(&self.memory, self.rsp_prod, response);
+        self.rsp_prod = self.rsp_prod.wrapping_add(1);
+        Ok(())
+    }
+
+    /// Shows the front end all responses pushed so far, and says whether it has to be told.
+    pub fn publish(&mut self) -> Notify {
+        let (old, new) = (self.rsp_published, self.rsp_prod);
+        if old == new {
+            return Notify::Nothing;
+        }
+        self.memory.store_release(index::RSP_PROD, new);
+        self.rsp_published = new;
+        self.memory.fence();
+        match must_notify(old, new, self.memory.load(index::RSP_EVENT)) {
+            true => Notify::Needed,
+            false => Notify::Suppressed,
+        }
+    }
+
+    /// Asks to be notified of the next request, then looks once more: true means that there is one already, and
+    /// the caller goes on instead of sleeping.
+    ///
+    /// # Errors
+    /// As [`Self::ready`].
+    pub fn arm(&mut self) -> Result<bool, Overrun> {
+        self.memory.store(index::REQ_EVENT, self.req_cons.wrapping_add(1));
+        self.memory.fence();
+        Ok(self.ready()? > 0)
+    }
+}

@@ -1,0 +1,1 @@
+//! The ring's rules as tests, friendly and hostile.
