@@ -1,2 +1,38 @@
-//! .
-fn main() {}
+//! Denizen's hypervisor on bare x86_64: all its assembler, all its unsafe code, no decisions.
+//! It exists to give [`hypervisor_core`] a processor: it boots, enters and leaves guests, and carries out what the core decided.
+//!
+//! Reading order: [`boot`] (from the loader to Rust, memory map, archive), [`paging`] (the final address space),
+//! [`per_cpu`] and [`descriptors`] (what the processor finds on entry), [`entry`] and [`exit`] (one direction a
+//! file), [`run`] (the loop between them), then the devices.
+
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+#[cfg(target_os = "none")]
+extern crate alloc;
+
+#[cfg(target_os = "none")]
+mod boot;
+#[cfg(target_os = "none")]
+mod cpu;
+#[cfg(target_os = "none")]
+mod heap;
+#[cfg(target_os = "none")]
+mod layout;
+#[cfg(target_os = "none")]
+mod log;
+#[cfg(target_os = "none")]
+mod panic;
+#[cfg(target_os = "none")]
+mod per_cpu;
+#[cfg(target_os = "none")]
+mod power;
+#[cfg(target_os = "none")]
+mod serial;
+
+/// The host builds this package for its parsers' tests alone.
+#[cfg(not(target_os = "none"))]
+fn main() {
+    println!(
+        "the hypervisor runs on bare metal: cargo build --release -p hypervisor --target x86_64-unknown-none"
+    );
+}
