@@ -1,2 +1,61 @@
-//! .
-fn main() {}
+//! `cargo xtask`: builds Denizen's images, runs them in QEMU, measures and reports.
+//! It exists so that one command does each whole job on a fresh machine.
+
+mod archive;
+mod cli;
+mod compile;
+mod paths;
+mod qemu;
+mod run;
+mod scenario;
+mod serial;
+mod setup;
+
+use std::fmt;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+use cli::{Cli, Command};
+
+/// What the user asked for cannot be done as asked; ends the program with status 2.
+#[derive(Debug)]
+pub(crate) struct BadInput(pub(crate) String);
+
+impl fmt::Display for BadInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BadInput {}
+
+fn main() -> ExitCode {
+    match dispatch(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            let input = error.is::<BadInput>() || error.is::<scenario::Refusal>();
+            ExitCode::from(if input { 2 } else { 1 })
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<()> {
+    match command {
+        Command::Build => build(),
+        Command::Run(options) => run::run(&options),
+        _ => anyhow::bail!("not there yet"),
+    }
+}
+
+fn build() -> Result<()> {
+    setup::need_target()?;
+    let hypervisor = compile::hypervisor()?;
+    println!("{}", paths::shown(&hypervisor));
+    for guest in compile::guests(&compile::guest_names()?)? {
+        println!("{}", paths::shown(&guest));
+    }
+    Ok(())
+}

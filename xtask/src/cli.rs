@@ -1,0 +1,267 @@
+//! The command line: every command and option that `cargo xtask` knows.
+//! It is one file so that names and help stay alike across commands.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::scenario::{Delivery, Size};
+
+/// Builds, runs and measures Denizen.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  cargo xtask run                     32 web guests, both interrupt policies, a report
+  cargo xtask run hello               one guest that says hello
+  cargo xtask run --keep              stay up for curl
+  cargo xtask test                    all tests, under ten minutes")]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build the hypervisor and all guests
+    Build,
+    /// Run a scenario in QEMU and measure it
+    #[command(after_help = "Examples:
+  cargo xtask run --guests 200 --memory 1G --json run.json
+  cargo xtask run --delivery both --suppress off
+  cargo xtask run --icount --guests 32      the same figures each time
+  cargo xtask run hostile --seconds 60")]
+    Run(Run),
+    /// Write a bootable ISO of a scenario
+    #[command(after_help = "Examples:
+  cargo xtask image
+  cargo xtask image hello --output hello.iso")]
+    Image(Image),
+    /// Measure single operations
+    #[command(after_help = "Examples:
+  cargo xtask bench operations
+  cargo xtask bench operations --peer xen --json bench.json")]
+    Bench(Bench),
+    /// Read a trace file
+    #[command(after_help = "Examples:
+  cargo xtask trace stats target/denizen/web/trace.bin
+  cargo xtask trace text target/denizen/web/trace.bin | less")]
+    Trace(Trace),
+    /// Lay out a new guest: its crate and its scenario
+    New {
+        /// Name of the guest: small letters, digits and hyphens
+        name: String,
+    },
+    /// Run all tests, each part timed
+    Test(Json),
+    /// Run the long tests
+    Soak(Soak),
+    /// Run all that CI runs
+    Check,
+    /// Check the repository itself
+    Tidy {
+        /// Rewrite generated files instead of comparing them
+        #[arg(long)]
+        bless: bool,
+    },
+    /// Install what this machine lacks
+    Setup,
+}
+
+/// Options of `run`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Run {
+    /// Name in images/, or path of a .toml file [default: web, or inside with --load inside]
+    pub(crate) scenario: Option<String>,
+    /// How many of the scenario's subject (the web guests)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) guests: Option<u32>,
+    /// When events reach the measured guests
+    #[arg(long, value_name = "POLICY", default_value = "both")]
+    pub(crate) delivery: Policies,
+    /// Whether ring indices may suppress notifications
+    #[arg(long, value_name = "WHETHER", default_value = "on")]
+    pub(crate) suppress: Switch,
+    /// How idle guests wait
+    #[arg(long, value_name = "HOW", default_value = "timeout")]
+    pub(crate) idle: Idle,
+    /// Ring of the guests' kernels
+    #[arg(long, value_name = "RING", value_parser = clap::value_parser!(u8).range(1..=3))]
+    pub(crate) ring: Option<u8>,
+    /// Memory of the machine [default: the scenario's]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory: Option<Size>,
+    /// Length of each load; without load, of the run
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub(crate) seconds: Option<f64>,
+    /// Connections of the load [default: two a guest, at most 64]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) connections: Option<u32>,
+    /// Seed of everything drawn at random [default: the scenario's]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Where the requests come from
+    #[arg(long, value_name = "WHERE")]
+    pub(crate) load: Option<Load>,
+    /// Count instructions instead of time: exact figures, load from inside, no network card
+    #[arg(long)]
+    pub(crate) icount: bool,
+    /// Use KVM instead of emulation
+    #[arg(long, conflicts_with = "icount")]
+    pub(crate) kvm: bool,
+    /// First host port of the guests [default: free ones from 18000]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: Option<u16>,
+    /// Copy the trace here as well
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
+    /// Wait for gdb on port 1234 before the first instruction
+    #[arg(long)]
+    pub(crate) gdb: bool,
+    /// Stay up after the guests have come up, and say on which ports
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Where the figures go
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+/// The option of each command that reports.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Json {
+    /// Write the figures here as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+/// Options of `image`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Image {
+    /// Name in images/, or path of a .toml file
+    #[arg(default_value = "web")]
+    pub(crate) scenario: String,
+    /// Where the ISO goes [default: target/denizen/SCENARIO/denizen.iso]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// Options of `bench`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Bench {
+    /// What to measure
+    pub(crate) what: BenchKind,
+    /// Measure the same guest on another hypervisor as well
+    #[arg(long, value_name = "PEER")]
+    pub(crate) peer: Option<Peer>,
+    /// Where the figures go
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+/// What `bench` measures.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum BenchKind {
+    /// Single operations, in instructions
+    Operations,
+}
+
+/// Another hypervisor.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Peer {
+    /// Debian's Xen 4.17
+    Xen,
+}
+
+/// Options of `trace`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Trace {
+    /// What to show
+    #[command(subcommand)]
+    pub(crate) view: TraceView,
+}
+
+/// A view of a trace.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum TraceView {
+    /// Counts and durations by hypercall
+    Stats {
+        /// The trace
+        file: PathBuf,
+        /// Where the figures go
+        #[command(flatten)]
+        json: Json,
+    },
+    /// One line a record
+    Text {
+        /// The trace
+        file: PathBuf,
+    },
+}
+
+/// Options of `soak`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Soak {
+    /// Seeds of the hostile runs
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) seeds: u32,
+    /// Where the figures go
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+/// Which policies a run measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Policies {
+    /// Only when a guest next runs
+    Batched,
+    /// Only at once
+    Synchronous,
+    /// One after the other
+    Both,
+}
+
+impl Policies {
+    /// In the order in which they are measured.
+    pub(crate) fn list(self) -> &'static [Delivery] {
+        match self {
+            Self::Batched => &[Delivery::Batched],
+            Self::Synchronous => &[Delivery::Synchronous],
+            Self::Both => &[Delivery::Synchronous, Delivery::Batched],
+        }
+    }
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    /// Yes
+    On,
+    /// No
+    Off,
+}
+
+/// How idle guests wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Idle {
+    /// Until an event or the next timer, in one call
+    Timeout,
+    /// Sleep only when no timer is pending
+    Plain,
+}
+
+/// Where the requests come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Load {
+    /// From this machine, over TCP through QEMU
+    Host,
+    /// From a client guest
+    Inside,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number > 0.0 && number <= 86_400.0 => Ok(number),
+        _ => Err("not a number of seconds above 0".to_owned()),
+    }
+}

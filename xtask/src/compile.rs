@@ -1,0 +1,60 @@
+//! Builds the hypervisor and the guests for bare metal, by cargo.
+//! It exists so that nobody needs to know profiles, targets and package names.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::paths;
+
+/// The target of all that runs without an operating system.
+pub(crate) const TARGET: &str = "x86_64-unknown-none";
+
+/// The hypervisor's image.
+pub(crate) fn hypervisor() -> Result<PathBuf> {
+    cargo(&["hypervisor".to_owned()], "release")?;
+    let path = paths::target().join(TARGET).join("release").join("hypervisor");
+    path.try_exists().context("looking for the hypervisor's image")?;
+    Ok(path)
+}
+
+/// The images of these guests, in their order.
+pub(crate) fn guests(names: &[String]) -> Result<Vec<PathBuf>> {
+    cargo(names, "guest")?;
+    Ok(names.iter().map(|name| paths::target().join(TARGET).join("guest").join(name)).collect())
+}
+
+/// Names of all guests.
+pub(crate) fn guest_names() -> Result<Vec<String>> {
+    let folder = paths::root().join("images").join("guests");
+    let mut names = Vec::new();
+    for item in std::fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))? {
+        let item = item?;
+        if is_guest(&item.file_name().to_string_lossy()) {
+            names.push(item.file_name().to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Whether there is a guest of this name.
+pub(crate) fn is_guest(name: &str) -> bool {
+    let plain = Path::new(name).components().count() == 1;
+    plain && paths::root().join("images").join("guests").join(name).join("Cargo.toml").is_file()
+}
+
+/// Runs cargo for packages in one profile; its own progress shows.
+fn cargo(packages: &[String], profile: &str) -> Result<()> {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(paths::root()).args(["build", "--target", TARGET, "--profile", profile]);
+    for package in packages {
+        command.args(["--package", package]);
+    }
+    let status = command.status().context("starting cargo")?;
+    if !status.success() {
+        bail!("cargo could not build {}", packages.join(", "));
+    }
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! QEMU's command line, from what a run wants.
+//! It exists apart from the process so that it can be printed and tested.
+
+use std::path::PathBuf;
+
+use crate::scenario::{Guest, Size};
+
+/// Port of every guest's web server.
+const HTTP: u16 = 80;
+
+/// How time passes in the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clock {
+    /// As the emulator gets on.
+    Real,
+    /// One tick an instruction, idle time skipped, the same at each run with this seed.
+    Counted {
+        /// QEMU's own random numbers.
+        seed: u64,
+    },
+    /// The processor's own, by KVM.
+    Kvm,
+}
+
+/// What a run wants.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    /// The hypervisor's image, or a peer's.
+    pub(crate) kernel: PathBuf,
+    /// What the boot loader hands to it.
+    pub(crate) initrd: PathBuf,
+    /// Command line of the kernel.
+    pub(crate) append: Option<String>,
+    /// Memory of the machine.
+    pub(crate) memory: Size,
+    /// How time passes.
+    pub(crate) clock: Clock,
+    /// The network, if there is a card.
+    pub(crate) network: Option<Network>,
+    /// File that backs the shared trace, and its bytes.
+    pub(crate) trace: Option<(PathBuf, u64)>,
+    /// Wait for gdb.
+    pub(crate) gdb: bool,
+}
+
+/// QEMU's user network and what it forwards.
+#[derive(Clone, Debug)]
+pub(crate) struct Network {
+    /// First two bytes of the /16.
+    pub(crate) prefix: [u8; 2],
+    /// Host port and guest.
+    pub(crate) forwards: Vec<(u16, Guest)>,
+}
+
+/// The arguments, without the program.
+pub(crate) fn arguments(options: &Options) -> Vec<String> {
+    let mut line: Vec<String> = Vec::new();
+    let mut add = |items: &[&str]| line.extend(items.iter().map(|item| (*item).to_owned()));
+    add(&["-M", "q35", "-m", &options.memory.to_string(), "-nodefaults", "-no-user-config"]);
+    match options.clock {
+        Clock::Kvm => add(&["-accel", "kvm", "-cpu", "host"]),
+        Clock::Real => add(&["-accel", "tcg", "-cpu", "max,-smap"]),
+        Clock::Counted { seed } => {
+            add(&["-accel", "tcg", "-cpu", "max,-smap,-rdrand,-rdseed", "-icount", "shift=0,sleep=off"]);
+            add(&["-rtc", "base=2026-01-01T00:00:00,clock=vm", "-seed", &seed.to_string()]);
+        }
+    }
+    add(&["-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot"]);
+    add(&["-kernel", &options.kernel.to_string_lossy(), "-initrd", &options.initrd.to_string_lossy()]);
+    if let Some(append) = &options.append {
+        add(&["-append", append]);
+    }
+    if let Some(network) = &options.network {
+        let [first, second] = network.prefix;
+        let mut user = format!("user,id=n0,net={first}.{second}.0.0/16,dhcpstart={first}.{second}.255.1");
+        for (port, guest) in &network.forwards {
+            user.push_str(&format!(",hostfwd=tcp:127.0.0.1:{port}-{}:{HTTP}", guest.address));
+        }
+        add(&["-netdev", &user, "-device", "virtio-net-pci,netdev=n0,disable-legacy=on,romfile="]);
+    }
+    if let Some((path, bytes)) = &options.trace {
+        let file = path.to_string_lossy();
+        let backend = format!("memory-backend-file,id=shm,size={bytes},mem-path={file},share=on");
+        add(&["-object", &backend, "-device", "ivshmem-plain,memdev=shm"]);
+    }
+    add(&["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]);
+    if options.gdb {
+        add(&["-s", "-S"]);
+    }
+    line
+}
+
+/// The arguments as one line for a shell.
+pub(crate) fn shell(arguments: &[String]) -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./=,:+@".contains(letter);
+    let quoted = |item: &String| {
+        if item.is_empty() || !item.chars().all(plain) { format!("'{item}'") } else { item.clone() }
+    };
+    let words: Vec<String> = arguments.iter().map(quoted).collect();
+    format!("{} {}", super::PROGRAM, words.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options() -> Options {
+        Options {
+            kernel: "/k".into(),
+            initrd: "/i".into(),
+            append: None,
+            memory: Size(512 << 20),
+            clock: Clock::Real,
+            network: None,
+            trace: None,
+            gdb: false,
+        }
+    }
+
+    #[test]
+    fn kvm_is_used_only_when_asked_for() {
+        assert!(!shell(&arguments(&options())).contains("kvm"));
+        assert!(shell(&arguments(&Options { clock: Clock::Kvm, ..options() })).contains("-accel kvm"));
+    }
+
+    #[test]
+    fn a_counted_clock_leaves_nothing_to_chance() {
+        let line = shell(&arguments(&Options { clock: Clock::Counted { seed: 5 }, ..options() }));
+        for part in ["-icount shift=0,sleep=off", "-rdrand,-rdseed", "clock=vm", "-seed 5"] {
+            assert!(line.contains(part), "{part} in {line}");
+        }
+    }
+
+    #[test]
+    fn every_guest_has_its_forwarded_port() {
+        let guest = |last| Guest { name: format!("web-{last}"), address: [10, 16, 1, last].into() };
+        let network = Network { prefix: [10, 16], forwards: vec![(18000, guest(1)), (18001, guest(2))] };
+        let line = shell(&arguments(&Options { network: Some(network), ..options() }));
+        assert!(
+            line.contains(
+                "hostfwd=tcp:127.0.0.1:18000-10.16.1.1:80,hostfwd=tcp:127.0.0.1:18001-10.16.1.2:80"
+            )
+        );
+    }
+}

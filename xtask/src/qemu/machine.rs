@@ -1,0 +1,196 @@
+//! A running QEMU: its serial lines, commands to the hypervisor, and its end.
+//! It exists so that no path out of this program, not even its death, leaves a QEMU behind.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde_json::Value;
+
+use super::{Options, PROGRAM, arguments, shell};
+use crate::serial::Line;
+
+/// How long the hypervisor may take for an answer.
+const ANSWER: Duration = Duration::from_secs(30);
+/// How long it may take to power off.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+/// A running QEMU. Dropping it kills it.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    child: Child,
+    input: ChildStdin,
+    lines: Receiver<std::io::Result<Line>>,
+    ended: Arc<AtomicBool>,
+    complaints: Option<JoinHandle<String>>,
+    log: PathBuf,
+}
+
+/// What came next.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Next {
+    /// A line.
+    Line(Line),
+    /// Nothing until the time given.
+    Timeout,
+    /// The end of the machine.
+    End,
+}
+
+impl Machine {
+    /// Starts QEMU; every serial line also goes to the file `log`.
+    pub(crate) fn start(options: &Options, log: &Path) -> Result<Self> {
+        let arguments = arguments(options);
+        let mut file = File::create(log).with_context(|| format!("writing {}", log.display()))?;
+        std::fs::write(log.with_file_name("qemu.sh"), shell(&arguments) + "\n").context("writing qemu.sh")?;
+
+        let mut command = tied_to_us();
+        command.args(&arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().with_context(|| format!("starting {PROGRAM}"))?;
+        let input = child.stdin.take().context("QEMU's input")?;
+        let output = child.stdout.take().context("QEMU's output")?;
+        let mut errors = child.stderr.take().context("QEMU's errors")?;
+
+        let (send, lines) = channel();
+        let ended = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&ended);
+        std::thread::spawn(move || {
+            let mut reader = BufReader::new(output);
+            let mut bytes = Vec::new();
+            loop {
+                bytes.clear();
+                let item = match reader.read_until(b'\n', &mut bytes) {
+                    Ok(0) => break,
+                    Ok(_) => file.write_all(&bytes).map(|()| Line::parse(&String::from_utf8_lossy(&bytes))),
+                    Err(error) => Err(error),
+                };
+                let failed = item.is_err();
+                if send.send(item).is_err() || failed {
+                    break;
+                }
+            }
+            flag.store(true, Ordering::Release);
+        });
+        let complaints = std::thread::spawn(move || {
+            let mut text = String::new();
+            let _ = errors.read_to_string(&mut text);
+            text
+        });
+        Ok(Self { child, input, lines, ended, complaints: Some(complaints), log: log.to_path_buf() })
+    }
+
+    /// A flag that turns true when the machine has ended.
+    pub(crate) fn ended(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.ended)
+    }
+
+    /// The next line, waiting no longer than until `deadline`.
+    pub(crate) fn next(&mut self, deadline: Instant) -> Result<Next> {
+        match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(Ok(line)) => Ok(Next::Line(line)),
+            Ok(Err(error)) => Err(anyhow!(error).context(format!("writing {}", self.log.display()))),
+            Err(RecvTimeoutError::Timeout) => Ok(Next::Timeout),
+            Err(RecvTimeoutError::Disconnected) => Ok(Next::End),
+        }
+    }
+
+    /// Gives the hypervisor a command and returns the record that answers it; `see` is shown every line on the way.
+    pub(crate) fn command(&mut self, text: &str, mut see: impl FnMut(&Line)) -> Result<(String, Value)> {
+        writeln!(self.input, "{text}").and_then(|()| self.input.flush()).map_err(|_| self.death())?;
+        let deadline = Instant::now() + ANSWER;
+        loop {
+            match self.next(deadline)? {
+                Next::Line(line) => {
+                    see(&line);
+                    match line {
+                        Line::Record { kind, body } if kind == "error" => {
+                            let message =
+                                body.get("message").and_then(Value::as_str).unwrap_or("no reason given");
+                            bail!("the hypervisor refused {text:?}: {message}");
+                        }
+                        Line::Record { kind, body } if !matches!(kind.as_str(), "domain" | "boot") => {
+                            return Ok((kind, body));
+                        }
+                        _ => {}
+                    }
+                }
+                Next::Timeout => {
+                    bail!("no answer to {text:?} within {} s; see {}", ANSWER.as_secs(), self.log.display())
+                }
+                Next::End => return Err(self.death()),
+            }
+        }
+    }
+
+    /// Asks the hypervisor to power off and waits; kills QEMU when that takes too long.
+    pub(crate) fn power_off(mut self, mut see: impl FnMut(&Line)) -> Result<()> {
+        if writeln!(self.input, "poweroff").is_ok() {
+            let deadline = Instant::now() + FAREWELL;
+            loop {
+                match self.next(deadline)? {
+                    Next::Line(line) => see(&line),
+                    Next::Timeout => {
+                        bail!("the hypervisor did not power off within {} s", FAREWELL.as_secs())
+                    }
+                    Next::End => break,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Why the machine has ended, as an error: for an end that nobody asked for.
+    pub(crate) fn death(&mut self) -> anyhow::Error {
+        let status = self.status();
+        let complaint = self.complaints.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
+        let complaint =
+            complaint.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
+        let how = match status {
+            Some(status) => status.to_string(),
+            None => "output closed".to_owned(),
+        };
+        let log = self.log.display();
+        if complaint.is_empty() {
+            anyhow!("the machine ended by itself ({how}); its log is {log}")
+        } else {
+            anyhow!("QEMU ended ({how}): {complaint}; the log is {log}")
+        }
+    }
+
+    /// QEMU's status after its end; `None` if it does not end within a moment.
+    pub(crate) fn status(&mut self) -> Option<ExitStatus> {
+        for _ in 0..100 {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Some(status);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        None
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// QEMU's command; where the tool for it is there, the kernel kills QEMU when this program dies in any way.
+fn tied_to_us() -> Command {
+    let known = Command::new("setpriv").args(["--pdeathsig", "KILL", "true"]).stderr(Stdio::null()).status();
+    if known.is_ok_and(|status| status.success()) {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", PROGRAM]);
+        command
+    } else {
+        Command::new(PROGRAM)
+    }
+}

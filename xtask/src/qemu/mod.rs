@@ -1,0 +1,13 @@
+//! QEMU: its command line, its process and what comes over its serial port.
+//! It exists so that the rest of the program deals with a machine, not with a child process.
+
+mod line;
+mod machine;
+mod ports;
+
+pub(crate) use line::{Clock, Network, Options, arguments, shell};
+pub(crate) use machine::{Machine, Next};
+pub(crate) use ports::choose;
+
+/// Name of the emulator.
+pub(crate) const PROGRAM: &str = "qemu-system-x86_64";

@@ -1,0 +1,94 @@
+//! From a checked scenario to a running machine: build, pack, start.
+//! It exists so that every kind of run starts in the same way.
+
+use std::fs;
+use std::process::ExitStatus;
+
+use anyhow::{Context, Result};
+
+use super::options::from_inside;
+use crate::cli::Run;
+use crate::qemu::{self, Clock, Machine};
+use crate::scenario::{self, Guest, Plan, Scenario};
+use crate::{archive, compile, paths};
+
+/// Bytes of the shared trace.
+const TRACE_BYTES: u64 = 64 << 20;
+/// QEMU's status after a power-off by the debug-exit device with value 0.
+const EXIT_ORDERLY: i32 = 1;
+
+/// A machine that has been started.
+#[derive(Debug)]
+pub(super) struct Booted {
+    /// The machine.
+    pub(super) machine: Machine,
+    /// What it runs.
+    pub(super) plan: Plan,
+    /// The host's way to each guest.
+    pub(super) forwards: Vec<(u16, Guest)>,
+}
+
+/// Builds what the scenario needs and starts it.
+pub(super) fn boot(options: &Run, scenario: &Scenario) -> Result<Booted> {
+    let plan = scenario::lower(scenario)?;
+    let kernel = compile::hypervisor()?;
+    let folder = paths::run(&scenario.name);
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    let initrd = folder.join("boot.cpio");
+    fs::write(&initrd, boot_archive(&plan)?).with_context(|| format!("writing {}", initrd.display()))?;
+
+    let forwards = if from_inside(options) || plan.guests.is_empty() {
+        Vec::new()
+    } else {
+        let ports = qemu::choose(options.port, plan.guests.len())?;
+        ports.into_iter().zip(plan.guests.iter().cloned()).collect()
+    };
+    let network = (!options.icount && !plan.guests.is_empty())
+        .then(|| qemu::Network { prefix: plan.network, forwards: forwards.clone() });
+    let trace = folder.join("trace.bin");
+    allocate(&trace, TRACE_BYTES)?;
+    let machine = Machine::start(
+        &qemu::Options {
+            kernel,
+            initrd,
+            append: None,
+            memory: *scenario.system.memory.get_ref(),
+            clock: match (options.kvm, options.icount) {
+                (true, _) => Clock::Kvm,
+                (_, true) => Clock::Counted { seed: scenario.system.seed },
+                _ => Clock::Real,
+            },
+            network,
+            trace: Some((trace, TRACE_BYTES)),
+            gdb: options.gdb,
+        },
+        &folder.join("serial.log"),
+    )?;
+    Ok(Booted { machine, plan, forwards })
+}
+
+/// The boot archive of a plan: its configuration and the images that it names.
+pub(crate) fn boot_archive(plan: &Plan) -> Result<Vec<u8>> {
+    let config = serde_json::to_vec_pretty(&plan.config).context("writing the configuration")?;
+    let mut members = vec![("config.json".to_owned(), config)];
+    for (name, path) in plan.images.iter().zip(compile::guests(&plan.images)?) {
+        let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        members.push((format!("guests/{name}"), bytes));
+    }
+    archive::pack(&members)
+}
+
+/// Whether QEMU ended because the hypervisor powered off.
+pub(super) fn is_orderly(status: ExitStatus) -> bool {
+    matches!(status.code(), Some(0 | EXIT_ORDERLY))
+}
+
+/// Makes a file of zero bytes whose room on the disk is certain: a hole would kill QEMU when the disk is full.
+fn allocate(path: &std::path::Path, bytes: u64) -> Result<()> {
+    let made = || -> std::io::Result<()> {
+        let file = fs::File::create(path)?;
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes)?;
+        Ok(())
+    };
+    made().with_context(|| format!("making {} ({} MiB)", path.display(), bytes >> 20))
+}

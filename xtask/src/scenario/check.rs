@@ -1,0 +1,164 @@
+//! What must hold in a scenario beyond its form: names, images, addresses, memory.
+//! It exists so that a run that cannot work is refused before QEMU starts.
+
+use std::collections::HashMap;
+
+use hypervisor_core::config::{SLICE_US_MAX, SLICE_US_MIN, WEIGHT_MAX};
+
+use super::lower::{MAX_GUESTS, mac_text, parse_mac};
+use super::{Entry, Refusal, Scenario};
+
+/// Memory that the hypervisor keeps for itself: its image, heap, frame table and trace.
+const HYPERVISOR_BYTES: u64 = 16 << 20;
+/// The smallest domain.
+const SMALLEST_BYTES: u64 = 1 << 20;
+const PAGE: u64 = hypercall_abi::PAGE_SIZE as u64;
+
+pub(super) fn check(scenario: &Scenario, images: &dyn Fn(&str) -> bool) -> Result<(), Refusal> {
+    let system = &scenario.system;
+    let mut names: HashMap<String, usize> = HashMap::new();
+    let mut macs: HashMap<[u8; 6], String> = HashMap::new();
+    let mut needed = 0_u64;
+    let mut guests = 0_u64;
+
+    super::lower::network(system).map_err(|message| scenario.refuse(system.network.span(), message))?;
+    in_range(scenario, &system.slice, "slice")?;
+    if system.domain.is_empty() {
+        return Err(Refusal::whole(&scenario.path, "there is no [[domain]]"));
+    }
+    for entry in &system.domain {
+        entry_alone(scenario, entry, images)?;
+        if names.insert(entry.name.get_ref().clone(), 1).is_some() {
+            return Err(scenario
+                .refuse(entry.name.span(), format!("two domains are named {:?}", entry.name.get_ref())));
+        }
+        for device in &entry.net {
+            backend(scenario, entry, device.backend.get_ref(), device.backend.span())?;
+            if let Some(mac) = &device.mac {
+                fixed_mac(scenario, entry, mac, &mut macs)?;
+            }
+        }
+        guests += u64::from(entry.domains());
+        let bytes = entry.memory.get_ref().0.saturating_mul(u64::from(entry.domains()));
+        needed = needed.saturating_add(bytes);
+        let have = system.memory.get_ref().0.saturating_sub(HYPERVISOR_BYTES);
+        if needed > have {
+            return Err(scenario.refuse(
+                entry.memory.span(),
+                format!(
+                    "more memory than there is: the domains up to {:?} need {}M, and of the machine's {} some {}M are left \
+                     beside the hypervisor (memory = ..., or --memory)",
+                    entry.name.get_ref(),
+                    needed.div_ceil(1 << 20),
+                    system.memory.get_ref(),
+                    have >> 20,
+                ),
+            ));
+        }
+    }
+    if guests > MAX_GUESTS {
+        return Err(Refusal::whole(
+            &scenario.path,
+            format!("{guests} domains; at most {MAX_GUESTS} have addresses"),
+        ));
+    }
+    if let Some(subject) = &system.subject
+        && !names.contains_key(subject.get_ref())
+    {
+        return Err(scenario.refuse(subject.span(), format!("no domain is named {:?}", subject.get_ref())));
+    }
+    Ok(())
+}
+
+fn entry_alone(scenario: &Scenario, entry: &Entry, images: &dyn Fn(&str) -> bool) -> Result<(), Refusal> {
+    let name = entry.name.get_ref();
+    let sound = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
+    if name.is_empty() || name.len() > 24 || !name.chars().all(sound) {
+        let message = "a name is 1 to 24 small letters, digits and hyphens";
+        return Err(scenario.refuse(entry.name.span(), message));
+    }
+    if !images(entry.image.get_ref()) {
+        let message =
+            format!("no image {:?}: there is no such guest in images/guests/", entry.image.get_ref());
+        return Err(scenario.refuse(entry.image.span(), message));
+    }
+    if let Some(count) = &entry.count
+        && *count.get_ref() == 0
+    {
+        return Err(scenario.refuse(count.span(), "a count of 0 makes no domain; remove the entry instead"));
+    }
+    let memory = entry.memory.get_ref().0;
+    if memory < SMALLEST_BYTES || !memory.is_multiple_of(PAGE) {
+        return Err(scenario.refuse(entry.memory.span(), "a domain has at least 1M, in whole pages of 4K"));
+    }
+    if !(1..=WEIGHT_MAX).contains(entry.weight.get_ref()) {
+        return Err(scenario.refuse(entry.weight.span(), format!("a weight is 1 to {WEIGHT_MAX}")));
+    }
+    match entry.ring.get_ref() {
+        3 => {}
+        1 => return Err(scenario.refuse(entry.ring.span(), "ring 1 is not built yet; use ring = 3")),
+        _ => return Err(scenario.refuse(entry.ring.span(), "a guest's kernel runs in ring 1 or 3")),
+    }
+    if let Some(slice) = &entry.slice {
+        in_range(scenario, slice, "slice")?;
+    }
+    if let Some(window) = &entry.window
+        && window.get_ref().us > hypercall_abi::extension::WINDOW_NS_MAX / 1000
+    {
+        return Err(scenario.refuse(window.span(), "a window is at most 1s"));
+    }
+    let room = hypercall_abi::start_info::StartInfo::zeroed().cmd_line.len() - 64;
+    if entry.command_line.get_ref().len() > room {
+        return Err(
+            scenario.refuse(entry.command_line.span(), format!("a command line has at most {room} bytes"))
+        );
+    }
+    for device in &entry.pci {
+        super::lower::parse_pci(device.get_ref())
+            .map_err(|message| scenario.refuse(device.span(), message))?;
+    }
+    Ok(())
+}
+
+fn in_range(scenario: &Scenario, slice: &toml::Spanned<super::Span>, what: &str) -> Result<(), Refusal> {
+    if (u64::from(SLICE_US_MIN)..=u64::from(SLICE_US_MAX)).contains(&slice.get_ref().us) {
+        return Ok(());
+    }
+    Err(scenario.refuse(slice.span(), format!("a {what} is 100us to 1s")))
+}
+
+fn backend(
+    scenario: &Scenario,
+    entry: &Entry,
+    name: &str,
+    span: std::ops::Range<usize>,
+) -> Result<(), Refusal> {
+    let found = scenario.system.domain.iter().find(|other| other.name.get_ref() == name);
+    let message = match found {
+        None => format!("no domain is named {name:?}"),
+        Some(other) if other.count.is_some() => format!("{name:?} has a count; a back end is one domain"),
+        Some(other) if other.name.get_ref() == entry.name.get_ref() => {
+            "a domain is not its own back end".to_owned()
+        }
+        Some(_) => return Ok(()),
+    };
+    Err(scenario.refuse(span, message))
+}
+
+fn fixed_mac(
+    scenario: &Scenario,
+    entry: &Entry,
+    text: &toml::Spanned<String>,
+    macs: &mut HashMap<[u8; 6], String>,
+) -> Result<(), Refusal> {
+    let mac = parse_mac(text.get_ref()).map_err(|message| scenario.refuse(text.span(), message))?;
+    if entry.domains() > 1 {
+        return Err(scenario
+            .refuse(text.span(), "two devices with one MAC: the entry has a count; leave the address out"));
+    }
+    if let Some(other) = macs.insert(mac, entry.name.get_ref().clone()) {
+        let message = format!("two devices with one MAC: {} is {other:?}'s already", mac_text(mac));
+        return Err(scenario.refuse(text.span(), message));
+    }
+    Ok(())
+}

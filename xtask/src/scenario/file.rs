@@ -1,0 +1,136 @@
+//! The form of a scenario file: every key there is.
+//! It exists so that a key that nobody reads is refused instead of being ignored.
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::units::{Size, Span};
+
+/// The whole file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct System {
+    /// One sentence for people.
+    pub(crate) description: String,
+    /// Memory of the whole machine.
+    pub(crate) memory: Spanned<Size>,
+    /// Slice of a domain that names none.
+    pub(crate) slice: Spanned<Span>,
+    /// Seed of everything that is drawn at random.
+    #[serde(default)]
+    pub(crate) seed: u64,
+    /// First two bytes of the guests' /16 network.
+    #[serde(default = "default_network")]
+    pub(crate) network: Spanned<String>,
+    /// Name of the entry that is counted by `--guests`, loaded and measured.
+    pub(crate) subject: Option<Spanned<String>>,
+    /// How long a run without load lasts at most; until all domains have ended when absent.
+    pub(crate) runtime: Option<Span>,
+    /// The domains in the order of their creation.
+    pub(crate) domain: Vec<Entry>,
+}
+
+fn empty() -> Spanned<String> {
+    Spanned::new(0..0, String::new())
+}
+
+fn default_network() -> Spanned<String> {
+    Spanned::new(0..0, "10.16".to_owned())
+}
+
+/// One domain, or several alike.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Entry {
+    /// Name of the domain; with `count`, `-1`, `-2`, ... follow.
+    pub(crate) name: Spanned<String>,
+    /// Name of the guest's crate in `images/guests/`.
+    pub(crate) image: Spanned<String>,
+    /// How many; one, named without a number, when absent.
+    pub(crate) count: Option<Spanned<u32>>,
+    /// Memory of each.
+    pub(crate) memory: Spanned<Size>,
+    /// Share of the processor against others; 256 is usual.
+    pub(crate) weight: Spanned<u32>,
+    /// Longest time on the processor at a stretch.
+    pub(crate) slice: Option<Spanned<Span>>,
+    /// Ring of the guest's kernel.
+    pub(crate) ring: Spanned<u8>,
+    /// Text that the guest finds at its start.
+    #[serde(default = "empty")]
+    pub(crate) command_line: Spanned<String>,
+    /// When events reach it.
+    pub(crate) delivery: Delivery,
+    /// Batched: wake a sleeping domain after this many events.
+    #[serde(default)]
+    pub(crate) window_events: u32,
+    /// Batched: or this long after the first.
+    pub(crate) window: Option<Spanned<Span>>,
+    /// What follows its crash.
+    pub(crate) on_crash: OnCrash,
+    /// Whether it may rule the system.
+    #[serde(default)]
+    pub(crate) control: bool,
+    /// Network front ends.
+    #[serde(default)]
+    pub(crate) net: Vec<NetDevice>,
+    /// Real PCI devices, each `vendor:device` in hexadecimal.
+    #[serde(default)]
+    pub(crate) pci: Vec<Spanned<String>>,
+}
+
+impl Entry {
+    /// How many domains it makes.
+    pub(crate) fn domains(&self) -> u32 {
+        self.count.as_ref().map_or(1, |count| *count.get_ref())
+    }
+}
+
+/// A network front end.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NetDevice {
+    /// Name of the driver domain.
+    pub(crate) backend: Spanned<String>,
+    /// Hardware address; chosen when absent.
+    pub(crate) mac: Option<Spanned<String>>,
+    /// Whether ring indices may suppress notifications.
+    #[serde(default = "yes")]
+    pub(crate) suppress: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// When a domain's events reach it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Delivery {
+    /// At once, preempting whoever runs.
+    Synchronous,
+    /// When it next gets the processor.
+    Batched,
+}
+
+impl Delivery {
+    /// The word for it in files and commands.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Synchronous => "synchronous",
+            Self::Batched => "batched",
+        }
+    }
+}
+
+/// What follows a domain's crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum OnCrash {
+    /// Its memory is returned.
+    Destroy,
+    /// It is built anew.
+    Restart,
+    /// The whole system ends.
+    Poweroff,
+}

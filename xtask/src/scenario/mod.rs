@@ -1,0 +1,95 @@
+//! A scenario: one system, described completely by one file in `images/`.
+//! It exists so that what runs is read and judged before anything is started.
+//!
+//! [`file`] is the text's form, [`units`] its sizes and times, [`check`] what must hold,
+//! [`lower`] the hypervisor's form of it. Each refusal is a [`Refusal`] with file, line and key.
+
+mod check;
+mod file;
+mod lower;
+mod place;
+#[cfg(test)]
+mod tests;
+mod units;
+
+use std::path::{Path, PathBuf};
+
+pub(crate) use file::{Delivery, Entry, OnCrash, System};
+pub(crate) use lower::{Guest, Plan, lower};
+pub(crate) use place::Refusal;
+pub(crate) use units::{Size, Span};
+
+/// A scenario that has been read and found to make sense.
+#[derive(Clone, Debug)]
+pub(crate) struct Scenario {
+    /// Name of the file without its ending.
+    pub(crate) name: String,
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// Its text, for messages.
+    pub(crate) text: String,
+    /// What it says.
+    pub(crate) system: System,
+}
+
+impl Scenario {
+    /// Finds a scenario by name (`web` means `images/web.toml`) or by path, and reads it.
+    ///
+    /// # Errors
+    /// A [`Refusal`] when there is no such file or its text is not a scenario.
+    pub(crate) fn open(root: &Path, name: &str) -> Result<Self, Refusal> {
+        let by_path = name.ends_with(".toml");
+        let path =
+            if by_path { PathBuf::from(name) } else { root.join("images").join(format!("{name}.toml")) };
+        let text = std::fs::read_to_string(&path).map_err(|error| {
+            let known = known(root).join(", ");
+            Refusal::whole(&shown(root, &path), format!("cannot be read: {error} (scenarios: {known})"))
+        })?;
+        Self::parse(root, &path, text)
+    }
+
+    /// Reads a scenario from its text.
+    pub(crate) fn parse(root: &Path, path: &Path, text: String) -> Result<Self, Refusal> {
+        let shown = shown(root, path);
+        let system = place::read(&shown, &text)?;
+        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        Ok(Self { name, path: shown, text, system })
+    }
+
+    /// Checks what the text alone cannot show; `images` says whether a guest image of that name exists.
+    pub(crate) fn check(&self, images: &dyn Fn(&str) -> bool) -> Result<(), Refusal> {
+        check::check(self, images)
+    }
+
+    /// The entry whose domains `--guests` counts, the host loads and the report measures.
+    pub(crate) fn subject(&self) -> Option<&Entry> {
+        let name = self.system.subject.as_ref()?;
+        self.system.domain.iter().find(|entry| entry.name.get_ref() == name.get_ref())
+    }
+
+    /// The same entry, to change it by an option.
+    pub(crate) fn subject_mut(&mut self) -> Option<&mut Entry> {
+        let name = self.system.subject.clone()?;
+        self.system.domain.iter_mut().find(|entry| entry.name.get_ref() == name.get_ref())
+    }
+
+    fn refuse(&self, span: std::ops::Range<usize>, message: impl Into<String>) -> Refusal {
+        Refusal::at(&self.path, &self.text, span, message)
+    }
+}
+
+/// Names of the scenarios in `images/`, sorted.
+pub(crate) fn known(root: &Path) -> Vec<String> {
+    let Ok(folder) = std::fs::read_dir(root.join("images")) else { return Vec::new() };
+    let mut names: Vec<String> = folder
+        .filter_map(|item| {
+            item.ok()?.file_name().into_string().ok()?.strip_suffix(".toml").map(str::to_owned)
+        })
+        .collect();
+    names.sort();
+    names
+}
+
+fn shown(root: &Path, path: &Path) -> PathBuf {
+    path.strip_prefix(root).unwrap_or(path).to_path_buf()
+}
