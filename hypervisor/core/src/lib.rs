@@ -22,8 +22,16 @@
 
 extern crate alloc;
 
+pub mod call;
 pub mod config;
+pub mod counters;
+pub mod dispatch;
+pub mod domain;
+pub mod domains;
 pub mod effects;
+pub mod machine;
 pub mod memory;
 pub mod registers;
 pub mod time;
+pub mod vcpu;
+pub mod world;

@@ -1,0 +1,60 @@
+//! A domain: one guest with all that it holds.
+//! It is a record without behaviour of its own; events, memory, grants and time each work on their part of it.
+
+use alloc::boxed::Box;
+use alloc::rc::Rc;
+
+use hypercall_abi::{DomId, Mfn};
+
+use crate::config;
+use crate::counters::Counters;
+use crate::time::Time;
+use crate::vcpu::Vcpu;
+
+/// Where a domain is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Being built; never runs.
+    Building,
+    /// Runs, wants to, or sleeps.
+    Running,
+    /// Ended; its resources are on their way back.
+    Dying,
+    /// Ended; all is back but frames that others still map.
+    Zombie,
+}
+
+/// A domain.
+#[derive(Debug)]
+pub struct Domain {
+    /// Its number.
+    pub id: DomId,
+    /// Its name.
+    pub name: Box<str>,
+    /// What it was made from.
+    pub config: Rc<config::Domain>,
+    /// Where it is in its life.
+    pub state: State,
+    /// Its one virtual CPU.
+    pub vcpu: Vcpu,
+    /// Frame of its [`hypercall_abi::shared_info::SharedInfo`].
+    pub shared_info: Mfn,
+    /// What was counted.
+    pub counters: Counters,
+}
+
+impl Domain {
+    /// A domain that is being built, without memory.
+    #[must_use]
+    pub fn new(id: DomId, config: Rc<config::Domain>, now: Time) -> Self {
+        Self {
+            id,
+            name: config.name.as_str().into(),
+            config,
+            state: State::Building,
+            vcpu: Vcpu::new(now),
+            shared_info: Mfn(0),
+            counters: Counters::default(),
+        }
+    }
+}

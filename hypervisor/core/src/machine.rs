@@ -1,0 +1,47 @@
+//! The hardware as the core sees it: memory, the clock, configuration space and the trace's storage.
+//! It is one trait so that the core runs under a fake on the host; everything else the machine does by itself or is
+//! told to in [`crate::effects::Effects`].
+
+use core::fmt;
+
+use crate::memory::MachineMemory;
+use crate::time::Time;
+
+/// Where a PCI function is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PciAddress {
+    /// PCI segment.
+    pub segment: u16,
+    /// Bus within the segment.
+    pub bus: u8,
+    /// Device in bits 3 to 7, function in bits 0 to 2.
+    pub devfn: u8,
+}
+
+impl PciAddress {
+    /// The number that guests see: segment, bus, device and function from the top.
+    #[must_use]
+    pub fn raw(self) -> u32 {
+        (u32::from(self.segment) << 16) | (u32::from(self.bus) << 8) | u32::from(self.devfn)
+    }
+}
+
+impl fmt::Display for PciAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { segment, bus, devfn } = *self;
+        write!(f, "{segment:04x}:{bus:02x}:{:02x}.{}", devfn >> 3, devfn & 7)
+    }
+}
+
+/// What the machine does for the core while the core decides. Time is read through it rather than passed, because
+/// most hypercalls need no clock and the trace needs two readings of it.
+pub trait Machine: MachineMemory {
+    /// System time; never goes backwards.
+    fn now(&self) -> Time;
+    /// Reads 1, 2 or 4 bytes of configuration space at a multiple of `width`.
+    fn pci_read(&mut self, device: PciAddress, offset: u16, width: u8) -> u32;
+    /// Writes 1, 2 or 4 bytes of configuration space at a multiple of `width`.
+    fn pci_write(&mut self, device: PciAddress, offset: u16, width: u8, value: u32);
+    /// Writes a word of the trace's storage; `index` is below the size given at set-up.
+    fn trace_store(&mut self, index: usize, word: u64);
+}
