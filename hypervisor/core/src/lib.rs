@@ -29,6 +29,10 @@ pub mod dispatch;
 pub mod domain;
 pub mod domains;
 pub mod effects;
+#[cfg(any(test, feature = "fakes"))]
+pub mod fake;
+pub mod frames;
+pub mod guest_access;
 pub mod machine;
 pub mod memory;
 pub mod registers;

@@ -1,0 +1,139 @@
+//! The frame table: for each machine frame its owner, its references and what it is being used as.
+//! It exists because guests write real page tables: what a frame is decides what may be done with it.
+//!
+//! Two counts a frame. A **reference** keeps it from being freed: the owner holds one while it lives, and so do
+//! each page-table entry that maps it, each pin, each root in use and each mapped grant. A **use as a type** keeps
+//! it what it is: an entry that maps it for writing uses it as `Writable`, an entry of level 2 uses it as `Table(L1)`,
+//! and so on; every use comes with a reference. The type changes only while its count is 0, and it becomes a table only
+//! by validation ([`crate::paging`]). So no frame is ever a page table and writable at once.
+//!
+//! Free frames lie in a buddy allocator inside the same records.
+
+mod buddy;
+mod record;
+mod references;
+
+pub use buddy::Extent;
+pub use record::{FrameType, Level, State};
+
+pub(crate) use record::{DEMOTING, HELD, NO_LINK, PINNED, SHARED};
+
+use alloc::vec::Vec;
+
+use hypercall_abi::{DomId, Mfn};
+
+use record::Record;
+
+/// Sizes of free blocks: up to `1 << (ORDERS - 1)` frames.
+const ORDERS: usize = 21;
+
+/// Every frame of the machine.
+#[derive(Debug)]
+pub struct FrameTable {
+    records: Vec<Record>,
+    /// First block of each size.
+    heads: [u32; ORDERS],
+    free: u64,
+    total: u64,
+    /// Frames that each domain owns, by its number.
+    owned: Vec<u32>,
+}
+
+/// The frame table itself does not fit into the hypervisor's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoRoom;
+
+impl FrameTable {
+    /// A table for frames below `frames` (at most 2^32 - 1), all of them absent.
+    ///
+    /// # Errors
+    /// No memory for the table (16 bytes a frame).
+    pub fn new(frames: u64) -> Result<Self, NoRoom> {
+        let count =
+            u32::try_from(frames).ok().and_then(|frames| usize::try_from(frames).ok()).ok_or(NoRoom)?;
+        let mut records = Vec::new();
+        records.try_reserve_exact(count).map_err(|_| NoRoom)?;
+        records.resize(count, Record::ABSENT);
+        Ok(Self { records, heads: [NO_LINK; ORDERS], free: 0, total: 0, owned: Vec::new() })
+    }
+
+    fn record(&self, mfn: Mfn) -> Option<&Record> {
+        self.records.get(usize::try_from(mfn.0).ok()?)
+    }
+
+    fn record_mut(&mut self, mfn: Mfn) -> Option<&mut Record> {
+        self.records.get_mut(usize::try_from(mfn.0).ok()?)
+    }
+
+    /// Frames that the table can name.
+    #[must_use]
+    pub fn limit(&self) -> Mfn {
+        Mfn(u64::try_from(self.records.len()).unwrap_or(0))
+    }
+
+    /// Frames in the free lists.
+    #[must_use]
+    pub const fn free_frames(&self) -> u64 {
+        self.free
+    }
+
+    /// Frames that were given to the table, free or not.
+    #[must_use]
+    pub const fn total_frames(&self) -> u64 {
+        self.total
+    }
+
+    /// Frames that a domain owns, including those that live on only because others refer to them.
+    #[must_use]
+    pub fn owned_by(&self, domain: DomId) -> u32 {
+        self.owned.get(usize::from(domain.0)).copied().unwrap_or(0)
+    }
+
+    /// Whether a frame is memory, free, or a domain's.
+    #[must_use]
+    pub fn state(&self, mfn: Mfn) -> State {
+        self.record(mfn).map_or(State::Absent, |record| record.state)
+    }
+
+    /// Whether a frame is some domain's memory: what guest memory accesses check last.
+    #[must_use]
+    pub fn is_allocated(&self, mfn: Mfn) -> bool {
+        self.record(mfn).is_some_and(|record| record.state == State::Allocated)
+    }
+
+    /// Whose frame it is.
+    #[must_use]
+    pub fn owner(&self, mfn: Mfn) -> Option<DomId> {
+        self.record(mfn).filter(|record| record.state == State::Allocated).map(|record| record.owner)
+    }
+
+    /// What a frame is in use as; `None` when nothing uses it as anything.
+    #[must_use]
+    pub fn frame_type(&self, mfn: Mfn) -> FrameType {
+        match self.record(mfn) {
+            Some(record) if record.state == State::Allocated && record.typing.count() > 0 => {
+                record.typing.kind()
+            }
+            _ => FrameType::None,
+        }
+    }
+
+    /// References to a frame.
+    #[must_use]
+    pub fn references(&self, mfn: Mfn) -> u32 {
+        self.record(mfn).filter(|record| record.state == State::Allocated).map_or(0, |record| record.refs)
+    }
+
+    /// Uses of a frame as its type.
+    #[must_use]
+    pub fn uses(&self, mfn: Mfn) -> u32 {
+        self.record(mfn)
+            .filter(|record| record.state == State::Allocated)
+            .map_or(0, |record| record.typing.count())
+    }
+
+    /// Whether a flag of an allocated frame is set.
+    pub(crate) fn has_flag(&self, mfn: Mfn, flag: u32) -> bool {
+        self.record(mfn).is_some_and(|record| record.state == State::Allocated && record.typing.has(flag))
+    }
+}
