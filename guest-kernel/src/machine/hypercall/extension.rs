@@ -1,0 +1,90 @@
+//! What Denizen adds to Xen's interface; elsewhere each of these is refused with [`Errno::NoSys`].
+
+use hypercall_abi::extension::{
+    Control, DeliveryPolicy, DeviceDirectoryInfo, DomainCounters, ExtensionOp, IdleResult, PciConfig,
+};
+use hypercall_abi::{Errno, Hypercall};
+
+use super::raw::{call1, call2, call4};
+use super::{Result, address, done, number};
+
+fn operate<T>(op: ExtensionOp, argument: &mut T) -> Result {
+    // SAFETY: the argument is the structure that this operation reads and writes.
+    done(unsafe { call2::<{ number(Hypercall::Extension) }>(op.raw().into(), address(argument)) })
+}
+
+/// The extension's version: `major << 16 | minor`.
+///
+/// # Errors
+/// [`Errno::NoSys`] on another hypervisor.
+pub fn version() -> Result<u64> {
+    // SAFETY: this question has no argument and changes nothing.
+    Errno::from_rax(unsafe { call1::<{ number(Hypercall::Extension) }>(ExtensionOp::Version.raw().into()) })
+}
+
+/// Unmasks upcalls and sleeps until one is pending or system time reaches `deadline_ns`; `u64::MAX` is never.
+///
+/// # Errors
+/// As the hypervisor says.
+pub fn idle_until(deadline_ns: u64) -> Result<IdleResult> {
+    // SAFETY: no memory is touched; upcalls are handled by whoever was interrupted.
+    let rax = unsafe {
+        call2::<{ number(Hypercall::Extension) }>(ExtensionOp::IdleUntil.raw().into(), deadline_ns)
+    };
+    Errno::from_rax(rax).map(|raw| {
+        if raw == u64::from(IdleResult::Deadline.raw()) { IdleResult::Deadline } else { IdleResult::Event }
+    })
+}
+
+/// Chooses how our events are delivered.
+///
+/// # Errors
+/// As the hypervisor says.
+pub fn set_delivery(mut policy: DeliveryPolicy) -> Result {
+    operate(ExtensionOp::SetDelivery, &mut policy)
+}
+
+/// Puts a record of our own into the trace.
+///
+/// # Errors
+/// As the hypervisor says.
+pub fn trace_emit(a: u64, b: u64, c: u64) -> Result {
+    // SAFETY: no memory is touched.
+    done(unsafe { call4::<{ number(Hypercall::Extension) }>(ExtensionOp::TraceEmit.raw().into(), a, b, c) })
+}
+
+/// Where our device directory is.
+///
+/// # Errors
+/// As the hypervisor says.
+pub fn devices() -> Result<DeviceDirectoryInfo> {
+    let mut argument = DeviceDirectoryInfo::zeroed();
+    operate(ExtensionOp::Devices, &mut argument)?;
+    Ok(argument)
+}
+
+/// Reads or writes the configuration space of a device that is assigned to us.
+///
+/// # Errors
+/// As the hypervisor says.
+pub fn pci_config(argument: &mut PciConfig) -> Result {
+    operate(ExtensionOp::PciConfig, argument)
+}
+
+/// Rules the system; refused for a domain that was not given control.
+///
+/// # Errors
+/// As the hypervisor says.
+pub fn control(mut argument: Control) -> Result {
+    operate(ExtensionOp::Control, &mut argument)
+}
+
+/// What the hypervisor counted for us since our start.
+///
+/// # Errors
+/// As the hypervisor says.
+pub fn counters() -> Result<DomainCounters> {
+    let mut argument = DomainCounters::zeroed();
+    operate(ExtensionOp::Counters, &mut argument)?;
+    Ok(argument)
+}

@@ -1,0 +1,33 @@
+//! What touches the hypervisor, memory or the processor; built for bare metal alone.
+
+pub mod clock;
+pub mod console;
+mod entry;
+pub mod executor;
+mod guest;
+mod heap;
+pub mod hypercall;
+pub mod memory;
+mod notes;
+mod panic;
+pub mod ports;
+mod start;
+mod time_driver;
+pub mod trap;
+pub mod upcall;
+pub mod window;
+
+pub use guest::{Guest, Hypervisor};
+pub use start::enter;
+
+/// Declares the application: an `async fn(Guest)` that runs as the domain's first task. The domain ends when
+/// it returns.
+#[macro_export]
+macro_rules! main {
+    ($main:path) => {
+        #[unsafe(no_mangle)]
+        extern "Rust" fn guest_main() -> ! {
+            $crate::enter(env!("CARGO_PKG_NAME"), $main)
+        }
+    };
+}

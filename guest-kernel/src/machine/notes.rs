@@ -1,0 +1,50 @@
+//! The ELF notes by which this image says how it wants to be built and started.
+//! They are one assembly block because a note's layout is bytes in a section, not a Rust value.
+
+use core::arch::global_asm;
+
+use hypercall_abi::elf_note::NoteType;
+
+global_asm!(
+    r#"
+    .macro NOTE_TEXT type, text:vararg
+    .balign 4
+    .long 4, 2f - 1f, \type
+    .asciz "Xen"
+1:  .asciz \text
+2:  .balign 4
+    .endm
+    .macro NOTE_NUMBER type, value:vararg
+    .balign 4
+    .long 4, 8, \type
+    .asciz "Xen"
+    .quad \value
+    .endm
+
+    .pushsection .note.Xen, "a", @note
+    NOTE_TEXT {guest_os}, "denizen"
+    NOTE_TEXT {guest_version}, "0.1"
+    NOTE_TEXT {loader}, "generic"
+    NOTE_TEXT {xen_version}, "xen-3.0"
+    NOTE_NUMBER {virt_base}, VIRT_BASE
+    NOTE_NUMBER {paddr_offset}, 0
+    NOTE_NUMBER {entry}, guest_entry
+    NOTE_NUMBER {hypercall_page}, guest_hypercall_page
+    NOTE_TEXT {features}, "!writable_page_tables|pae_pgdir_above_4gb"
+    NOTE_TEXT {pae_mode}, "yes"
+    NOTE_NUMBER {hv_start_low}, {hypervisor_start}
+    .popsection
+    "#,
+    guest_os = const NoteType::GuestOs.raw(),
+    guest_version = const NoteType::GuestVersion.raw(),
+    loader = const NoteType::Loader.raw(),
+    xen_version = const NoteType::XenVersion.raw(),
+    virt_base = const NoteType::VirtBase.raw(),
+    paddr_offset = const NoteType::PaddrOffset.raw(),
+    entry = const NoteType::Entry.raw(),
+    hypercall_page = const NoteType::HypercallPage.raw(),
+    features = const NoteType::Features.raw(),
+    pae_mode = const NoteType::PaeMode.raw(),
+    hv_start_low = const NoteType::HvStartLow.raw(),
+    hypervisor_start = const hypercall_abi::layout::HYPERVISOR_START,
+);
