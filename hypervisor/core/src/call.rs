@@ -2,8 +2,10 @@
 //! Every handler takes it, so that a handler needs no other way to reach the world.
 
 use hypercall_abi::{DomId, Errno};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::domain::Domain;
+use crate::guest_access;
 use crate::machine::Machine;
 use crate::world::World;
 
@@ -33,6 +35,26 @@ impl<M: Machine> Call<'_, M> {
     /// As [`Call::domain`].
     pub fn domain_mut(&mut self) -> Result<&mut Domain, Errno> {
         self.world.domain_mut(self.caller)
+    }
+
+    /// Reads a structure from the caller's memory, once.
+    ///
+    /// # Errors
+    /// [`Errno::Fault`] if the address does not lead to memory that the caller may read.
+    #[inline]
+    pub fn read<T: FromBytes + IntoBytes>(&self, va: u64) -> Result<T, Errno> {
+        let root = self.domain()?.vcpu.root();
+        guest_access::read(self.memory, &self.world.frames, root, va)
+    }
+
+    /// Writes a structure to the caller's memory.
+    ///
+    /// # Errors
+    /// [`Errno::Fault`] if the address does not lead to memory that the caller may write; nothing was written.
+    #[inline]
+    pub fn write<T: IntoBytes + Immutable>(&mut self, va: u64, value: &T) -> Result<(), Errno> {
+        let root = self.domain()?.vcpu.root();
+        guest_access::write(self.memory, &self.world.frames, root, va, value)
     }
 
     /// The domain that an argument names: [`DomId::SELF`] or the caller's own number, which are all that an

@@ -36,6 +36,8 @@ pub mod guest_access;
 pub mod machine;
 pub mod memory;
 pub mod registers;
+pub mod scheduler;
 pub mod time;
+pub mod timers;
 pub mod vcpu;
 pub mod world;

@@ -16,6 +16,12 @@ impl Time {
     pub const fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
+
+    /// This time and `ns` more, or [`Time::NEVER`].
+    #[must_use]
+    pub const fn after(self, ns: u64) -> Self {
+        Self(self.0.saturating_add(ns))
+    }
 }
 
 impl Add<u64> for Time {
@@ -23,7 +29,7 @@ impl Add<u64> for Time {
 
     /// This time and `ns` more, or [`Time::NEVER`].
     fn add(self, ns: u64) -> Self {
-        Self(self.0.saturating_add(ns))
+        self.after(ns)
     }
 }
 

@@ -1,14 +1,16 @@
 //! The whole state of the hypervisor, and the entry points by which the machine comes in.
 //! There is one, so that one lock can guard it and one function can list what must hold.
 
-use hypercall_abi::{DomId, Errno};
+use hypercall_abi::{DomId, Errno, layout};
 
 use crate::domain::Domain;
 use crate::domains::Domains;
 use crate::effects::{Effects, Todo};
+use crate::frames::FrameTable;
 use crate::machine::Machine;
+use crate::memory::MachineAddress;
 use crate::registers::Registers;
-use crate::time::Time;
+use crate::time::{Time, TimeScale};
 
 /// What the machine does when the core has been told of everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,9 +43,34 @@ pub struct Exception {
     pub address: u64,
 }
 
+/// What the machine knows at the start and the core needs.
+#[derive(Debug)]
+pub struct Setup {
+    /// All memory that domains can have.
+    pub frames: FrameTable,
+    /// Machine address of the machine-to-physical table, one `u64` a frame, contiguous.
+    pub machine_to_phys: MachineAddress,
+    /// What each root gets in its slots 256 to 271.
+    pub hypervisor_slots: [u64; layout::HYPERVISOR_SLOT_LAST - layout::HYPERVISOR_SLOT_FIRST + 1],
+    /// How the TSC becomes system time.
+    pub scale: TimeScale,
+    /// Frequency of the TSC.
+    pub tsc_khz: u64,
+    /// Seconds since 1970 at system time 0.
+    pub wall_clock: u64,
+    /// Words of the trace's storage; 0 for none.
+    pub trace_words: usize,
+    /// Bytes of the hypervisor's heap.
+    pub heap_bytes: u64,
+}
+
 /// All that the hypervisor knows.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct World {
+    /// What the machine knew at the start; its frame table has moved to `frames`.
+    pub constants: Constants,
+    /// All memory.
+    pub frames: FrameTable,
     /// The domains.
     pub domains: Domains,
     /// Who has the processor.
@@ -52,7 +79,53 @@ pub struct World {
     pub effects: Effects,
 }
 
+/// What never changes after the start.
+#[derive(Debug)]
+pub struct Constants {
+    /// Machine address of the machine-to-physical table.
+    pub machine_to_phys: MachineAddress,
+    /// What each root gets in its slots 256 to 271.
+    pub hypervisor_slots: [u64; layout::HYPERVISOR_SLOT_LAST - layout::HYPERVISOR_SLOT_FIRST + 1],
+    /// How the TSC becomes system time.
+    pub scale: TimeScale,
+    /// Frequency of the TSC.
+    pub tsc_khz: u64,
+    /// Seconds since 1970 at system time 0.
+    pub wall_clock: u64,
+    /// Bytes of the hypervisor's heap.
+    pub heap_bytes: u64,
+}
+
 impl World {
+    /// A world without domains.
+    #[must_use]
+    pub fn new(setup: Setup) -> Self {
+        let Setup {
+            frames,
+            machine_to_phys,
+            hypervisor_slots,
+            scale,
+            tsc_khz,
+            wall_clock,
+            trace_words: _,
+            heap_bytes,
+        } = setup;
+        Self {
+            constants: Constants {
+                machine_to_phys,
+                hypervisor_slots,
+                scale,
+                tsc_khz,
+                wall_clock,
+                heap_bytes,
+            },
+            frames,
+            domains: Domains::default(),
+            current: None,
+            effects: Effects::default(),
+        }
+    }
+
     /// The domain with this number.
     ///
     /// # Errors

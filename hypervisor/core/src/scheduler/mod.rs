@@ -1,0 +1,256 @@
+//! Who gets the processor: a queue of runnable vCPUs that take turns, each as long as its weight says.
+//! Every operation takes the same few steps however many domains there are.
+//!
+//! A domain at the head of the queue gets a turn of `slice * weight / 256`. When the turn is over and somebody waits, it
+//! goes to the tail, and what it overran is taken off its next turn. A domain that is preempted goes to the head
+//! and keeps the rest of its turn. A domain that wakes goes to the tail, or by [`Scheduler::boost`] to the head:
+//! only with a rest of its last turn, which it pays from. So between two turns of anybody, each other domain runs
+//! for two turns of its own at the most, however many events are raised.
+
+mod queue;
+#[cfg(test)]
+mod tests;
+
+use alloc::vec::Vec;
+
+use hypercall_abi::{DomId, Errno};
+
+use crate::config;
+use crate::time::Time;
+use queue::Queue;
+
+/// The shortest turn, which keeps debts from shrinking a turn to nothing.
+const TURN_NS_MIN: i64 = 1_000;
+
+/// What the scheduler keeps of a domain.
+#[derive(Clone, Copy, Debug, Default)]
+struct Entity {
+    /// Length of a turn in ns; 0 for no domain.
+    turn: i64,
+    /// What is left of the turn; negative if it was overrun.
+    left: i64,
+    /// Whether it wants the processor.
+    awake: bool,
+    /// Whether it stands in the queue.
+    queued: bool,
+    /// Whether it gets a new turn when it leaves the queue.
+    fresh: bool,
+    /// Neighbours in the queue.
+    before: Option<DomId>,
+    after: Option<DomId>,
+}
+
+/// The scheduler.
+#[derive(Debug, Default)]
+pub struct Scheduler {
+    entities: Vec<Entity>,
+    queue: Queue,
+    current: Option<DomId>,
+    /// Up to when the current domain has paid.
+    paid: Time,
+}
+
+impl Scheduler {
+    /// Takes a domain in; it sleeps.
+    ///
+    /// # Errors
+    /// [`Errno::NoMem`] if there is no room; nothing has changed.
+    pub fn admit(&mut self, id: DomId, slice_ns: u64, weight: u32) -> Result<(), Errno> {
+        let places = usize::from(id.0).saturating_add(1);
+        let missing = places.saturating_sub(self.entities.len());
+        self.entities.try_reserve(missing).map_err(|_| Errno::NoMem)?;
+        if missing > 0 {
+            self.entities.resize(places, Entity::default());
+        }
+        if let Some(entity) = self.entity_mut(id) {
+            *entity = Entity { turn: turn(slice_ns, weight), ..Entity::default() };
+        }
+        Ok(())
+    }
+
+    /// Lets a domain go.
+    pub fn dismiss(&mut self, id: DomId) {
+        self.sleep(id);
+        if self.current == Some(id) {
+            self.current = None;
+        }
+        if let Some(entity) = self.entity_mut(id) {
+            *entity = Entity::default();
+        }
+    }
+
+    /// Who has the processor.
+    #[must_use]
+    pub const fn current(&self) -> Option<DomId> {
+        self.current
+    }
+
+    /// Whether anybody waits.
+    #[must_use]
+    pub const fn is_anybody_waiting(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// How many wait.
+    #[must_use]
+    pub const fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// A domain wants the processor and takes its place at the tail.
+    pub fn wake(&mut self, id: DomId, now: Time) {
+        let current = self.current;
+        let Some(entity) = self.entity_mut(id) else { return };
+        if entity.turn == 0 || entity.awake {
+            return;
+        }
+        entity.awake = true;
+        if current != Some(id) {
+            self.settle_if_alone(now);
+            self.enqueue_tail(id);
+        }
+    }
+
+    /// A domain wants the processor at once: it goes before everybody, the current domain included, if something is
+    /// left of its turn; otherwise it waits like anybody. Returns whether it did go ahead.
+    pub fn boost(&mut self, id: DomId, now: Time) -> bool {
+        if self.current == Some(id) {
+            self.wake(id, now);
+            return true;
+        }
+        let Some(entity) = self.entity_mut(id) else { return false };
+        if entity.turn == 0 {
+            return false;
+        }
+        if entity.left <= 0 {
+            self.wake(id, now);
+            return false;
+        }
+        entity.awake = true;
+        entity.fresh = false;
+        self.settle_if_alone(now);
+        self.queue.remove(&mut self.entities, id);
+        if let Some(current) = self.current
+            && self.entity(current).is_some_and(|entity| entity.awake && !entity.queued)
+        {
+            self.queue.push_front(&mut self.entities, current);
+        }
+        self.queue.push_front(&mut self.entities, id);
+        true
+    }
+
+    /// A domain wants the processor no more.
+    pub fn sleep(&mut self, id: DomId) {
+        self.queue.remove(&mut self.entities, id);
+        if let Some(entity) = self.entity_mut(id) {
+            entity.awake = false;
+        }
+    }
+
+    /// The current domain lets the others run first. Returns whether anybody waits.
+    pub fn give_way(&mut self) -> bool {
+        let Some(current) = self.current else { return false };
+        if self.queue.is_empty() || self.entity(current).is_none_or(|entity| !entity.awake || entity.queued) {
+            return self.is_anybody_waiting();
+        }
+        self.enqueue_tail(current);
+        true
+    }
+
+    /// Decides who has the processor from now on.
+    pub fn pick(&mut self, now: Time) -> Option<DomId> {
+        self.pay(now);
+        if let Some(current) = self.current
+            && let Some(entity) = self.entity(current)
+            && entity.awake
+            && !entity.queued
+        {
+            if self.queue.is_empty() || entity.left > 0 {
+                return Some(current);
+            }
+            self.enqueue_tail(current);
+        }
+        self.current = self.queue.pop_front(&mut self.entities);
+        if let Some(entity) = self.current.and_then(|next| self.entity_mut(next))
+            && entity.fresh
+        {
+            entity.fresh = false;
+            entity.left = entity.turn.saturating_add(entity.left.min(0)).max(TURN_NS_MIN);
+        }
+        self.paid = now;
+        self.current
+    }
+
+    /// When the current turn ends; [`Time::NEVER`] while nobody waits.
+    #[must_use]
+    pub fn deadline(&self) -> Time {
+        match self.current.and_then(|current| self.entity(current)) {
+            Some(entity) if !self.queue.is_empty() => {
+                self.paid.after(u64::try_from(entity.left).unwrap_or(0))
+            }
+            _ => Time::NEVER,
+        }
+    }
+
+    /// Whether a domain waits in the queue.
+    #[must_use]
+    pub fn is_waiting(&self, id: DomId) -> bool {
+        self.entity(id).is_some_and(|entity| entity.queued)
+    }
+
+    /// Whether a domain wants the processor or has it.
+    #[must_use]
+    pub fn is_awake(&self, id: DomId) -> bool {
+        self.entity(id).is_some_and(|entity| entity.awake)
+    }
+
+    /// Whether the queue is sound: linked both ways, and exactly the awake domains but the current one stand in it.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.queue.holds(&self.entities)
+            && self.entities.iter().zip(0u16..).all(|(entity, number)| {
+                let current = self.current == Some(DomId(number));
+                (entity.queued == entity.awake || current) && (entity.awake || !entity.queued)
+            })
+    }
+
+    fn entity(&self, id: DomId) -> Option<&Entity> {
+        self.entities.get(usize::from(id.0))
+    }
+
+    fn entity_mut(&mut self, id: DomId) -> Option<&mut Entity> {
+        self.entities.get_mut(usize::from(id.0))
+    }
+
+    fn enqueue_tail(&mut self, id: DomId) {
+        if let Some(entity) = self.entity_mut(id) {
+            entity.fresh = true;
+        }
+        self.queue.push_back(&mut self.entities, id);
+    }
+
+    /// Takes the time since the last payment off the current domain's turn.
+    fn pay(&mut self, now: Time) {
+        let elapsed = i64::try_from(now.since(self.paid)).unwrap_or(i64::MAX);
+        self.paid = now;
+        if let Some(entity) = self.current.and_then(|current| self.entity_mut(current)) {
+            entity.left = entity.left.saturating_sub(elapsed).max(entity.turn.saturating_neg());
+        }
+    }
+
+    /// Somebody begins to wait. While nobody did, the current domain has overrun its turn at nobody's cost.
+    fn settle_if_alone(&mut self, now: Time) {
+        if self.queue.is_empty() {
+            self.pay(now);
+            if let Some(entity) = self.current.and_then(|current| self.entity_mut(current)) {
+                entity.left = entity.left.max(0);
+            }
+        }
+    }
+}
+
+/// Length of a turn in ns.
+fn turn(slice_ns: u64, weight: u32) -> i64 {
+    let ns = slice_ns.saturating_mul(u64::from(weight)).checked_div(u64::from(config::WEIGHT_DEFAULT));
+    i64::try_from(ns.unwrap_or(0)).unwrap_or(i64::MAX).max(TURN_NS_MIN)
+}
