@@ -51,9 +51,9 @@ pub trait Buffer {
     /// How a copy names this page as its source or destination, with offset 0.
     fn side(&self) -> CopySide;
 
-    /// Its bytes.
-    fn bytes(&self) -> &[u8];
+    /// Reads its bytes.
+    fn read<R>(&self, reader: impl FnOnce(&[u8]) -> R) -> R;
 
-    /// Its bytes, to be written.
-    fn bytes_mut(&mut self) -> &mut [u8];
+    /// Writes its bytes.
+    fn write<R>(&mut self, writer: impl FnOnce(&mut [u8]) -> R) -> R;
 }

@@ -1,0 +1,191 @@
+//! One front end as its back end sees it: connection states, rings, queue and counters.
+//! Whatever it does wrong ends here, in its own record.
+
+use alloc::collections::VecDeque;
+
+use hypercall_abi::device::{NetCounters, NetError, NetPage, XenbusState};
+use hypercall_abi::netif::{Receive, Transmit};
+use hypercall_abi::ring::{BackRing, Notify, SharedPage};
+use hypercall_abi::{DomId, Port};
+
+use crate::MacAddress;
+use crate::platform::Platform;
+use crate::pool::Packet;
+
+/// What the device directory says of a front end.
+#[derive(Clone, Copy, Debug)]
+pub struct FrontEnd {
+    /// Its domain.
+    pub peer: DomId,
+    /// Our port for changes of state.
+    pub state_port: Port,
+    /// Its fixed hardware address.
+    pub mac: MacAddress,
+    /// Its IPv4 address; zeros for none.
+    pub ipv4: [u8; 4],
+    /// Its gateway; zeros for none.
+    pub gateway: [u8; 4],
+    /// Whether ring indices may save notifications; false notifies always.
+    pub suppress: bool,
+}
+
+/// The rings and the port of one connection.
+#[derive(Debug)]
+pub(crate) struct Rings<G> {
+    pub(crate) transmit: BackRing<G, Transmit>,
+    pub(crate) receive: BackRing<G, Receive>,
+    pub(crate) port: Port,
+}
+
+#[derive(Debug)]
+pub(crate) enum Link<G> {
+    /// Ready for a front end's offer.
+    Waiting,
+    /// In use.
+    Connected(Rings<G>),
+    /// Has let go; waits for the front end to begin again.
+    Closed,
+}
+
+/// One front end.
+#[derive(Debug)]
+pub(crate) struct Vif<G> {
+    pub(crate) front: FrontEnd,
+    pub(crate) page: NetPage<G>,
+    pub(crate) link: Link<G>,
+    pub(crate) error: NetError,
+    pub(crate) counters: NetCounters,
+    /// Packets for it.
+    pub(crate) queue: VecDeque<Packet>,
+    /// Wrong requests since the last right one.
+    pub(crate) wrong: u32,
+}
+
+/// What changed in a [`Vif::step`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Nothing.
+    Same,
+    /// It is connected; its ring's port is this.
+    Up(Port),
+    /// It is connected no more; its ring's port was this.
+    Down(Port),
+    /// States moved without a connection.
+    Moved,
+}
+
+impl<G: SharedPage> Vif<G> {
+    /// Takes up a front end and says that we are ready.
+    pub(crate) fn new<P: Platform<Page = G>>(platform: &mut P, front: FrontEnd, page: G) -> Self {
+        let mut vif = Self {
+            front,
+            page: NetPage::back(page),
+            link: Link::Waiting,
+            error: NetError::None,
+            counters: NetCounters::default(),
+            queue: VecDeque::new(),
+            wrong: 0,
+        };
+        vif.enter(platform, XenbusState::InitWait, NetError::None);
+        vif
+    }
+
+    pub(crate) const fn rings(&mut self) -> Option<&mut Rings<G>> {
+        match &mut self.link {
+            Link::Connected(rings) => Some(rings),
+            Link::Waiting | Link::Closed => None,
+        }
+    }
+
+    /// Looks at the front end's state and takes the step that follows.
+    pub(crate) fn step<P: Platform<Page = G>>(&mut self, platform: &mut P) -> Step {
+        use XenbusState as S;
+        match (&self.link, self.page.other_state()) {
+            (Link::Waiting, S::Initialised) => match self.connect(platform) {
+                Ok(port) => Step::Up(port),
+                Err(error) => {
+                    self.link = Link::Closed;
+                    self.enter(platform, S::Closed, error);
+                    Step::Moved
+                }
+            },
+            (Link::Connected(_), S::Initialised | S::Connected) => Step::Same,
+            (Link::Connected(_), _) => self.close(platform, NetError::None),
+            (Link::Closed, S::Initialising) => {
+                self.link = Link::Waiting;
+                self.enter(platform, S::InitWait, NetError::None);
+                Step::Moved
+            }
+            (Link::Waiting | Link::Closed, _) => Step::Same,
+        }
+    }
+
+    fn connect<P: Platform<Page = G>>(&mut self, platform: &mut P) -> Result<Port, NetError> {
+        let (transmit, receive, remote) = self.page.offered();
+        let peer = self.front.peer;
+        let transmit = platform.map(peer, transmit).map_err(|_| NetError::TransmitRing)?;
+        let receive = match platform.map(peer, receive) {
+            Ok(receive) => receive,
+            Err(_) => {
+                platform.unmap(transmit);
+                return Err(NetError::ReceiveRing);
+            }
+        };
+        let Ok(port) = platform.bind_port(peer, remote) else {
+            platform.unmap(transmit);
+            platform.unmap(receive);
+            return Err(NetError::Port);
+        };
+        let rings = Rings { transmit: BackRing::attach(transmit), receive: BackRing::attach(receive), port };
+        self.link = Link::Connected(rings);
+        self.wrong = 0;
+        self.enter(platform, XenbusState::Connected, NetError::None);
+        Ok(port)
+    }
+
+    /// Lets go of everything of the front end's, then says why.
+    pub(crate) fn close<P: Platform<Page = G>>(&mut self, platform: &mut P, error: NetError) -> Step {
+        let Link::Connected(rings) = core::mem::replace(&mut self.link, Link::Closed) else {
+            return Step::Same;
+        };
+        platform.close_port(rings.port);
+        platform.unmap(rings.transmit.into_page());
+        platform.unmap(rings.receive.into_page());
+        self.enter(platform, XenbusState::Closed, error);
+        Step::Down(rings.port)
+    }
+
+    /// Gives the device page back; the front end is gone.
+    pub(crate) fn end<P: Platform<Page = G>>(mut self, platform: &mut P) -> Step {
+        let step = self.close(platform, NetError::None);
+        platform.unmap(self.page.into_page());
+        step
+    }
+
+    /// Shows the front end our responses, and tells it if it asked for that: at most one notification for both rings.
+    pub(crate) fn publish<P: Platform<Page = G>>(&mut self, platform: &mut P) {
+        let suppress = self.front.suppress;
+        let Link::Connected(rings) = &mut self.link else { return };
+        match (rings.transmit.publish(), rings.receive.publish()) {
+            (Notify::Nothing, Notify::Nothing) => return,
+            (Notify::Needed, _) | (_, Notify::Needed) => {
+                self.counters.notified += 1;
+                platform.notify(rings.port);
+            }
+            _ if suppress => self.counters.suppressed += 1,
+            _ => {
+                self.counters.notified += 1;
+                platform.notify(rings.port);
+            }
+        }
+        self.page.set_counters(&self.counters);
+    }
+
+    fn enter<P: Platform<Page = G>>(&mut self, platform: &mut P, state: XenbusState, error: NetError) {
+        self.error = error;
+        self.page.set_error(error);
+        self.page.set_counters(&self.counters);
+        self.page.set_state(state);
+        platform.notify(self.front.state_port);
+    }
+}
