@@ -4,12 +4,18 @@
 mod archive;
 mod cli;
 mod compile;
+mod counters;
+mod figures;
+mod html;
+mod interrupt;
+mod load;
 mod paths;
 mod qemu;
 mod run;
 mod scenario;
 mod serial;
 mod setup;
+mod table;
 
 use std::fmt;
 use std::process::ExitCode;

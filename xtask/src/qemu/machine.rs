@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -53,6 +54,8 @@ impl Machine {
 
         let mut command = tied_to_us();
         command.args(&arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // In a group of its own: Ctrl-C is this program's to handle.
+        command.process_group(0);
         let mut child = command.spawn().with_context(|| format!("starting {PROGRAM}"))?;
         let input = child.stdin.take().context("QEMU's input")?;
         let output = child.stdout.take().context("QEMU's output")?;
@@ -84,6 +87,11 @@ impl Machine {
             text
         });
         Ok(Self { child, input, lines, ended, complaints: Some(complaints), log: log.to_path_buf() })
+    }
+
+    /// Where its serial lines are kept.
+    pub(crate) fn log(&self) -> &Path {
+        &self.log
     }
 
     /// A flag that turns true when the machine has ended.

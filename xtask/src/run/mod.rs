@@ -2,7 +2,12 @@
 //! It exists as the main job of the whole repository.
 
 mod boot;
+mod figures_of;
+mod measure;
 mod options;
+mod report;
+mod session;
+mod watch;
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +17,7 @@ use crate::cli;
 use crate::qemu::Next;
 use crate::scenario::Scenario;
 use crate::serial::Line;
-use crate::{compile, paths, setup};
+use crate::{compile, interrupt, paths, setup};
 
 /// Runs a scenario.
 pub(crate) fn run(options: &cli::Run) -> Result<()> {
@@ -22,11 +27,16 @@ pub(crate) fn run(options: &cli::Run) -> Result<()> {
     scenario.check(&compile::is_guest)?;
     setup::need(setup::QEMU)?;
     setup::need_target()?;
-    watch(options, &scenario)
+    interrupt::install()?;
+    if scenario.subject().is_some() {
+        measure::measure(options, &scenario)
+    } else {
+        listen(options, &scenario)
+    }
 }
 
 /// A scenario without a subject: its serial log is the result.
-fn watch(options: &cli::Run, scenario: &Scenario) -> Result<()> {
+fn listen(options: &cli::Run, scenario: &Scenario) -> Result<()> {
     let mut machine = boot::boot(options, scenario)?.machine;
     let limit = options
         .seconds

@@ -1,0 +1,205 @@
+//! Plots as SVG text, to stand inside a page.
+//! They exist because the effect of a policy is seen sooner than read.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use anyhow::{Result, anyhow};
+use plotters::coord::Shift;
+use plotters::prelude::*;
+
+use crate::figures::Run;
+
+const COLOURS: [RGBColor; 4] =
+    [RGBColor(47, 111, 171), RGBColor(222, 120, 40), RGBColor(79, 150, 90), RGBColor(140, 90, 160)];
+const SMALL: (u32, u32) = (330, 260);
+const WIDE: (u32, u32) = (1040, 320);
+const FONT: &str = "sans-serif";
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+/// The plots that compare the policies.
+pub(super) fn of_runs(runs: &[Run]) -> Result<Vec<String>> {
+    let bars: [(&str, fn(&Run) -> f64); 5] = [
+        ("events per upcall", |run| run.interrupts.events_per_upcall.unwrap_or(0.0)),
+        ("domain switches per request", |run| run.interrupts.switches_per_request.unwrap_or(0.0)),
+        ("requests per second", |run| run.http.requests_per_s),
+        ("upcalls per request", |run| per_request(run, run.interrupts.upcalls)),
+        ("events raised per request", |run| per_request(run, run.interrupts.raised)),
+    ];
+    let mut plots = Vec::new();
+    for (title, value) in bars {
+        plots.push(policy_bars(title, runs, value)?);
+    }
+    plots.push(curve(runs)?);
+    Ok(plots)
+}
+
+fn per_request(run: &Run, count: u64) -> f64 {
+    if run.http.requests == 0 { 0.0 } else { count as f64 / run.http.requests as f64 }
+}
+
+/// Draws on an area of this size and gives back the SVG.
+fn drawn(size: (u32, u32), draw: impl FnOnce(&Area<'_>) -> Result<()>) -> Result<String> {
+    let mut text = String::new();
+    {
+        let area = SVGBackend::with_string(&mut text, size).into_drawing_area();
+        draw(&area)?;
+        area.present().map_err(failed)?;
+    }
+    // The page is HTML: an XML prologue has no place in it.
+    Ok(text.find("<svg").map(|start| text.split_off(start)).unwrap_or_default())
+}
+
+fn failed(error: impl std::fmt::Display) -> anyhow::Error {
+    anyhow!("drawing a plot: {error}")
+}
+
+/// An upper end for an axis, a little above the largest value.
+fn above(values: impl Iterator<Item = f64>) -> f64 {
+    let largest = values.fold(0.0_f64, f64::max);
+    if largest > 0.0 { largest * 1.15 } else { 1.0 }
+}
+
+/// One bar a policy, its value written above it.
+fn policy_bars(title: &str, runs: &[Run], value: fn(&Run) -> f64) -> Result<String> {
+    drawn(SMALL, |area| {
+        let top = above(runs.iter().map(value));
+        let names: Vec<&str> = runs.iter().map(|run| run.delivery.as_str()).collect();
+        let mut chart = ChartBuilder::on(area)
+            .caption(title, (FONT, 16))
+            .margin(8)
+            .x_label_area_size(26)
+            .y_label_area_size(52)
+            .build_cartesian_2d((0..runs.len()).into_segmented(), 0.0..top)
+            .map_err(failed)?;
+        let name = |at: &SegmentValue<usize>| match at {
+            SegmentValue::CenterOf(index) => names.get(*index).copied().unwrap_or_default().to_owned(),
+            _ => String::new(),
+        };
+        chart
+            .configure_mesh()
+            .disable_x_mesh()
+            .light_line_style(TRANSPARENT)
+            .x_labels(runs.len())
+            .x_label_formatter(&name)
+            .y_labels(5)
+            .label_style((FONT, 13))
+            .draw()
+            .map_err(failed)?;
+        for (index, run) in runs.iter().enumerate() {
+            let (height, colour) = (value(run), COLOURS[index % COLOURS.len()]);
+            let corners = [(SegmentValue::Exact(index), 0.0), (SegmentValue::Exact(index + 1), height)];
+            let mut bar = Rectangle::new(corners, colour.filled());
+            bar.set_margin(0, 0, 36, 36);
+            chart.draw_series(std::iter::once(bar)).map_err(failed)?;
+            let style = TextStyle::from((FONT, 14).into_font()).pos(centred());
+            let text = Text::new(number(height), (SegmentValue::CenterOf(index), height), style);
+            chart.draw_series(std::iter::once(text)).map_err(failed)?;
+        }
+        Ok(())
+    })
+}
+
+fn centred() -> plotters::style::text_anchor::Pos {
+    use plotters::style::text_anchor::{HPos, Pos, VPos};
+    Pos::new(HPos::Center, VPos::Bottom)
+}
+
+fn number(value: f64) -> String {
+    if value >= 100.0 { format!("{value:.0}") } else { format!("{value:.2}") }
+}
+
+/// Latency by percentile, one line a policy.
+fn curve(runs: &[Run]) -> Result<String> {
+    drawn((SMALL.0 * 3 + 36, SMALL.1 + 40), |area| {
+        let top = above(runs.iter().flat_map(|run| &run.http.curve).map(|&(_, us)| us as f64 / 1000.0));
+        let mut chart = ChartBuilder::on(area)
+            .caption("latency by percentile", (FONT, 16))
+            .margin(10)
+            .x_label_area_size(36)
+            .y_label_area_size(60)
+            .build_cartesian_2d(0.0..100.0, 0.0..top)
+            .map_err(failed)?;
+        chart
+            .configure_mesh()
+            .x_desc("requests that took no longer, %")
+            .y_desc("ms")
+            .light_line_style(TRANSPARENT)
+            .label_style((FONT, 13))
+            .draw()
+            .map_err(failed)?;
+        for (run, colour) in runs.iter().zip(COLOURS.iter().cycle()) {
+            let points = run.http.curve.iter().map(|&(percentile, us)| (percentile, us as f64 / 1000.0));
+            chart
+                .draw_series(LineSeries::new(points, colour.stroke_width(2)).point_size(3))
+                .map_err(failed)?
+                .label(run.delivery.clone())
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
+        }
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::UpperLeft)
+            .background_style(WHITE.mix(0.8))
+            .label_font((FONT, 13))
+            .draw()
+            .map_err(failed)
+    })
+}
+
+/// The commonest hypercalls for each request, one bar a policy.
+pub(super) fn hypercalls(runs: &[Run]) -> Result<String> {
+    let mut totals: BTreeMap<&str, u64> = BTreeMap::new();
+    for (name, call) in runs.iter().flat_map(|run| &run.hypercalls) {
+        *totals.entry(name).or_default() += call.count;
+    }
+    let mut names: Vec<&str> = totals.keys().copied().collect();
+    names.sort_by_key(|name| std::cmp::Reverse(totals[name]));
+    names.truncate(10);
+    let count =
+        |run: &Run, name: &str| per_request(run, run.hypercalls.get(name).map_or(0, |call| call.count));
+    drawn(WIDE, |area| {
+        let top = above(runs.iter().flat_map(|run| names.iter().map(move |name| count(run, name))));
+        let across: Range<f64> = 0.0..names.len().max(1) as f64;
+        let mut chart = ChartBuilder::on(area)
+            .caption("hypercalls per request", (FONT, 16))
+            .margin(10)
+            .x_label_area_size(30)
+            .y_label_area_size(52)
+            .build_cartesian_2d(across, 0.0..top)
+            .map_err(failed)?;
+        chart
+            .configure_mesh()
+            .disable_x_mesh()
+            .light_line_style(TRANSPARENT)
+            .x_labels(0)
+            .label_style((FONT, 13))
+            .draw()
+            .map_err(failed)?;
+        let width = 0.7 / runs.len().max(1) as f64;
+        for (which, run) in runs.iter().enumerate() {
+            let colour = COLOURS[which % COLOURS.len()];
+            let bars = names.iter().enumerate().map(|(index, name)| {
+                let left = index as f64 + 0.15 + width * which as f64;
+                Rectangle::new([(left, 0.0), (left + width, count(run, name))], colour.filled())
+            });
+            chart
+                .draw_series(bars)
+                .map_err(failed)?
+                .label(run.delivery.clone())
+                .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 14, y + 5)], colour.filled()));
+        }
+        for (index, name) in names.iter().enumerate() {
+            let style = TextStyle::from((FONT, 12).into_font()).pos(centred());
+            let (x, y) = chart.backend_coord(&(index as f64 + 0.5, 0.0));
+            area.draw_text(name, &style, (x, y + 20)).map_err(failed)?;
+        }
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::UpperRight)
+            .background_style(WHITE.mix(0.8))
+            .label_font((FONT, 13))
+            .draw()
+            .map_err(failed)
+    })
+}

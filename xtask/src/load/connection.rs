@@ -1,0 +1,80 @@
+//! One keep-alive connection to a web server.
+//! It exists so that each failure on the way, from connect to the last byte, is one error with its reason.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Bytes;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST};
+use hyper::{Request, StatusCode, Version};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// How long one step may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A keep-alive connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    sender: SendRequest<Empty<Bytes>>,
+    host: String,
+    closing: bool,
+}
+
+impl Connection {
+    /// Connects.
+    pub(super) async fn open(address: SocketAddr) -> Result<Self> {
+        let stream = timeout(PATIENCE, TcpStream::connect(address)).await.context("no connection in time")?;
+        let stream = stream.context("connecting")?;
+        stream.set_nodelay(true).context("connecting")?;
+        let (sender, driver) = handshake(TokioIo::new(stream)).await.context("connecting")?;
+        // The driver's own error reaches us through the request that it breaks.
+        tokio::spawn(async move { drop(driver.await) });
+        Ok(Self { sender, host: address.to_string(), closing: false })
+    }
+
+    /// Whether another request may be sent.
+    pub(super) fn usable(&self) -> bool {
+        !self.closing && !self.sender.is_closed()
+    }
+
+    /// Fetches a page; returns the bytes of its body.
+    pub(super) async fn get(&mut self, path: &str) -> Result<u64> {
+        timeout(PATIENCE, self.exchange(path))
+            .await
+            .with_context(|| format!("no answer in {} s", PATIENCE.as_secs()))?
+    }
+
+    async fn exchange(&mut self, path: &str) -> Result<u64> {
+        let request =
+            Request::get(path).header(HOST, &self.host).body(Empty::new()).context("making a request")?;
+        self.sender.ready().await.context("the connection was closed")?;
+        let response = self.sender.send_request(request).await.context("asking")?;
+        if response.status() != StatusCode::OK {
+            bail!("status {}", response.status());
+        }
+        let says_close = response
+            .headers()
+            .get(CONNECTION)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"));
+        self.closing = says_close || response.version() == Version::HTTP_10;
+        let announced =
+            response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        let mut body = response.into_body();
+        let mut bytes = 0;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.context("reading the answer")?;
+            bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
+        ensure!(
+            announced.is_none_or(|length| length == bytes),
+            "{bytes} of {} bytes",
+            announced.unwrap_or_default()
+        );
+        Ok(bytes)
+    }
+}

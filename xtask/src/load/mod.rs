@@ -1,0 +1,196 @@
+//! HTTP load from the host: who answers, and how fast under many connections.
+//! It exists so that guests are measured over real TCP by a client that nobody on this project wrote.
+
+mod connection;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use hdrhistogram::Histogram;
+use tokio::task::JoinSet;
+
+use connection::Connection;
+
+/// Requests that a connection makes before it goes on to another guest, when there are fewer connections than guests.
+const STAY: u32 = 16;
+/// How long a connection rests after an error.
+const REST: Duration = Duration::from_millis(50);
+/// How often the end of the machine is looked for.
+const LOOK: Duration = Duration::from_millis(50);
+/// Longest latency that the histogram holds, in microseconds.
+const LONGEST_US: u64 = 60_000_000;
+/// Guests that are fetched from at a time while they come up.
+const FETCHES: usize = 8;
+
+/// A web server to be loaded.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// Its name.
+    pub(crate) name: String,
+    /// The host's way to it.
+    pub(crate) address: SocketAddr,
+}
+
+/// What a load amounted to.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome {
+    /// Requests that were answered in full with status 200.
+    pub(crate) requests: u64,
+    /// Requests and connections that were not.
+    pub(crate) errors: u64,
+    /// The first of them in words.
+    pub(crate) first_error: Option<String>,
+    /// Bytes of all bodies.
+    pub(crate) bytes: u64,
+    /// Time from a request to the end of its answer, in microseconds.
+    pub(crate) latency: Histogram<u64>,
+    /// Length of the load.
+    pub(crate) elapsed: Duration,
+}
+
+impl Outcome {
+    fn empty() -> Result<Self> {
+        let latency = Histogram::new_with_bounds(1, LONGEST_US, 3).context("making a histogram")?;
+        Ok(Self { requests: 0, errors: 0, first_error: None, bytes: 0, latency, elapsed: Duration::ZERO })
+    }
+
+    fn failed(&mut self, target: &Target, error: &anyhow::Error) {
+        self.errors += 1;
+        self.first_error.get_or_insert_with(|| format!("{}: {error:#}", target.name));
+    }
+
+    fn merge(&mut self, other: Self) -> Result<()> {
+        self.requests += other.requests;
+        self.errors += other.errors;
+        self.bytes += other.bytes;
+        self.first_error = self.first_error.take().or(other.first_error);
+        self.latency.add(other.latency).context("adding histograms")
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the load generator")
+}
+
+/// Loads the targets with so many concurrent connections for so long. Requests under way at the end are awaited.
+///
+/// Ends early, with what there is so far, when `stop` turns true.
+pub(crate) fn load(
+    targets: &[Target],
+    connections: usize,
+    length: Duration,
+    stop: &Arc<AtomicBool>,
+) -> Result<Outcome> {
+    let start = Instant::now();
+    let end = start + length;
+    let mut total = Outcome::empty()?;
+    runtime()?.block_on(async {
+        let mut tasks = JoinSet::new();
+        for first in 0..connections {
+            // Each connection has its own round of the targets, so that all are loaded alike.
+            let step = connections;
+            let round: Vec<Target> = (0..targets.len())
+                .map(|turn| targets[(first + turn * step) % targets.len()].clone())
+                .collect();
+            tasks.spawn(drive(round, end, Arc::clone(stop)));
+        }
+        while let Some(part) = tasks.join_next().await {
+            total.merge(part.context("a connection's task failed")??)?;
+        }
+        anyhow::Ok(())
+    })?;
+    total.elapsed = start.elapsed();
+    Ok(total)
+}
+
+async fn drive(round: Vec<Target>, end: Instant, stop: Arc<AtomicBool>) -> Result<Outcome> {
+    let mut outcome = Outcome::empty()?;
+    let over = || Instant::now() >= end || stop.load(Ordering::Acquire);
+    for target in round.iter().cycle() {
+        if over() {
+            break;
+        }
+        let mut connection = match Connection::open(target.address).await {
+            Ok(connection) => connection,
+            Err(error) => {
+                outcome.failed(target, &error);
+                tokio::time::sleep(REST).await;
+                continue;
+            }
+        };
+        let mut left = STAY;
+        while left > 0 && connection.usable() && !over() {
+            left -= 1;
+            let sent = Instant::now();
+            match connection.get("/").await {
+                Ok(bytes) => {
+                    let us =
+                        u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX).clamp(1, LONGEST_US);
+                    outcome.latency.saturating_record(us);
+                    outcome.requests += 1;
+                    outcome.bytes += bytes;
+                    // One guest per connection: stay for as long as it lasts.
+                    if round.iter().all(|other| other.address == target.address) {
+                        left = STAY;
+                    }
+                }
+                Err(error) => {
+                    outcome.failed(target, &error);
+                    tokio::time::sleep(REST).await;
+                    break;
+                }
+            }
+        }
+    }
+    Ok(outcome)
+}
+
+/// Fetches from every target until it answers or `deadline` passes; `answered` is told of each that does.
+///
+/// Returns those that did not, with the reason. Ends early when `stop` turns true.
+pub(crate) fn fetch_each(
+    targets: &[Target],
+    deadline: Instant,
+    stop: &Arc<AtomicBool>,
+    mut answered: impl FnMut(&Target),
+) -> Result<Vec<(String, String)>> {
+    let mut silent = Vec::new();
+    runtime()?.block_on(async {
+        let mut waiting = targets.iter().cloned();
+        let mut tasks = JoinSet::new();
+        loop {
+            while tasks.len() < FETCHES
+                && let Some(target) = waiting.next()
+            {
+                tasks.spawn(fetch(target, deadline, Arc::clone(stop)));
+            }
+            match tasks.join_next().await {
+                None => break,
+                Some(result) => match result.context("a fetch's task failed")? {
+                    (target, Ok(())) => answered(&target),
+                    (target, Err(error)) => silent.push((target.name, format!("{error:#}"))),
+                },
+            }
+        }
+        anyhow::Ok(())
+    })?;
+    Ok(silent)
+}
+
+async fn fetch(target: Target, deadline: Instant, stop: Arc<AtomicBool>) -> (Target, Result<()>) {
+    loop {
+        let once = async { Connection::open(target.address).await?.get("/").await };
+        match once.await {
+            Ok(_bytes) => return (target, Ok(())),
+            Err(error) if Instant::now() >= deadline || stop.load(Ordering::Acquire) => {
+                return (target, Err(error));
+            }
+            Err(_) => tokio::time::sleep(LOOK).await,
+        }
+    }
+}

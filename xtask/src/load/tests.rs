@@ -1,0 +1,111 @@
+//! The load generator against web servers of this process, good and bad.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+
+use super::*;
+
+/// Serves each connection with `serve(request number, stream)` until that returns false.
+fn server(serve: fn(u32, &mut TcpStream) -> bool) -> Target {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+                let mut stream = stream;
+                for number in 0.. {
+                    loop {
+                        match lines.next() {
+                            Some(Ok(line)) if line.is_empty() => break,
+                            Some(Ok(_header)) => {}
+                            _ => return,
+                        }
+                    }
+                    if !serve(number, &mut stream) {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    Target { name: format!("test-{}", address.port()), address }
+}
+
+fn page(_number: u32, stream: &mut TcpStream) -> bool {
+    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello").is_ok()
+}
+
+fn briefly(targets: &[Target], connections: usize) -> Outcome {
+    load(targets, connections, Duration::from_millis(150), &Arc::default()).unwrap()
+}
+
+#[test]
+fn a_good_server_gives_requests_latencies_and_no_error() {
+    let outcome = briefly(&[server(page)], 4);
+    assert_eq!((outcome.errors, outcome.first_error.as_deref()), (0, None));
+    assert!(outcome.requests > 20, "{}", outcome.requests);
+    assert_eq!(outcome.latency.len(), outcome.requests);
+    assert_eq!(outcome.bytes, 5 * outcome.requests);
+}
+
+#[test]
+fn fewer_connections_than_guests_still_reach_them_all() {
+    static HITS: [std::sync::atomic::AtomicU32; 3] = [const { std::sync::atomic::AtomicU32::new(0) }; 3];
+    fn counted<const N: usize>(number: u32, stream: &mut TcpStream) -> bool {
+        HITS[N].fetch_add(1, Ordering::Relaxed);
+        page(number, stream)
+    }
+    let outcome = briefly(&[server(counted::<0>), server(counted::<1>), server(counted::<2>)], 1);
+    assert_eq!(outcome.errors, 0);
+    assert!(HITS.iter().all(|hits| hits.load(Ordering::Relaxed) > 0), "{HITS:?}");
+}
+
+#[test]
+fn a_server_that_says_close_is_no_error() {
+    let target = server(|_number, stream| {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
+        false
+    });
+    let outcome = briefly(&[target], 2);
+    assert_eq!((outcome.errors, outcome.first_error), (0, None));
+    assert!(outcome.requests > 2);
+}
+
+#[test]
+fn a_reset_a_bad_status_and_a_short_body_are_errors() {
+    let cut = server(|number, stream| number < 2 && page(number, stream));
+    let bad =
+        server(|_number, stream| stream.write_all(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n").is_ok());
+    let short = server(|_number, stream| {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhello");
+        false
+    });
+    for target in [cut, bad, short] {
+        let outcome = briefly(&[target], 1);
+        assert!(outcome.errors > 0, "{outcome:?}");
+        assert!(outcome.first_error.is_some());
+    }
+}
+
+#[test]
+fn a_guest_that_does_not_answer_is_named() {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let targets = [server(page), Target { name: "dead".to_owned(), address: closed }];
+    let mut answered = Vec::new();
+    let soon = Instant::now() + Duration::from_millis(200);
+    let silent =
+        fetch_each(&targets, soon, &Arc::default(), |target| answered.push(target.name.clone())).unwrap();
+    assert_eq!(answered, [targets[0].name.clone()]);
+    assert_eq!(silent.len(), 1);
+    assert_eq!(silent[0].0, "dead");
+}
+
+#[test]
+fn the_end_of_the_machine_ends_the_load() {
+    let stop = Arc::new(AtomicBool::new(true));
+    let start = Instant::now();
+    let outcome = load(&[server(page)], 2, Duration::from_secs(30), &stop).unwrap();
+    assert_eq!(outcome.requests, 0);
+    assert!(start.elapsed() < Duration::from_secs(5));
+}

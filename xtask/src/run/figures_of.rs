@@ -1,0 +1,114 @@
+//! From what was seen to figures: the same for load from the host and from inside.
+//! It exists so that each figure is computed in one place.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use super::options::from_inside;
+use super::session::Session;
+use crate::cli::{self, Idle, Switch};
+use crate::counters::{Snapshot, ratio};
+use crate::figures::{Boot, Call, Domain, Figures, Http, Memory, Run};
+use crate::load::Outcome;
+use crate::scenario::{Delivery, Scenario};
+
+/// Percentiles of the latency curve.
+const CURVE: &[f64] = &[1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 100.0];
+
+/// One load with the counters around it.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    /// What the clients saw.
+    pub(super) outcome: Outcome,
+    /// Counters before.
+    pub(super) before: Snapshot,
+    /// Counters after.
+    pub(super) after: Snapshot,
+    /// Concurrent connections.
+    pub(super) connections: usize,
+}
+
+/// The figures that are known when the guests are up.
+pub(super) fn start(options: &cli::Run, scenario: &Scenario, session: &Session, ready: &Snapshot) -> Figures {
+    let names = session.subjects();
+    let configured = session.plan.config.domains.iter().filter(|domain| names.contains(domain.name.as_str()));
+    let domains: Vec<Domain> = configured
+        .map(|domain| Domain {
+            name: domain.name.clone(),
+            ring: domain.ring,
+            cpl_seen: session.watch.banners.get(&domain.name).map(|banner| banner.cpl),
+            memory_bytes: domain.memory_bytes,
+        })
+        .collect();
+    let clock = match (options.icount, options.kvm) {
+        (true, _) => "counted",
+        (_, true) => "kvm",
+        _ => "real",
+    };
+    let guest_bytes = domains.first().map_or(0, |domain| domain.memory_bytes);
+    Figures {
+        scenario: scenario.name.clone(),
+        command: command(),
+        guests: domains.len(),
+        load: if from_inside(options) { "inside" } else { "host" }.to_owned(),
+        clock: clock.to_owned(),
+        seed: scenario.system.seed,
+        domains,
+        memory: Memory { hypervisor_bytes_per_guest: per_guest(session, ready), guest_bytes },
+        boot: Boot {
+            virtual_ms: Some(ready.time_ns as f64 / 1e6),
+            wall_s: session.started.elapsed().as_secs_f64(),
+        },
+        ..Figures::default()
+    }
+}
+
+/// What the hypervisor's heap grew by for each domain, from its own start to `ready`.
+fn per_guest(session: &Session, ready: &Snapshot) -> Option<u64> {
+    let before = session.watch.boot.as_ref()?.get("heap_bytes")?.as_u64()?;
+    let domains = u64::try_from(session.plan.config.domains.len()).ok()?;
+    ready.heap_used.checked_sub(before)?.checked_div(domains)
+}
+
+/// The command line that made this.
+fn command() -> String {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    format!("cargo xtask {}", arguments.join(" "))
+}
+
+/// One measurement.
+pub(super) fn run(options: &cli::Run, delivery: Delivery, loaded: &Loaded, subjects: &HashSet<&str>) -> Run {
+    let change = loaded.before.until(&loaded.after, subjects);
+    let calls = change.hypercalls.iter().map(|(name, &count)| (name.clone(), Call { count, mean_ns: None }));
+    Run {
+        delivery: delivery.word().to_owned(),
+        suppress: if options.suppress == Switch::On { "on" } else { "off" }.to_owned(),
+        idle: if options.idle == Idle::Timeout { "timeout" } else { "plain" }.to_owned(),
+        http: http(&loaded.outcome, loaded.connections),
+        interrupts: change.interrupts(loaded.outcome.requests),
+        hypercalls: calls.collect(),
+        idle_share: ratio(change.idle_ns, change.time_ns),
+    }
+}
+
+fn http(outcome: &Outcome, connections: usize) -> Http {
+    let seconds = outcome.elapsed.max(Duration::from_micros(1)).as_secs_f64();
+    let at = |percentile| quantile(&outcome.latency, percentile);
+    Http {
+        requests: outcome.requests,
+        errors: outcome.errors,
+        first_error: outcome.first_error.clone(),
+        p50_us: at(50.0),
+        p99_us: at(99.0),
+        requests_per_s: (outcome.requests as f64 / seconds * 10.0).round() / 10.0,
+        connections,
+        seconds: (seconds * 1000.0).round() / 1000.0,
+        curve: CURVE.iter().map(|&percentile| (percentile, at(percentile))).collect(),
+    }
+}
+
+fn quantile(latency: &Histogram<u64>, percentile: f64) -> u64 {
+    if latency.is_empty() { 0 } else { latency.value_at_percentile(percentile) }
+}

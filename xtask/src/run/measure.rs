@@ -1,0 +1,85 @@
+//! The main job: every guest fetched from, loaded under each policy, and traced.
+//! It exists because this comparison is what Denizen is for.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use super::figures_of::{self, Loaded};
+use super::session::Session;
+use super::{boot, report};
+use crate::cli;
+use crate::interrupt;
+use crate::load::load;
+use crate::scenario::{Delivery, Scenario};
+
+/// Length of a load when nobody says otherwise.
+const SECONDS: f64 = 5.0;
+/// How long a new policy settles before it is measured.
+const SETTLE: Duration = Duration::from_millis(300);
+/// Most connections when nobody says otherwise.
+const CONNECTIONS: usize = 64;
+
+/// Measures a scenario under load from the host.
+pub(super) fn measure(options: &cli::Run, scenario: &Scenario) -> Result<()> {
+    let mut session = Session::new(boot::boot(options, scenario)?, scenario);
+    session.await_guests()?;
+    let ready = session.snapshot("ready")?;
+    let silent = session.fetch()?;
+    let mut figures = figures_of::start(options, scenario, &session, &ready);
+    figures.ready = session.targets.len() - silent.len();
+    figures.boot.wall_s = session.started.elapsed().as_secs_f64();
+    for (name, reason) in silent.iter().take(5) {
+        eprintln!("{name} does not answer: {reason}");
+    }
+    figures.silent = silent;
+    println!("{} of {} guests answer", figures.ready, figures.guests);
+    if options.keep {
+        return keep(session);
+    }
+    if figures.ready == 0 {
+        bail!("no guest answers; the log is {}", session.machine.log().display());
+    }
+    session.targets.retain(|target| figures.silent.iter().all(|(name, _)| *name != target.name));
+
+    let length = Duration::from_secs_f64(options.seconds.unwrap_or(SECONDS));
+    let connections = match options.connections {
+        Some(connections) => connections as usize,
+        None => (2 * session.targets.len()).min(CONNECTIONS),
+    };
+    for &delivery in options.delivery.list() {
+        let loaded = loaded(&mut session, delivery, connections, length)?;
+        figures.runs.push(figures_of::run(options, delivery, &loaded, &session.subjects()));
+    }
+    figures.audit = Some(session.command("audit")?);
+    let watch = session.end()?;
+    report::finish(options, scenario, &figures, &watch)
+}
+
+fn loaded(session: &mut Session, delivery: Delivery, connections: usize, length: Duration) -> Result<Loaded> {
+    session.deliver(delivery)?;
+    std::thread::sleep(SETTLE);
+    eprintln!(
+        "loading under {} delivery: {connections} connections, {:.1} s",
+        delivery.word(),
+        length.as_secs_f64()
+    );
+    let before = session.snapshot(delivery.word())?;
+    let outcome = load(&session.targets, connections, length, &session.machine.ended())?;
+    let after = session.snapshot(delivery.word())?;
+    Ok(Loaded { outcome, before, after, connections })
+}
+
+/// Stays up until Ctrl-C.
+fn keep(mut session: Session) -> Result<()> {
+    interrupt::be_gentle();
+    for target in &session.targets {
+        println!("{:<12} http://{}/", target.name, target.address);
+    }
+    println!("Ctrl-C ends the machine");
+    while !interrupt::pressed() {
+        std::thread::sleep(Duration::from_millis(100));
+        session.drain()?;
+    }
+    session.end().map(drop)
+}

@@ -1,0 +1,167 @@
+//! A machine with guests that are to be measured: waiting for them, commands, snapshots.
+//! It exists so that the measurements read as the steps that they are.
+
+use std::collections::HashSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::boot::Booted;
+use super::watch::Watch;
+use crate::counters::Snapshot;
+use crate::load::{Target, fetch_each};
+use crate::qemu::{Machine, Next};
+use crate::scenario::{Delivery, Guest, Plan, Scenario};
+
+/// How long the start may take without any guest coming up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A machine with guests that are to be measured.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// The machine.
+    pub(super) machine: Machine,
+    /// What it runs.
+    pub(super) plan: Plan,
+    /// What its lines said.
+    pub(super) watch: Watch,
+    /// The way to each guest.
+    pub(super) targets: Vec<Target>,
+    /// Pattern that names the measured guests in commands.
+    pub(super) pattern: String,
+    /// Start of QEMU.
+    pub(super) started: Instant,
+}
+
+impl Session {
+    /// Takes over a machine that has just been started.
+    pub(super) fn new(booted: Booted, scenario: &Scenario) -> Self {
+        let target = |(port, guest): &(u16, Guest)| Target {
+            name: guest.name.clone(),
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, *port)),
+        };
+        let targets = booted.forwards.iter().map(target).collect();
+        let pattern = scenario.subject().map_or_else(
+            || "*".to_owned(),
+            |subject| match subject.count {
+                Some(_) => format!("{}-*", subject.name.get_ref()),
+                None => subject.name.get_ref().clone(),
+            },
+        );
+        Self {
+            machine: booted.machine,
+            plan: booted.plan,
+            watch: Watch::default(),
+            targets,
+            pattern,
+            started: Instant::now(),
+        }
+    }
+
+    /// Names of the measured guests.
+    pub(super) fn subjects(&self) -> HashSet<&str> {
+        self.plan.guests.iter().map(|guest| guest.name.as_str()).collect()
+    }
+
+    /// Waits until each measured guest has said that it runs, or none came for a long time.
+    pub(super) fn await_guests(&mut self) -> Result<()> {
+        let names: HashSet<String> = self.plan.guests.iter().map(|guest| guest.name.clone()).collect();
+        let bar = bar(names.len(), "starting");
+        let mut last = Instant::now();
+        let mut count = 0;
+        while count < names.len() {
+            match self.machine.next(last + PATIENCE)? {
+                Next::Line(line) => {
+                    if let Some(text) = self.watch.see(&line) {
+                        bar.suspend(|| eprintln!("{text}"));
+                    }
+                    let now = names.iter().filter(|name| self.watch.banners.contains_key(*name)).count();
+                    if now > count {
+                        count = now;
+                        last = Instant::now();
+                        bar.set_position(count as u64);
+                    }
+                }
+                Next::Timeout => break,
+                Next::End => {
+                    bar.abandon();
+                    return Err(self.machine.death());
+                }
+            }
+        }
+        bar.finish_and_clear();
+        if count == 0 {
+            bail!(
+                "no guest came up within {} s; the log is {}",
+                PATIENCE.as_secs(),
+                self.machine.log().display()
+            );
+        }
+        Ok(())
+    }
+
+    /// Fetches from every guest; returns those that stayed silent.
+    pub(super) fn fetch(&mut self) -> Result<Vec<(String, String)>> {
+        let bar = bar(self.targets.len(), "answering");
+        let deadline = Instant::now() + PATIENCE;
+        let silent = fetch_each(&self.targets, deadline, &self.machine.ended(), |_target| bar.inc(1))?;
+        bar.finish_and_clear();
+        self.drain()?;
+        Ok(silent)
+    }
+
+    /// Looks at the lines that have come in meanwhile.
+    pub(super) fn drain(&mut self) -> Result<()> {
+        loop {
+            match self.machine.next(Instant::now())? {
+                Next::Line(line) => tell(self.watch.see(&line)),
+                Next::Timeout => return Ok(()),
+                Next::End => return Err(self.machine.death()),
+            }
+        }
+    }
+
+    /// Gives a command and returns its answer's body.
+    pub(super) fn command(&mut self, text: &str) -> Result<serde_json::Value> {
+        let watch = &mut self.watch;
+        let (_kind, body) = self.machine.command(text, |line| tell(watch.see(line)))?;
+        Ok(body)
+    }
+
+    /// All counters now.
+    pub(super) fn snapshot(&mut self, label: &str) -> Result<Snapshot> {
+        self.drain()?;
+        let body = self.command(&format!("snapshot {label}"))?;
+        Snapshot::read(body)
+    }
+
+    /// Sets the policy of the measured guests.
+    pub(super) fn deliver(&mut self, delivery: Delivery) -> Result<()> {
+        let command = format!("delivery {} {}", self.pattern, delivery.word());
+        self.command(&command).map(drop)
+    }
+
+    /// Ends the machine in order.
+    pub(super) fn end(self) -> Result<Watch> {
+        let mut watch = self.watch;
+        self.machine.power_off(|line| tell(watch.see(line)))?;
+        Ok(watch)
+    }
+}
+
+fn tell(text: Option<String>) {
+    if let Some(text) = text {
+        eprintln!("{text}");
+    }
+}
+
+/// A progress bar over guests.
+fn bar(length: usize, what: &'static str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg:>10} [{bar:40}] {pos}/{len} guests, {elapsed}");
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ");
+    let bar = ProgressBar::new(length as u64).with_style(style).with_message(what);
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}

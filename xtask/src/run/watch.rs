@@ -1,0 +1,128 @@
+//! What a run learns from the serial lines as they pass.
+//! It exists so that no line is lost while a command waits for its answer.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::counters::Snapshot;
+use crate::serial::{Banner, Line};
+
+/// What the lines have said so far.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    /// The hypervisor's record of its own start.
+    pub(super) boot: Option<Value>,
+    /// What each guest said at its start, by domain.
+    pub(super) banners: BTreeMap<String, Banner>,
+    /// Domains that died, with the reason.
+    pub(super) deaths: Vec<(String, String)>,
+    /// Snapshots in the order of their lines.
+    pub(super) snapshots: Vec<Value>,
+    /// `@result` records of guests.
+    pub(super) results: Vec<Value>,
+    /// Other records of guests: `(domain, kind, body)`.
+    pub(super) notes: Vec<(String, String, Value)>,
+    /// The last audit.
+    pub(super) audit: Option<Value>,
+    /// Records that the hypervisor had no room for in its log.
+    pub(super) panic: Option<String>,
+}
+
+impl Watch {
+    /// Takes a line to heart; returns text that the user should see now.
+    pub(super) fn see(&mut self, line: &Line) -> Option<String> {
+        match line {
+            Line::Log(text) if text.starts_with("panic") => {
+                self.panic = Some(text.clone());
+                return Some(format!("the hypervisor: {text}"));
+            }
+            Line::Record { kind, body } => return self.record(kind, body),
+            Line::Console { domain, text } if text.contains("panicked at") || text.starts_with("panic") => {
+                return Some(format!("{domain}: {text}"));
+            }
+            Line::Log(_) | Line::Other(_) | Line::Console { .. } => {}
+        }
+        let (domain, kind, body) = line.guest_record()?;
+        match kind.as_str() {
+            "guest" => {
+                if let Ok(banner) = serde_json::from_value(body) {
+                    self.banners.insert(domain.to_owned(), banner);
+                }
+            }
+            "result" => self.results.push(body),
+            _ => self.notes.push((domain.to_owned(), kind, body)),
+        }
+        None
+    }
+
+    fn record(&mut self, kind: &str, body: &Value) -> Option<String> {
+        match kind {
+            "boot" => self.boot = Some(body.clone()),
+            "snapshot" => self.snapshots.push(body.clone()),
+            "audit" => {
+                self.audit = Some(body.clone());
+                let holds = body.get("ok").and_then(Value::as_bool).unwrap_or(false);
+                return (!holds).then(|| format!("the hypervisor's audit failed: {body}"));
+            }
+            "domain" => {
+                let text = |key| body.get(key).and_then(Value::as_str).unwrap_or("?").to_owned();
+                if text("state") == "dead" {
+                    let (name, reason) = (text("name"), text("reason"));
+                    let message = (reason != "poweroff").then(|| format!("{name} ended: {reason}"));
+                    self.deaths.push((name, reason));
+                    return message;
+                }
+            }
+            "error" => return Some(format!("the hypervisor: {body}")),
+            _ => {}
+        }
+        None
+    }
+
+    /// The last snapshot with this label.
+    pub(super) fn snapshot(&self, label: u64) -> anyhow::Result<Snapshot> {
+        let wanted = |body: &&Value| match body.get("label") {
+            Some(Value::String(text)) => *text == label.to_string(),
+            Some(value) => value.as_u64() == Some(label),
+            None => false,
+        };
+        let body = self.snapshots.iter().rev().find(wanted);
+        Snapshot::read(body.ok_or_else(|| anyhow::anyhow!("there is no snapshot {label}"))?.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watch(lines: &[&str]) -> (Watch, Vec<String>) {
+        let mut watch = Watch::default();
+        let shown = lines.iter().filter_map(|line| watch.see(&Line::parse(line))).collect();
+        (watch, shown)
+    }
+
+    #[test]
+    fn banners_are_kept_by_domain() {
+        let (watch, _) = watch(&[
+            "web-1| @guest {\"cpl\":3,\"memory_bytes\":7,\"abi\":\"denizen-1.0\",\"image\":\"web\"}",
+        ]);
+        assert_eq!(watch.banners["web-1"].cpl, 3);
+    }
+
+    #[test]
+    fn deaths_and_panics_are_shown_at_once() {
+        let (watch, shown) = watch(&[
+            "@domain {\"id\":3,\"name\":\"web-2\",\"state\":\"dead\",\"reason\":\"crash\"}",
+            "denizen: panic: no frame",
+        ]);
+        assert_eq!(shown.len(), 2);
+        assert_eq!(watch.deaths, [("web-2".to_owned(), "crash".to_owned())]);
+    }
+
+    #[test]
+    fn a_guest_cannot_slip_in_a_snapshot() {
+        let (watch, _) = watch(&["web-1| @snapshot {\"label\":1}"]);
+        assert!(watch.snapshots.is_empty());
+    }
+}
