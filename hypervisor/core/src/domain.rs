@@ -8,6 +8,7 @@ use hypercall_abi::{DomId, Mfn};
 
 use crate::config;
 use crate::counters::Counters;
+use crate::paging::AddressSpace;
 use crate::time::Time;
 use crate::vcpu::Vcpu;
 
@@ -37,6 +38,8 @@ pub struct Domain {
     pub state: State,
     /// Its one virtual CPU.
     pub vcpu: Vcpu,
+    /// Its memory.
+    pub address_space: AddressSpace,
     /// Frame of its [`hypercall_abi::shared_info::SharedInfo`].
     pub shared_info: Mfn,
     /// What was counted.
@@ -53,6 +56,7 @@ impl Domain {
             config,
             state: State::Building,
             vcpu: Vcpu::new(now),
+            address_space: AddressSpace::new(id),
             shared_info: Mfn(0),
             counters: Counters::default(),
         }

@@ -93,6 +93,49 @@ pub fn translate<M: MachineMemory>(
     }
 }
 
+/// A page of guest memory that is read again and again, translated once.
+///
+/// What it reads may be stale when the guest's tables change meanwhile, so it is for arguments of calls during which
+/// no frame that the guest can reach is freed.
+#[derive(Debug)]
+pub(crate) struct Window {
+    root: Mfn,
+    /// First address of the page; an odd one before the first use.
+    page: u64,
+    at: MachineAddress,
+}
+
+impl Window {
+    /// Reads through `root`.
+    pub(crate) const fn new(root: Mfn) -> Self {
+        Self { root, page: 1, at: MachineAddress(0) }
+    }
+
+    /// Reads a structure.
+    ///
+    /// # Errors
+    /// `Fault`, as [`translate`].
+    #[inline]
+    pub(crate) fn read<T: FromBytes + IntoBytes, M: MachineMemory>(
+        &mut self,
+        memory: &M,
+        frames: &FrameTable,
+        va: u64,
+    ) -> Result<T, Errno> {
+        if size_of::<T>() > to_page_end(va) {
+            return read(memory, frames, self.root, va);
+        }
+        let page = va & !0xfff;
+        if page != self.page {
+            self.at = translate(memory, frames, self.root, page, Access::Read)?;
+            self.page = page;
+        }
+        let mut value = T::new_zeroed();
+        copy_out(memory, MachineAddress(self.at.0 | (va & 0xfff)), value.as_mut_bytes());
+        Ok(value)
+    }
+}
+
 /// Reads a structure.
 ///
 /// # Errors

@@ -35,6 +35,7 @@ pub mod frames;
 pub mod guest_access;
 pub mod machine;
 pub mod memory;
+pub mod paging;
 pub mod registers;
 pub mod scheduler;
 pub mod time;

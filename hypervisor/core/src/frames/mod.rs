@@ -22,6 +22,10 @@ use alloc::vec::Vec;
 
 use hypercall_abi::{DomId, Mfn};
 
+pub(crate) use references::TableUse;
+
+use crate::memory::{MachineAddress, MachineMemory};
+use crate::paging::Maps;
 use record::Record;
 
 /// Sizes of free blocks: up to `1 << (ORDERS - 1)` frames.
@@ -37,6 +41,21 @@ pub struct FrameTable {
     total: u64,
     /// Frames that each domain owns, by its number.
     owned: Vec<u32>,
+    maps: Maps,
+}
+
+impl Default for FrameTable {
+    /// A table of no frames.
+    fn default() -> Self {
+        Self {
+            records: Vec::new(),
+            heads: [NO_LINK; ORDERS],
+            free: 0,
+            total: 0,
+            owned: Vec::new(),
+            maps: Maps::NONE,
+        }
+    }
 }
 
 /// The frame table itself does not fit into the hypervisor's memory.
@@ -54,7 +73,25 @@ impl FrameTable {
         let mut records = Vec::new();
         records.try_reserve_exact(count).map_err(|_| NoRoom)?;
         records.resize(count, Record::ABSENT);
-        Ok(Self { records, heads: [NO_LINK; ORDERS], free: 0, total: 0, owned: Vec::new() })
+        Ok(Self { records, ..Self::default() })
+    }
+
+    /// Says what all address spaces have in common, once, at boot: the hypervisor's 16 entries of a level 4 table
+    /// and the machine-to-physical table, which has room for a word for each frame of this table.
+    pub fn set_maps(&mut self, slots: [u64; 16], machine_to_physical: MachineAddress) {
+        self.maps = Maps { slots, machine_to_physical: Some(machine_to_physical) };
+    }
+
+    /// What all address spaces have in common.
+    pub(crate) const fn maps(&self) -> Maps {
+        self.maps
+    }
+
+    /// Writes the machine-to-physical entry of a frame, which the caller has found to be memory.
+    pub(crate) fn set_machine_to_physical<M: MachineMemory>(&self, memory: &mut M, mfn: Mfn, pfn: u64) {
+        if let Some(MachineAddress(base)) = self.maps.machine_to_physical {
+            memory.store(MachineAddress(base.wrapping_add(mfn.0 << 3)), pfn);
+        }
     }
 
     fn record(&self, mfn: Mfn) -> Option<&Record> {

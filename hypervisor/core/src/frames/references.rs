@@ -134,6 +134,25 @@ impl FrameTable {
         }
     }
 
+    /// What a frame of `owner` is in use as.
+    ///
+    /// # Errors
+    /// `Inval`: not a frame of that domain.
+    #[inline]
+    pub(crate) fn type_of_own(&self, mfn: Mfn, owner: DomId) -> Result<FrameType, Errno> {
+        match self.record(mfn) {
+            Some(record) if record.state == State::Allocated && record.owner == owner => {
+                Ok(if record.typing.count() > 0 { record.typing.kind() } else { FrameType::None })
+            }
+            _ => Err(Errno::Inval),
+        }
+    }
+
+    /// What a frame was last used as, whether or not it still is.
+    pub(crate) fn last_type(&self, mfn: Mfn) -> FrameType {
+        self.record(mfn).map_or(FrameType::None, |record| record.typing.kind())
+    }
+
     /// Next table to release after this one.
     pub(crate) fn link(&self, mfn: Mfn) -> Option<Mfn> {
         self.record(mfn).filter(|record| record.link != NO_LINK).map(|record| Mfn(u64::from(record.link)))

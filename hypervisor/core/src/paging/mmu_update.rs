@@ -1,0 +1,105 @@
+//! `mmu_update`: page-table entries and machine-to-physical entries, many in one call.
+//! Batches exist because a guest that builds an address space would otherwise make a call for each entry.
+
+use hypercall_abi::mmu::{BATCH_MAX, MmuUpdate, UpdateKind};
+use hypercall_abi::{DomId, Errno, Mfn};
+
+use super::{AddressSpace, Tables, WORK_PER_CALL};
+use crate::call::Call;
+use crate::frames::FrameTable;
+use crate::guest_access::{self, Window};
+use crate::machine::Machine;
+use crate::memory::{MachineAddress, MachineMemory};
+
+/// Whose frames the entries of a call may refer to.
+///
+/// # Errors
+/// `Perm`: another domain's, and the caller is not privileged.
+fn page_owner(space: &AddressSpace, named: u64) -> Result<DomId, Errno> {
+    // The upper half would name whose tables are changed; only our own (0) are.
+    let named = DomId(u16::try_from(named).map_err(|_| Errno::Perm)?);
+    if named == DomId::SELF || named == space.owner || named == DomId::IO {
+        Ok(space.owner)
+    } else if space.privileged && named.is_ordinary() {
+        Ok(named)
+    } else {
+        Err(Errno::Perm)
+    }
+}
+
+/// Writes the machine-to-physical entry of a frame of `owner`.
+fn set_machine_to_physical<M: MachineMemory>(
+    frames: &FrameTable,
+    memory: &mut M,
+    owner: DomId,
+    mfn: Mfn,
+    pfn: u64,
+) -> Result<(), Errno> {
+    if frames.owner(mfn) != Some(owner) {
+        return Err(Errno::Inval);
+    }
+    frames.set_machine_to_physical(memory, mfn, pfn);
+    Ok(())
+}
+
+impl<M: MachineMemory> Tables<'_, M> {
+    fn request(&mut self, request: MmuUpdate, page_owner: DomId) -> Result<(), Errno> {
+        let kind = UpdateKind::from_raw(request.ptr & 3).ok_or(Errno::NoSys)?;
+        match kind {
+            UpdateKind::NormalPtUpdate | UpdateKind::PtUpdatePreserveAd => {
+                if request.ptr & 4 != 0 {
+                    return Err(Errno::Inval);
+                }
+                self.update(MachineAddress(request.ptr & !7), request.val, kind, page_owner)
+            }
+            UpdateKind::MachphysUpdate => {
+                let mfn = Mfn::containing(request.ptr);
+                set_machine_to_physical(self.frames, self.memory, self.space.owner, mfn, request.val)
+            }
+        }
+    }
+}
+
+/// `mmu_update(requests, count, &done, domid)`. Requests are carried out in order up to the first that is refused.
+///
+/// # Errors
+/// Of the first request that was refused; `done` says how many went before it. `Again`: more than
+/// [`BATCH_MAX`] requests or too much work for one call, ask again for the rest.
+pub fn mmu_update<M: Machine>(call: &mut Call<'_, M>, args: [u64; 5]) -> Result<u64, Errno> {
+    let [requests, count, done_at, named, _] = args;
+    let caller = call.caller;
+    let domain = call.world.domains.get_mut(caller).ok_or(Errno::Srch)?;
+    let root = domain.vcpu.root();
+    let page_owner = page_owner(&domain.address_space, named)?;
+    let mut tables = Tables::new(&mut call.world.frames, call.memory, &mut domain.address_space);
+    if !tables.space.queue.is_empty() {
+        tables.drain();
+    }
+    let mut window = Window::new(root);
+    let mut at = requests;
+    let mut done = 0_u64;
+    let result = loop {
+        if done >= count {
+            break Ok(0);
+        }
+        if done >= u64::from(BATCH_MAX) || (tables.work < WORK_PER_CALL / 2 && done > 0) {
+            break Err(Errno::Again);
+        }
+        let request = match window.read::<MmuUpdate, _>(tables.memory, tables.frames, at) {
+            Ok(request) => request,
+            Err(errno) => break Err(errno),
+        };
+        if let Err(errno) = tables.request(request, page_owner) {
+            break Err(errno);
+        }
+        done = done.wrapping_add(1);
+        at = at.wrapping_add(16);
+    };
+    let todo = tables.todo;
+    call.world.effects.todo |= todo;
+    if done_at != 0 {
+        let done = u32::try_from(done).unwrap_or(u32::MAX);
+        guest_access::write(call.memory, &call.world.frames, root, done_at, &done)?;
+    }
+    result
+}

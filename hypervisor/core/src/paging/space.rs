@@ -1,0 +1,136 @@
+//! A domain's address space: which frames it was given, which devices it may map, which tables await release.
+//! It exists beside the frame table because those lists are per domain, and are what its death works through.
+
+use alloc::vec::Vec;
+
+use hypercall_abi::{DomId, Mfn, Pfn};
+
+use super::release::Queue;
+use super::teardown::Stage;
+use crate::frames::Extent;
+use crate::memory::MachineAddress;
+
+/// What all address spaces have in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Maps {
+    /// Entries of a level 4 table from [`hypercall_abi::layout::HYPERVISOR_SLOT_FIRST`] on.
+    pub(crate) slots: [u64; 16],
+    /// The machine-to-physical table, one word a frame, contiguous; `None` until it is set up.
+    pub(crate) machine_to_physical: Option<MachineAddress>,
+}
+
+impl Maps {
+    /// Before set-up.
+    pub(crate) const NONE: Self = Self { slots: [0; 16], machine_to_physical: None };
+}
+
+/// A domain's memory.
+#[derive(Debug)]
+pub struct AddressSpace {
+    pub(super) owner: DomId,
+    /// Whether it may name frames of other domains.
+    pub(super) privileged: bool,
+    /// Its memory in pseudo-physical order.
+    pub(super) extents: Vec<Extent>,
+    /// Frames that it shares with the hypervisor and that have no pseudo-physical number.
+    pub(super) shared: Vec<Mfn>,
+    /// Device frames that it may map.
+    pub(super) devices: Vec<Extent>,
+    pub(super) queue: Queue,
+    pub(super) stage: Stage,
+}
+
+impl AddressSpace {
+    /// The address space of a domain that has no memory yet.
+    #[must_use]
+    pub const fn new(owner: DomId) -> Self {
+        Self {
+            owner,
+            privileged: false,
+            extents: Vec::new(),
+            shared: Vec::new(),
+            devices: Vec::new(),
+            queue: Queue::EMPTY,
+            stage: Stage::Alive,
+        }
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub const fn owner(&self) -> DomId {
+        self.owner
+    }
+
+    /// Lets the domain name frames of other domains in its page tables.
+    pub const fn set_privileged(&mut self) {
+        self.privileged = true;
+    }
+
+    /// Lets the domain map a device's frames, none of which may be RAM. Returns whether there was room to note it.
+    pub fn permit_device(&mut self, frames: Extent) -> bool {
+        let room = self.devices.try_reserve_exact(1).is_ok();
+        if room {
+            self.devices.push(frames);
+        }
+        room
+    }
+
+    /// Whether the domain may map a device frame.
+    pub(crate) fn permits_device(&self, mfn: Mfn) -> bool {
+        self.devices.iter().any(|extent| {
+            mfn.0.checked_sub(extent.first.0).is_some_and(|offset| offset < u64::from(extent.count))
+        })
+    }
+
+    /// Frames of memory, without those shared with the hypervisor.
+    #[must_use]
+    pub fn frames(&self) -> u64 {
+        self.extents.iter().fold(0, |sum, extent| sum.saturating_add(u64::from(extent.count)))
+    }
+
+    /// Runs of machine frames in pseudo-physical order.
+    #[must_use]
+    pub fn extents(&self) -> &[Extent] {
+        &self.extents
+    }
+
+    /// The machine frame that had this pseudo-physical number when the domain was built.
+    #[must_use]
+    pub fn built_mfn(&self, pfn: Pfn) -> Option<Mfn> {
+        let mut left = pfn.0;
+        for extent in &self.extents {
+            if left < u64::from(extent.count) {
+                return Some(Mfn(extent.first.0.saturating_add(left)));
+            }
+            left = left.saturating_sub(u64::from(extent.count));
+        }
+        None
+    }
+
+    /// Adds memory at the end of the pseudo-physical numbering. Returns whether there was room to note it.
+    pub(crate) fn add_memory(&mut self, extent: Extent) -> bool {
+        let room = self.extents.try_reserve_exact(1).is_ok();
+        if room {
+            self.extents.push(extent);
+        }
+        room
+    }
+
+    /// Adds a frame that is shared with the hypervisor. Returns whether there was room to note it.
+    pub(crate) fn add_shared(&mut self, mfn: Mfn) -> bool {
+        let room = self.shared.try_reserve_exact(1).is_ok();
+        if room {
+            self.shared.push(mfn);
+        }
+        room
+    }
+
+    /// Bytes of the hypervisor's heap that the lists take.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        let extents = self.extents.capacity().saturating_add(self.devices.capacity());
+        extents
+            .saturating_mul(size_of::<Extent>())
+            .saturating_add(self.shared.capacity().saturating_mul(size_of::<Mfn>()))
+    }
+}
