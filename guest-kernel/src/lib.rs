@@ -22,6 +22,7 @@ extern crate alloc;
 
 pub mod command_line;
 pub mod events;
+pub mod grant_entry;
 #[cfg(target_os = "none")]
 mod machine;
 pub mod ranges;

@@ -4,6 +4,7 @@ pub mod clock;
 pub mod console;
 mod entry;
 pub mod executor;
+pub mod grants;
 mod guest;
 mod heap;
 pub mod hypercall;

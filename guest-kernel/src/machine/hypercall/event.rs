@@ -1,7 +1,7 @@
 //! Event channels.
 
 use hypercall_abi::event_channel::{
-    AllocUnbound, BindInterdomain, BindIpi, BindPirq, BindVirq, EventChannelOp, PortArgument, Virq,
+    AllocUnbound, BindInterdomain, BindIpi, BindPirq, BindVirq, EventChannelOp, PortArgument, Status, Virq,
 };
 use hypercall_abi::{DomId, Hypercall, Port};
 
@@ -86,4 +86,12 @@ pub fn close(port: Port) -> Result {
 /// As the hypervisor says.
 pub fn unmask(port: Port) -> Result {
     operate(EventChannelOp::Unmask, &mut PortArgument { port: port.0 })
+}
+
+/// What a port is.
+///
+/// # Errors
+/// As the hypervisor says.
+pub fn status(argument: &mut Status) -> Result {
+    operate(EventChannelOp::Status, argument)
 }
