@@ -36,6 +36,7 @@ pub mod guest_access;
 pub mod machine;
 pub mod memory;
 pub mod paging;
+pub mod pci;
 pub mod registers;
 pub mod scheduler;
 pub mod time;
