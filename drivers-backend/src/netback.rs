@@ -163,7 +163,7 @@ impl<P: Platform, U: Uplink> NetBack<P, U> {
         }
         self.ports.insert(front.state_port, (id, Purpose::State));
         self.states.add(id);
-        self.ask_for(front.gateway);
+        self.ask_for(&front);
         Ok(())
     }
 
@@ -374,9 +374,10 @@ impl<P: Platform, U: Uplink> NetBack<P, U> {
         }
     }
 
-    fn ask_for(&mut self, gateway: [u8; 4]) {
-        if gateway != [0; 4] && self.asked.insert(gateway) {
-            let question = self.switch.question(gateway);
+    /// Asks for the gateway once, so that it is known before the first guest needs it.
+    fn ask_for(&mut self, front: &FrontEnd) {
+        if front.gateway != [0; 4] && front.ipv4 != [0; 4] && self.asked.insert(front.gateway) {
+            let question = Switch::question(front.mac, front.ipv4, front.gateway);
             let sent = self.uplink.send(&question);
             self.note_sent(sent.is_ok());
             self.uplink.flush();

@@ -120,13 +120,14 @@ impl Switch {
         self.neighbours.get(&ipv4)
     }
 
-    /// The frame that asks the wire for an address. It claims no address of its own.
+    /// The frame that asks the wire for an address in a guest's name. (Asking in nobody's name, as the driver domain without
+    /// an address would have to, is a probe, which not every host answers.)
     #[must_use]
-    pub fn question(&self, ipv4: [u8; 4]) -> [u8; ARP_FRAME_BYTES] {
+    pub fn question(mac: MacAddress, own: [u8; 4], ipv4: [u8; 4]) -> [u8; ARP_FRAME_BYTES] {
         let request = Arp {
             is_request: true,
-            source_mac: self.uplink_mac,
-            source_ip: [0; 4],
+            source_mac: mac,
+            source_ip: own,
             target_mac: MacAddress([0; 6]),
             target_ip: ipv4,
         };
