@@ -2,6 +2,7 @@
 //! It exists so that one command does each whole job on a fresh machine.
 
 mod archive;
+mod bench;
 mod cli;
 mod compile;
 mod counters;
@@ -52,6 +53,7 @@ fn dispatch(command: Command) -> Result<()> {
     match command {
         Command::Build => build(),
         Command::Run(options) => run::run(&options),
+        Command::Bench(options) => bench::bench(&options),
         _ => anyhow::bail!("not there yet"),
     }
 }

@@ -20,11 +20,12 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// The plots that compare the policies.
 pub(super) fn of_runs(runs: &[Run]) -> Result<Vec<String>> {
-    let bars: [(&str, fn(&Run) -> f64); 5] = [
+    let bars: [(&str, fn(&Run) -> f64); 6] = [
         ("events per upcall", |run| run.interrupts.events_per_upcall.unwrap_or(0.0)),
         ("domain switches per request", |run| run.interrupts.switches_per_request.unwrap_or(0.0)),
         ("requests per second", |run| run.http.requests_per_s),
         ("upcalls per request", |run| per_request(run, run.interrupts.upcalls)),
+        ("p99 latency, ms", |run| run.http.p99_us as f64 / 1000.0),
         ("events raised per request", |run| per_request(run, run.interrupts.raised)),
     ];
     let mut plots = Vec::new();
@@ -65,45 +66,39 @@ fn above(values: impl Iterator<Item = f64>) -> f64 {
 fn policy_bars(title: &str, runs: &[Run], value: fn(&Run) -> f64) -> Result<String> {
     drawn(SMALL, |area| {
         let top = above(runs.iter().map(value));
-        let names: Vec<&str> = runs.iter().map(|run| run.delivery.as_str()).collect();
         let mut chart = ChartBuilder::on(area)
             .caption(title, (FONT, 16))
             .margin(8)
             .x_label_area_size(26)
             .y_label_area_size(52)
-            .build_cartesian_2d((0..runs.len()).into_segmented(), 0.0..top)
+            .build_cartesian_2d(0.0..runs.len().max(1) as f64, 0.0..top)
             .map_err(failed)?;
-        let name = |at: &SegmentValue<usize>| match at {
-            SegmentValue::CenterOf(index) => names.get(*index).copied().unwrap_or_default().to_owned(),
-            _ => String::new(),
-        };
         chart
             .configure_mesh()
             .disable_x_mesh()
             .light_line_style(TRANSPARENT)
-            .x_labels(runs.len())
-            .x_label_formatter(&name)
+            .x_labels(0)
             .y_labels(5)
             .label_style((FONT, 13))
             .draw()
             .map_err(failed)?;
         for (index, run) in runs.iter().enumerate() {
-            let (height, colour) = (value(run), COLOURS[index % COLOURS.len()]);
-            let corners = [(SegmentValue::Exact(index), 0.0), (SegmentValue::Exact(index + 1), height)];
-            let mut bar = Rectangle::new(corners, colour.filled());
-            bar.set_margin(0, 0, 36, 36);
+            let (left, height, colour) = (index as f64, value(run), COLOURS[index % COLOURS.len()]);
+            let bar = Rectangle::new([(left + 0.25, 0.0), (left + 0.75, height)], colour.filled());
             chart.draw_series(std::iter::once(bar)).map_err(failed)?;
-            let style = TextStyle::from((FONT, 14).into_font()).pos(centred());
-            let text = Text::new(number(height), (SegmentValue::CenterOf(index), height), style);
-            chart.draw_series(std::iter::once(text)).map_err(failed)?;
+            let above = Text::new(number(height), (left + 0.5, height), centred((FONT, 14)));
+            chart.draw_series(std::iter::once(above)).map_err(failed)?;
+            let (x, y) = chart.backend_coord(&(left + 0.5, 0.0));
+            area.draw_text(&run.delivery, &centred((FONT, 13)), (x, y + 20)).map_err(failed)?;
         }
         Ok(())
     })
 }
 
-fn centred() -> plotters::style::text_anchor::Pos {
+/// Text that stands in the middle above its point.
+fn centred(font: (&'static str, u32)) -> TextStyle<'static> {
     use plotters::style::text_anchor::{HPos, Pos, VPos};
-    Pos::new(HPos::Center, VPos::Bottom)
+    TextStyle::from(font.into_font()).pos(Pos::new(HPos::Center, VPos::Bottom))
 }
 
 fn number(value: f64) -> String {
@@ -117,6 +112,7 @@ fn curve(runs: &[Run]) -> Result<String> {
         let mut chart = ChartBuilder::on(area)
             .caption("latency by percentile", (FONT, 16))
             .margin(10)
+            .margin_right(28)
             .x_label_area_size(36)
             .y_label_area_size(60)
             .build_cartesian_2d(0.0..100.0, 0.0..top)
@@ -190,9 +186,8 @@ pub(super) fn hypercalls(runs: &[Run]) -> Result<String> {
                 .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 14, y + 5)], colour.filled()));
         }
         for (index, name) in names.iter().enumerate() {
-            let style = TextStyle::from((FONT, 12).into_font()).pos(centred());
             let (x, y) = chart.backend_coord(&(index as f64 + 0.5, 0.0));
-            area.draw_text(name, &style, (x, y + 20)).map_err(failed)?;
+            area.draw_text(name, &centred((FONT, 12)), (x, y + 20)).map_err(failed)?;
         }
         chart
             .configure_series_labels()

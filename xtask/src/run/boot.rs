@@ -6,8 +6,6 @@ use std::process::ExitStatus;
 
 use anyhow::{Context, Result};
 
-use super::options::from_inside;
-use crate::cli::Run;
 use crate::qemu::{self, Clock, Machine};
 use crate::scenario::{self, Guest, Plan, Scenario};
 use crate::{archive, compile, paths};
@@ -17,19 +15,32 @@ const TRACE_BYTES: u64 = 64 << 20;
 /// QEMU's status after a power-off by the debug-exit device with value 0.
 const EXIT_ORDERLY: i32 = 1;
 
+/// How a scenario is started.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct How {
+    /// How time passes.
+    pub(crate) clock: Clock,
+    /// Whether the host reaches the guests.
+    pub(crate) forwarded: bool,
+    /// First port for that; free ones when absent.
+    pub(crate) port: Option<u16>,
+    /// Whether to wait for gdb.
+    pub(crate) gdb: bool,
+}
+
 /// A machine that has been started.
 #[derive(Debug)]
-pub(super) struct Booted {
+pub(crate) struct Booted {
     /// The machine.
-    pub(super) machine: Machine,
+    pub(crate) machine: Machine,
     /// What it runs.
-    pub(super) plan: Plan,
+    pub(crate) plan: Plan,
     /// The host's way to each guest.
-    pub(super) forwards: Vec<(u16, Guest)>,
+    pub(crate) forwards: Vec<(u16, Guest)>,
 }
 
 /// Builds what the scenario needs and starts it.
-pub(super) fn boot(options: &Run, scenario: &Scenario) -> Result<Booted> {
+pub(crate) fn boot(how: How, scenario: &Scenario) -> Result<Booted> {
     let plan = scenario::lower(scenario)?;
     let kernel = compile::hypervisor()?;
     let folder = paths::run(&scenario.name);
@@ -37,13 +48,14 @@ pub(super) fn boot(options: &Run, scenario: &Scenario) -> Result<Booted> {
     let initrd = folder.join("boot.cpio");
     fs::write(&initrd, boot_archive(&plan)?).with_context(|| format!("writing {}", initrd.display()))?;
 
-    let forwards = if from_inside(options) || plan.guests.is_empty() {
-        Vec::new()
-    } else {
-        let ports = qemu::choose(options.port, plan.guests.len())?;
+    let forwards = if how.forwarded {
+        let ports = qemu::choose(how.port, plan.guests.len())?;
         ports.into_iter().zip(plan.guests.iter().cloned()).collect()
+    } else {
+        Vec::new()
     };
-    let network = (!options.icount && !plan.guests.is_empty())
+    let counted = matches!(how.clock, Clock::Counted { .. });
+    let network = (!counted && !plan.guests.is_empty())
         .then(|| qemu::Network { prefix: plan.network, forwards: forwards.clone() });
     let trace = folder.join("trace.bin");
     allocate(&trace, TRACE_BYTES)?;
@@ -53,14 +65,10 @@ pub(super) fn boot(options: &Run, scenario: &Scenario) -> Result<Booted> {
             initrd,
             append: None,
             memory: *scenario.system.memory.get_ref(),
-            clock: match (options.kvm, options.icount) {
-                (true, _) => Clock::Kvm,
-                (_, true) => Clock::Counted { seed: scenario.system.seed },
-                _ => Clock::Real,
-            },
+            clock: how.clock,
             network,
             trace: Some((trace, TRACE_BYTES)),
-            gdb: options.gdb,
+            gdb: how.gdb,
         },
         &folder.join("serial.log"),
     )?;
@@ -79,7 +87,7 @@ pub(crate) fn boot_archive(plan: &Plan) -> Result<Vec<u8>> {
 }
 
 /// Whether QEMU ended because the hypervisor powered off.
-pub(super) fn is_orderly(status: ExitStatus) -> bool {
+pub(crate) fn is_orderly(status: ExitStatus) -> bool {
     matches!(status.code(), Some(0 | EXIT_ORDERLY))
 }
 

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use super::figures_of::{self, Loaded};
 use super::session::Session;
-use super::{boot, report};
+use super::{boot, options as wanted, report};
 use crate::cli;
 use crate::interrupt;
 use crate::load::load;
@@ -22,7 +22,7 @@ const CONNECTIONS: usize = 64;
 
 /// Measures a scenario under load from the host.
 pub(super) fn measure(options: &cli::Run, scenario: &Scenario) -> Result<()> {
-    let mut session = Session::new(boot::boot(options, scenario)?, scenario);
+    let mut session = Session::new(boot::boot(wanted::how(options, scenario), scenario)?, scenario);
     session.await_guests()?;
     let ready = session.snapshot("ready")?;
     let silent = session.fetch()?;

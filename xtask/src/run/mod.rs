@@ -1,7 +1,7 @@
 //! `cargo xtask run`: a scenario from its file to its figures.
 //! It exists as the main job of the whole repository.
 
-mod boot;
+pub(crate) mod boot;
 mod figures_of;
 mod measure;
 mod options;
@@ -37,7 +37,7 @@ pub(crate) fn run(options: &cli::Run) -> Result<()> {
 
 /// A scenario without a subject: its serial log is the result.
 fn listen(options: &cli::Run, scenario: &Scenario) -> Result<()> {
-    let mut machine = boot::boot(options, scenario)?.machine;
+    let mut machine = boot::boot(options::how(options, scenario), scenario)?.machine;
     let limit = options
         .seconds
         .map(Duration::from_secs_f64)

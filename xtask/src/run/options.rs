@@ -3,8 +3,10 @@
 
 use toml::Spanned;
 
+use super::boot::How;
 use crate::BadInput;
 use crate::cli::{Idle, Load, Run, Switch};
+use crate::qemu::Clock;
 use crate::scenario::Scenario;
 
 /// Which scenario is meant.
@@ -19,6 +21,20 @@ pub(super) fn scenario_name(options: &Run) -> &str {
 /// Whether the load comes from a guest.
 pub(super) fn from_inside(options: &Run) -> bool {
     options.icount || options.load == Some(Load::Inside)
+}
+
+/// How the machine is to be started.
+pub(super) fn how(options: &Run, scenario: &Scenario) -> How {
+    How {
+        clock: match (options.kvm, options.icount) {
+            (true, _) => Clock::Kvm,
+            (_, true) => Clock::Counted { seed: scenario.system.seed },
+            _ => Clock::Real,
+        },
+        forwarded: !from_inside(options),
+        port: options.port,
+        gdb: options.gdb,
+    }
 }
 
 /// Changes a scenario as the options say.

@@ -1,0 +1,210 @@
+//! `cargo xtask bench`: what single operations cost, in instructions, beside another hypervisor.
+//! It exists because one binary on two hypervisors is a comparison that nobody can argue with.
+
+mod xen;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::cli::{Bench, BenchKind, Peer};
+use crate::counters::ratio;
+use crate::qemu::{Clock, Machine, Next};
+use crate::run::boot::{self, How};
+use crate::scenario::Scenario;
+use crate::serial::Line;
+use crate::table::{fraction, grouped, new, or_dash};
+use crate::{compile, interrupt, paths, setup};
+
+/// How long the bench may be silent.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A `@bench` line.
+#[derive(Clone, Debug, Deserialize)]
+struct Measured {
+    name: String,
+    instructions: u64,
+    n: u64,
+}
+
+/// One operation on both.
+#[derive(Clone, Debug, Default, Serialize)]
+struct Operation {
+    /// Instructions on Denizen.
+    denizen: Option<u64>,
+    /// Instructions on Xen.
+    xen: Option<u64>,
+    /// The first through the second.
+    ratio: Option<f64>,
+    /// Repetitions that each figure is the mean of.
+    n: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Figures {
+    command: String,
+    operations: BTreeMap<String, Operation>,
+}
+
+/// Measures.
+pub(crate) fn bench(options: &Bench) -> Result<()> {
+    let BenchKind::Operations = options.what;
+    let root = paths::root();
+    let scenario = Scenario::open(&root, "bench")?;
+    scenario.check(&compile::is_guest)?;
+    setup::need(setup::QEMU)?;
+    setup::need_target()?;
+    interrupt::install()?;
+
+    eprintln!("measuring on Denizen ...");
+    let how = How {
+        clock: Clock::Counted { seed: scenario.system.seed },
+        forwarded: false,
+        port: None,
+        gdb: false,
+    };
+    let mut booted = boot::boot(how, &scenario)?;
+    let ours = measured(&mut booted.machine, |_line| false).context("on Denizen")?;
+    drop(booted);
+    let theirs = match options.peer {
+        Some(Peer::Xen) => on_xen()?,
+        None => Vec::new(),
+    };
+    let operations = merged(&ours, &theirs);
+    print(&operations, &ours);
+    if let Some(path) = &options.json.json {
+        let command = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
+        let figures = Figures { command: format!("cargo xtask {command}"), operations };
+        let text = serde_json::to_string_pretty(&figures).context("writing JSON")? + "\n";
+        std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn on_xen() -> Result<Vec<Measured>> {
+    let kernel = match xen::fetch() {
+        Ok(kernel) => kernel,
+        Err(error) => {
+            eprintln!("skipping Xen: {error:#}");
+            return Ok(Vec::new());
+        }
+    };
+    eprintln!("measuring on Xen ...");
+    let folder = paths::run("xen");
+    let guest = guest()?;
+    let mut machine = Machine::start(&xen::options(kernel, guest), &folder.join("serial.log"))?;
+    measured(&mut machine, xen::is_end).context("on Xen")
+}
+
+/// The bench's own image.
+fn guest() -> Result<PathBuf> {
+    compile::guests(&["bench".to_owned()])?.pop().context("cargo built no bench")
+}
+
+/// Collects `@bench` lines until the machine or, as `over` sees it, the guest ends.
+fn measured(machine: &mut Machine, over: fn(&Line) -> bool) -> Result<Vec<Measured>> {
+    let mut results: Vec<Measured> = Vec::new();
+    loop {
+        match machine.next(Instant::now() + PATIENCE)? {
+            Next::Line(line) if over(&line) => break,
+            Next::Line(line) => {
+                let body = match &line {
+                    Line::Record { kind, body } if kind == "bench" => Some(body.clone()),
+                    line => {
+                        line.guest_record().filter(|(_, kind, _)| kind == "bench").map(|(_, _, body)| body)
+                    }
+                };
+                if let Some(body) = body {
+                    results.push(serde_json::from_value(body).context("reading a @bench line")?);
+                } else if let Some(text) = complaint(&line) {
+                    eprintln!("{text}");
+                }
+            }
+            Next::Timeout => {
+                bail!("silent for {} s; the log is {}", PATIENCE.as_secs(), shown(machine.log()))
+            }
+            Next::End => break,
+        }
+    }
+    if results.is_empty() {
+        bail!("no operation was measured; the log is {}", shown(machine.log()));
+    }
+    Ok(results)
+}
+
+fn shown(path: &Path) -> String {
+    paths::shown(path)
+}
+
+/// What the bench says of an operation that it could not measure.
+fn complaint(line: &Line) -> Option<String> {
+    let text = match line {
+        Line::Console { text, .. } | Line::Other(text) | Line::Log(text) => text,
+        Line::Record { .. } => return None,
+    };
+    (text.starts_with("bench: ") || text.contains("panic")).then(|| text.clone())
+}
+
+fn merged(ours: &[Measured], theirs: &[Measured]) -> BTreeMap<String, Operation> {
+    let mut operations: BTreeMap<String, Operation> = BTreeMap::new();
+    for one in ours {
+        let operation = operations.entry(one.name.clone()).or_default();
+        (operation.denizen, operation.n) = (Some(one.instructions), one.n);
+    }
+    for one in theirs {
+        let operation = operations.entry(one.name.clone()).or_default();
+        (operation.xen, operation.n) = (Some(one.instructions), one.n);
+    }
+    for operation in operations.values_mut() {
+        operation.ratio = operation.denizen.zip(operation.xen).and_then(|(ours, theirs)| ratio(ours, theirs));
+    }
+    operations
+}
+
+/// Prints the table in the order in which the bench measured.
+fn print(operations: &BTreeMap<String, Operation>, order: &[Measured]) {
+    let mut names: Vec<&str> = order.iter().map(|one| one.name.as_str()).collect();
+    names.extend(
+        operations.keys().map(String::as_str).filter(|name| order.iter().all(|one| one.name != **name)),
+    );
+    names.dedup();
+    let mut table = new(&["instructions", "Denizen", "Xen", "ratio", "n"]);
+    for name in names {
+        let one = &operations[name];
+        let number = |value: Option<u64>| or_dash(value.map(grouped));
+        table.add_row([
+            name.to_owned(),
+            number(one.denizen),
+            number(one.xen),
+            fraction(one.ratio),
+            grouped(one.n),
+        ]);
+    }
+    println!("{table}");
+    println!(
+        "one tick an instruction (QEMU -icount shift=0): every run gives the same counts, so there is no spread"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(name: &str, instructions: u64) -> Measured {
+        Measured { name: name.to_owned(), instructions, n: 10 }
+    }
+
+    #[test]
+    fn an_operation_of_one_side_has_no_ratio() {
+        let merged = merged(
+            &[measured("yield", 100), measured("ours", 5)],
+            &[measured("yield", 400), measured("theirs", 7)],
+        );
+        assert_eq!(merged["yield"].ratio, Some(0.25));
+        assert_eq!((merged["ours"].xen, merged["ours"].ratio), (None, None));
+        assert_eq!((merged["theirs"].denizen, merged["theirs"].ratio), (None, None));
+    }
+}
