@@ -22,6 +22,8 @@ mod platform;
 mod pool;
 mod rings;
 mod switch;
+#[cfg(test)]
+mod switch_tests;
 mod uplink;
 mod vif;
 mod work;

@@ -34,10 +34,23 @@ impl<K: Ord + Copy, V: Copy> Learned<K, V> {
     pub(crate) fn get(&self, key: &K) -> Option<V> {
         self.entries.get(key).map(|(_, value)| *value)
     }
+}
 
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        assert_eq!(self.entries.len(), self.ages.len(), "both maps hold the same entries");
-        self.entries.len()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_never_outgrows_its_capacity_and_forgets_the_oldest() {
+        let mut learned = Learned::new(4);
+        for key in 0..100_u32 {
+            learned.learn(key, key * 2);
+            learned.learn(0, 0);
+            assert!(learned.entries.len() <= 4);
+            assert_eq!(learned.entries.len(), learned.ages.len(), "both maps hold the same entries");
+        }
+        assert_eq!(learned.get(&0), Some(0), "what is renewed stays");
+        assert_eq!(learned.get(&99), Some(198));
+        assert_eq!(learned.get(&50), None);
     }
 }

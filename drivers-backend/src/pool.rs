@@ -76,11 +76,6 @@ impl<B: Buffer> Pool<B> {
         self.queued -= 1;
     }
 
-    #[cfg(test)]
-    pub(crate) const fn free(&self) -> usize {
-        self.free.len()
-    }
-
     /// How a copy names the packet's place.
     pub(crate) fn side(&self, packet: &Packet) -> Option<CopySide> {
         let mut side = self.pages.get(usize::from(packet.place) / PER_PAGE)?.side();

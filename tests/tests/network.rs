@@ -88,14 +88,14 @@ fn a_host_beyond_a_lossy_wire_reaches_every_guest() {
 
 #[test]
 fn a_guest_reaches_the_host_by_its_gateways_address() {
-    let mut net = Net::new(1, 3, 0, true);
+    let mut net = Net::new(2, 3, 0, true);
     let server = net.host.stack.listen(7);
-    let client = net.guests[0].stack.connect(HOST_IP, 7, 41_000);
+    let client = net.guests[1].stack.connect(HOST_IP, 7, 41_000);
     let done = transfer(
         &mut net,
         50_000,
         Duration::from_secs(5),
-        |net| (&mut net.guests[0].stack, &mut net.host.stack),
+        |net| (&mut net.guests[1].stack, &mut net.host.stack),
         (client, server),
     );
     assert!(done);
