@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod console;
+pub mod devices;
 mod entry;
 pub mod executor;
 pub mod grants;
@@ -9,9 +10,12 @@ mod guest;
 mod heap;
 pub mod hypercall;
 pub mod memory;
+#[cfg(feature = "net")]
+pub mod net;
 mod notes;
 mod panic;
 pub mod ports;
+pub mod shared_page;
 mod start;
 mod time_driver;
 pub mod trap;

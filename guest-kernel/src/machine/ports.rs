@@ -60,6 +60,15 @@ pub(super) fn fire(port: Port) {
     }
 }
 
+/// Has the next event on a port of ours wake `waker`. What was raised before is forgotten: the caller looks now.
+#[cfg(feature = "net")]
+pub(super) fn wake_on(port: Port, waker: &core::task::Waker) {
+    if let Some(slot) = slot(port) {
+        slot.waker.register(waker);
+        slot.fired.store(false, Ordering::Release);
+    }
+}
+
 /// A port of ours, closed when it is dropped.
 #[derive(Debug)]
 pub struct EventPort(Port);

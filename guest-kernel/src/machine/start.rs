@@ -8,7 +8,7 @@ use hypercall_abi::PAGE_SIZE;
 use hypercall_abi::sched::ShutdownReason;
 use hypercall_abi::start_info::StartInfo;
 
-use super::{Guest, Hypervisor, console, executor, heap, hypercall, memory, trap, upcall, window};
+use super::{Guest, Hypervisor, console, devices, executor, heap, hypercall, memory, trap, upcall, window};
 use crate::command_line::CommandLine;
 
 unsafe extern "Rust" {
@@ -30,12 +30,30 @@ extern "C" fn guest_start(start_info: *mut StartInfo, boot_stack_end: u64) -> ! 
     START_INFO.store(start_info, Ordering::Relaxed);
     memory::init(info());
     let hypervisor = Hypervisor::detect();
-    let end = memory::mapped_end(boot_stack_end, hypervisor.is_denizen());
-    // SAFETY: past the boot stack the builder left everything to us; the boot stack itself is no longer used.
-    unsafe { heap::add(boot_stack_end - PAGE_SIZE as u64, end) };
+    devices::init();
+    add_memory(
+        boot_stack_end - PAGE_SIZE as u64,
+        memory::mapped_end(boot_stack_end, hypervisor.is_denizen()),
+    );
     window::map_shared_info(info().shared_info).expect("the shared page is ours to map");
     trap::init().expect("traps and upcalls can be registered");
     guest_main()
+}
+
+/// Gives the heap what the builder left to us, from the boot stack (no longer used) up to `end`, but for the
+/// pages of devices.
+fn add_memory(start: u64, end: u64) {
+    let mut start = start;
+    while start < end {
+        let device_page = devices::reserved()
+            .map(memory::address_of)
+            .filter(|page| (start..end).contains(page))
+            .min()
+            .unwrap_or(end);
+        // SAFETY: nothing else uses what lies there: the builder's own pages are below the boot stack.
+        unsafe { heap::add(start, device_page) };
+        start = device_page + PAGE_SIZE as u64;
+    }
 }
 
 /// Runs `main` as the first task of the executor; [`crate::main!`] calls it.

@@ -1,0 +1,128 @@
+//! The network: a front end as an `embassy-net` device, and the stack over it.
+//!
+//! ```ignore
+//! let network = guest_kernel::net::start::<4>(&guest).expect("a network device");
+//! network.stack.wait_config_up().await;
+//! ```
+
+mod device;
+mod platform;
+
+use alloc::boxed::Box;
+use alloc::rc::Rc;
+use core::cell::RefCell;
+use core::future::{Future, poll_fn};
+use core::pin::pin;
+use core::task::Poll;
+
+use embassy_net::{Ipv4Address, Ipv4Cidr, Stack, StackResources, StaticConfigV4};
+use hypercall_abi::device::{DeviceKind, DirectoryEntry, net_options};
+use hypercall_abi::event_channel::Virq;
+use hypercall_abi::{Pfn, Port};
+
+use drivers_frontend::{FrontConfig, NetFront};
+
+use self::device::{Device, Shared};
+use self::platform::Kernel;
+use super::ports::EventPort;
+use super::shared_page::Mapped;
+use super::{Guest, devices};
+
+/// A front end in this kernel.
+type Front = NetFront<Kernel, Mapped>;
+
+/// Pages for sending, two frames each.
+const TRANSMIT_PAGES: u16 = 16;
+
+/// A running network.
+#[derive(Clone, Copy)]
+pub struct Network {
+    /// The stack: make sockets with it.
+    pub stack: Stack<'static>,
+    /// Our address.
+    pub address: Ipv4Address,
+    /// Our hardware address.
+    pub mac: [u8; 6],
+}
+
+/// Why there is no network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoDevice;
+
+impl core::fmt::Display for NoDevice {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("the domain has no network device")
+    }
+}
+
+/// Brings the domain's first network device up, with the address that the scenario gave it and room for
+/// `SOCKETS` sockets.
+///
+/// # Errors
+/// [`NoDevice`] when the directory names none.
+pub fn start<const SOCKETS: usize>(guest: &Guest) -> Result<Network, NoDevice> {
+    let (index, entry) = devices::of_kind(DeviceKind::NetFront).next().ok_or(NoDevice)?;
+    let state_port = EventPort::adopt(Port(entry.state_port));
+    // SAFETY: the hypervisor set this frame aside for the device; the heap leaves it out.
+    let page = unsafe { Mapped::frame(Pfn(entry.page)) };
+    let front = NetFront::new(
+        Kernel,
+        page,
+        FrontConfig {
+            peer: devices::peer(&entry),
+            state_port: state_port.port(),
+            suppress: entry.options & net_options::NO_SUPPRESSION == 0,
+            receive_pages: drivers_frontend::RECEIVE_PAGES_MAX,
+            transmit_pages: TRANSMIT_PAGES,
+        },
+    );
+    let shared: Shared = Rc::new(RefCell::new(front));
+    let device = Device::new(shared.clone(), state_port, entry.mac);
+    let resources = Box::leak(Box::new(StackResources::<SOCKETS>::new()));
+    let seed = u64::from_be_bytes([
+        0,
+        0,
+        entry.mac[0],
+        entry.mac[1],
+        entry.mac[2],
+        entry.mac[3],
+        entry.mac[4],
+        entry.mac[5],
+    ]);
+    let (stack, runner) = embassy_net::new(device, config(&entry), resources, seed);
+    guest.spawn(run(runner, shared.clone()));
+    guest.spawn(follow_directory(index, shared));
+    Ok(Network { stack, address: Ipv4Address::from(entry.ipv4), mac: entry.mac })
+}
+
+/// The address that the directory gives.
+fn config(entry: &DirectoryEntry) -> embassy_net::Config {
+    let gateway = Ipv4Address::from(entry.gateway);
+    embassy_net::Config::ipv4_static(StaticConfigV4 {
+        address: Ipv4Cidr::new(Ipv4Address::from(entry.ipv4), entry.prefix),
+        gateway: (!gateway.is_unspecified()).then_some(gateway),
+        dns_servers: Default::default(),
+    })
+}
+
+/// Runs the stack, and shows the back end once a turn what the turn sent.
+async fn run(mut runner: embassy_net::Runner<'static, Device>, front: Shared) {
+    let mut stack = pin!(runner.run());
+    poll_fn(|context| {
+        let _: Poll<_> = stack.as_mut().poll(context);
+        front.borrow_mut().flush();
+        Poll::Pending
+    })
+    .await
+}
+
+/// Tells the front end when its back end comes or goes.
+async fn follow_directory(index: u32, front: Shared) {
+    let Ok(changes) = EventPort::virq(Virq::Devices) else { return };
+    loop {
+        if let Some(entry) = devices::entry(index) {
+            front.borrow_mut().set_peer(devices::peer(&entry));
+        }
+        changes.wait().await;
+    }
+}

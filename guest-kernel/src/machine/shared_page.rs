@@ -1,0 +1,150 @@
+//! Pages that another domain can write at any time, accessed as raw words.
+
+use core::arch::asm;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+
+use hypercall_abi::ring::SharedPage;
+use hypercall_abi::{PAGE_SIZE, Pfn};
+
+use super::memory::{self, Page};
+
+/// A mapped page that others write too. It is an address; whoever makes it answers for the mapping.
+#[derive(Clone, Copy, Debug)]
+pub struct Mapped(*mut u8);
+
+// SAFETY: an address alone; each access is atomic or raw.
+unsafe impl Send for Mapped {}
+
+impl Mapped {
+    /// The page at an address.
+    ///
+    /// # Safety
+    /// A page is mapped there, for reading and writing, for as long as this value is used, and Rust owns nothing in it.
+    #[must_use]
+    pub const unsafe fn new(address: u64) -> Self {
+        Self(address as *mut u8)
+    }
+
+    /// One of our own frames that the hypervisor set aside for sharing.
+    ///
+    /// # Safety
+    /// The frame is within our memory and Rust owns nothing in it.
+    #[must_use]
+    pub const unsafe fn frame(pfn: Pfn) -> Self {
+        Self(memory::address_of(pfn) as *mut u8)
+    }
+
+    /// Where `bytes` from `offset` on lie.
+    fn at(self, offset: usize, bytes: usize) -> *mut u8 {
+        assert!(
+            offset <= PAGE_SIZE && bytes <= PAGE_SIZE - offset,
+            "{bytes} bytes at {offset} leave the page"
+        );
+        // SAFETY: within the page, as was just checked.
+        unsafe { self.0.add(offset) }
+    }
+
+    fn word(&self, offset: usize) -> &AtomicU32 {
+        assert!(offset.is_multiple_of(4), "word at {offset}");
+        // SAFETY: the page is mapped, the word lies in it and is aligned; atomics may be shared with anybody.
+        unsafe { AtomicU32::from_ptr(self.at(offset, 4).cast()) }
+    }
+}
+
+impl SharedPage for Mapped {
+    fn load(&self, offset: usize) -> u32 {
+        self.word(offset).load(Ordering::Relaxed)
+    }
+
+    fn load_acquire(&self, offset: usize) -> u32 {
+        self.word(offset).load(Ordering::Acquire)
+    }
+
+    fn store(&self, offset: usize, value: u32) {
+        self.word(offset).store(value, Ordering::Relaxed);
+    }
+
+    fn store_release(&self, offset: usize, value: u32) {
+        self.word(offset).store(value, Ordering::Release);
+    }
+
+    fn store_wide(&self, offset: usize, value: u64) {
+        assert!(offset.is_multiple_of(8), "wide word at {offset}");
+        // SAFETY: as for `word`.
+        let word = unsafe { AtomicU64::from_ptr(self.at(offset, 8).cast()) };
+        word.store(value, Ordering::Relaxed);
+    }
+
+    fn fence(&self) {
+        fence(Ordering::SeqCst);
+    }
+
+    fn copy_out(&self, offset: usize, into: &mut [u8]) {
+        let from = self.at(offset, into.len());
+        // SAFETY: the source is in the page, the destination is a slice of ours.
+        unsafe { copy_bytes(from, into.as_mut_ptr(), into.len()) };
+    }
+
+    fn copy_in(&self, offset: usize, from: &[u8]) {
+        let into = self.at(offset, from.len());
+        // SAFETY: the destination is in the page, the source is a slice of ours.
+        unsafe { copy_bytes(from.as_ptr(), into, from.len()) };
+    }
+}
+
+/// Copies bytes of which another domain may change one side meanwhile. The compiler knows nothing of such memory, so
+/// the copy is the processor's.
+///
+/// # Safety
+/// `bytes` can be read from `from` and written to `into`, and the two do not overlap.
+unsafe fn copy_bytes(from: *const u8, into: *mut u8, bytes: usize) {
+    // SAFETY: as the caller says; the direction flag is clear by convention.
+    unsafe {
+        asm!(
+            "rep movsq",
+            "mov ecx, {rest:e}",
+            "rep movsb",
+            rest = in(reg) bytes & 7,
+            inout("rcx") bytes >> 3 => _,
+            inout("rsi") from => _,
+            inout("rdi") into => _,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+impl Page {
+    /// The same page as one that others write too.
+    #[must_use]
+    pub fn shared(&self) -> Mapped {
+        // SAFETY: the page is ours and mapped; from now on nobody makes references to its contents.
+        unsafe { Mapped::new(self.address()) }
+    }
+}
+
+impl SharedPage for Page {
+    fn load(&self, offset: usize) -> u32 {
+        self.shared().load(offset)
+    }
+    fn load_acquire(&self, offset: usize) -> u32 {
+        self.shared().load_acquire(offset)
+    }
+    fn store(&self, offset: usize, value: u32) {
+        self.shared().store(offset, value);
+    }
+    fn store_release(&self, offset: usize, value: u32) {
+        self.shared().store_release(offset, value);
+    }
+    fn store_wide(&self, offset: usize, value: u64) {
+        self.shared().store_wide(offset, value);
+    }
+    fn fence(&self) {
+        self.shared().fence();
+    }
+    fn copy_out(&self, offset: usize, into: &mut [u8]) {
+        self.shared().copy_out(offset, into);
+    }
+    fn copy_in(&self, offset: usize, from: &[u8]) {
+        self.shared().copy_in(offset, from);
+    }
+}
