@@ -17,6 +17,7 @@ mod scenario;
 mod serial;
 mod setup;
 mod table;
+mod tidy;
 
 use std::fmt;
 use std::process::ExitCode;
@@ -53,6 +54,7 @@ fn dispatch(command: Command) -> Result<()> {
     match command {
         Command::Build => build(),
         Command::Run(options) => run::run(&options),
+        Command::Tidy { bless } => tidy::tidy(bless),
         Command::Bench(options) => bench::bench(&options),
         _ => anyhow::bail!("not there yet"),
     }
