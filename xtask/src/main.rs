@@ -8,8 +8,10 @@ mod compile;
 mod counters;
 mod figures;
 mod html;
+mod image;
 mod interrupt;
 mod load;
+mod new_guest;
 mod paths;
 mod qemu;
 mod run;
@@ -54,6 +56,8 @@ fn dispatch(command: Command) -> Result<()> {
     match command {
         Command::Build => build(),
         Command::Run(options) => run::run(&options),
+        Command::Image(options) => image::image(&options),
+        Command::New { name } => new_guest::lay_out(&name),
         Command::Tidy { bless } => tidy::tidy(bless),
         Command::Bench(options) => bench::bench(&options),
         _ => anyhow::bail!("not there yet"),
