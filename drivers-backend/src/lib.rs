@@ -20,6 +20,7 @@ mod neighbours;
 mod netback;
 mod platform;
 mod pool;
+mod queue;
 mod rings;
 mod switch;
 #[cfg(test)]

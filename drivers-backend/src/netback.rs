@@ -11,6 +11,7 @@ use hypercall_abi::{Errno, GrantRef, Port};
 use crate::frame::ARP_FRAME_BYTES;
 use crate::platform::Platform;
 use crate::pool::{Packet, Pool};
+use crate::queue::Sender;
 use crate::switch::{AddressTaken, DropReason, Ingress, Switch, Verdict, VifId};
 use crate::uplink::Uplink;
 use crate::vif::{FrontEnd, Link, Step, Vif};
@@ -170,7 +171,7 @@ impl<P: Platform, U: Uplink> NetBack<P, U> {
     /// Forgets a front end whose domain is gone.
     pub fn remove(&mut self, id: VifId) {
         let Some(mut vif) = self.vifs.get_mut(usize::from(id.0)).and_then(Option::take) else { return };
-        for packet in vif.queue.drain(..) {
+        while let Some(packet) = vif.queue.pop() {
             self.pool.note_unqueued();
             self.pool.give_back(packet);
         }
@@ -286,7 +287,7 @@ impl<P: Platform, U: Uplink> NetBack<P, U> {
     fn went_down(&mut self, id: VifId, port: Port) {
         self.ports.remove(&port);
         let Some(Some(vif)) = self.vifs.get_mut(usize::from(id.0)) else { return };
-        for packet in vif.queue.drain(..) {
+        while let Some(packet) = vif.queue.pop() {
             self.pool.note_unqueued();
             self.pool.give_back(packet);
         }
@@ -316,9 +317,13 @@ impl<P: Platform, U: Uplink> NetBack<P, U> {
 
     /// Decides where a packet goes and sends it there.
     pub(crate) fn route(&mut self, from: Ingress, mut packet: Packet) {
+        let sender = match from {
+            Ingress::Guest(id, _) => Sender(id.0.into()),
+            Ingress::Uplink => Sender::UPLINK,
+        };
         let verdict = self.pool.read(&packet, |frame| self.switch.decide(from, frame));
         match verdict {
-            Verdict::Guest(to) => self.enqueue(to, packet),
+            Verdict::Guest(to) => self.enqueue(sender, to, packet),
             Verdict::Uplink => {
                 let sent = self.pool.read(&packet, |frame| self.uplink.send(frame));
                 self.note_sent(sent.is_ok());
@@ -329,7 +334,7 @@ impl<P: Platform, U: Uplink> NetBack<P, U> {
                 match from {
                     Ingress::Guest(to, _) => {
                         packet.bytes = self.pool.write(&packet, |room| fill(room, &answer));
-                        self.enqueue(to, packet);
+                        self.enqueue(sender, to, packet);
                     }
                     Ingress::Uplink => {
                         let sent = self.uplink.send(&answer);
@@ -357,17 +362,22 @@ impl<P: Platform, U: Uplink> NetBack<P, U> {
         }
     }
 
-    fn enqueue(&mut self, to: VifId, packet: Packet) {
+    fn enqueue(&mut self, from: Sender, to: VifId, packet: Packet) {
         let limit = self.pool.queue_limit().min(QUEUE_MAX);
         let Some(Some(vif)) = self.vifs.get_mut(usize::from(to.0)) else {
             self.counters.dropped += 1;
             return self.pool.give_back(packet);
         };
-        if matches!(vif.link, Link::Connected(_)) && vif.queue.len() < limit {
-            vif.queue.push_back(packet);
+        let before = vif.queue.len();
+        let dropped = match vif.link {
+            Link::Connected(_) => vif.queue.push(from, packet, limit.max(before.min(QUEUE_MAX))),
+            Link::Waiting | Link::Closed => Some(packet),
+        };
+        if vif.queue.len() > before {
             self.pool.note_queued();
-            self.receivers.add(to);
-        } else {
+        }
+        self.receivers.add(to);
+        if let Some(packet) = dropped {
             vif.counters.dropped += 1;
             self.counters.dropped += 1;
             self.pool.give_back(packet);

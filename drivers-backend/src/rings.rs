@@ -149,7 +149,7 @@ impl<P: Platform, U: Uplink> NetBack<P, U> {
             }
             let Some(rings) = vif.rings() else { return Ok(true) };
             let Some(request) = rings.receive.pop().map_err(|_| NetError::Overrun)? else { return Ok(true) };
-            let Some(packet) = vif.queue.pop_front() else { return Ok(true) };
+            let Some(packet) = vif.queue.pop() else { return Ok(true) };
             self.pool.note_unqueued();
             let Some(source) = self.pool.side(&packet) else {
                 self.pool.give_back(packet);

@@ -1,8 +1,6 @@
 //! One front end as its back end sees it: connection states, rings, queue and counters.
 //! Whatever it does wrong ends here, in its own record.
 
-use alloc::collections::VecDeque;
-
 use hypercall_abi::device::{NetCounters, NetError, NetPage, XenbusState};
 use hypercall_abi::netif::{Receive, Transmit};
 use hypercall_abi::ring::{BackRing, Notify, SharedPage};
@@ -10,7 +8,7 @@ use hypercall_abi::{DomId, Port};
 
 use crate::MacAddress;
 use crate::platform::Platform;
-use crate::pool::Packet;
+use crate::queue::Queue;
 
 /// What the device directory says of a front end.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +54,7 @@ pub(crate) struct Vif<G> {
     pub(crate) error: NetError,
     pub(crate) counters: NetCounters,
     /// Packets for it.
-    pub(crate) queue: VecDeque<Packet>,
+    pub(crate) queue: Queue,
     /// Wrong requests since the last right one.
     pub(crate) wrong: u32,
 }
@@ -83,7 +81,7 @@ impl<G: SharedPage> Vif<G> {
             link: Link::Waiting,
             error: NetError::None,
             counters: NetCounters::default(),
-            queue: VecDeque::new(),
+            queue: Queue::default(),
             wrong: 0,
         };
         vif.enter(platform, XenbusState::InitWait, NetError::None);
