@@ -8,6 +8,7 @@ use hypercall_abi::{DomId, Mfn};
 
 use crate::config;
 use crate::counters::Counters;
+use crate::grants::GrantTable;
 use crate::paging::AddressSpace;
 use crate::time::Time;
 use crate::vcpu::Vcpu;
@@ -40,6 +41,8 @@ pub struct Domain {
     pub vcpu: Vcpu,
     /// Its memory.
     pub address_space: AddressSpace,
+    /// What it grants and has mapped.
+    pub grants: GrantTable,
     /// Frame of its [`hypercall_abi::shared_info::SharedInfo`].
     pub shared_info: Mfn,
     /// What was counted.
@@ -57,6 +60,7 @@ impl Domain {
             state: State::Building,
             vcpu: Vcpu::new(now),
             address_space: AddressSpace::new(id),
+            grants: GrantTable::empty(id),
             shared_info: Mfn(0),
             counters: Counters::default(),
         }

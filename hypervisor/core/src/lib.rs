@@ -22,6 +22,7 @@
 
 extern crate alloc;
 
+pub mod builder;
 pub mod call;
 pub mod config;
 pub mod counters;
@@ -32,9 +33,11 @@ pub mod effects;
 #[cfg(any(test, feature = "fakes"))]
 pub mod fake;
 pub mod frames;
+pub mod grants;
 pub mod guest_access;
 pub mod machine;
 pub mod memory;
+pub mod memory_op;
 pub mod paging;
 pub mod pci;
 pub mod registers;

@@ -59,6 +59,17 @@ impl FrameTable {
         Ok(())
     }
 
+    /// Whether a frame of `owner` may be written now: it is theirs, and no page table.
+    #[inline]
+    pub(crate) fn may_write(&self, mfn: Mfn, owner: DomId) -> bool {
+        self.record(mfn).is_some_and(|record| {
+            record.state == State::Allocated
+                && record.owner == owner
+                && (record.typing.is_in_use_as(FrameType::Writable)
+                    || (record.typing.count() == 0 && !record.typing.has(DEMOTING)))
+        })
+    }
+
     /// Gives back a reference; the last one frees the frame.
     pub(crate) fn put(&mut self, mfn: Mfn) {
         let Some(record) = self.record_mut(mfn) else { return };

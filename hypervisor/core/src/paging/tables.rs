@@ -92,6 +92,30 @@ impl<'a, M: MachineMemory> Tables<'a, M> {
         Ok(())
     }
 
+    /// Writes a present entry that is already as it should stand, whose frame is of `page_owner`.
+    ///
+    /// # Errors
+    /// As [`Self::update`].
+    pub(crate) fn replace_l1(
+        &mut self,
+        at: MachineAddress,
+        new: u64,
+        page_owner: DomId,
+    ) -> Result<(), Errno> {
+        let old = self.memory.load(at);
+        self.acquire_l1(new, page_owner)?;
+        self.memory.store(at, new);
+        self.release_l1(old);
+        Ok(())
+    }
+
+    /// Clears an entry of a level 1 table of this domain.
+    pub(crate) fn clear_l1(&mut self, at: MachineAddress) {
+        let old = self.memory.load(at);
+        self.memory.store(at, 0);
+        self.release_l1(old);
+    }
+
     fn update_upper(
         &mut self,
         level: Level,

@@ -1,0 +1,94 @@
+//! A guest's image: what of it is loaded where, and where it starts.
+//! Everything that can be wrong with an image by itself is found here, before any memory is touched.
+
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
+use elf::ElfBytes;
+use elf::abi::{EM_X86_64, ET_EXEC, PT_LOAD};
+use elf::endian::LittleEndian;
+use elf::file::Class;
+
+use super::BuildError;
+use super::notes::Notes;
+
+/// Highest pseudo-physical address that an image may use, which keeps all sums small.
+const ADDRESS_MAX: u64 = 1 << 40;
+
+/// A part to load; what it does not fill is zero.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Segment<'a> {
+    /// Pseudo-physical address of its first byte.
+    pub(super) address: u64,
+    pub(super) bytes: &'a [u8],
+}
+
+/// An image in order.
+#[derive(Debug)]
+pub(super) struct Image<'a> {
+    pub(super) segments: Vec<Segment<'a>>,
+    /// Virtual address of pseudo-physical frame 0.
+    pub(super) base: u64,
+    /// Virtual address of the first instruction.
+    pub(super) entry: u64,
+    /// Pseudo-physical address of the hypercall page.
+    pub(super) hypercall_page: Option<u64>,
+    /// First pseudo-physical address past the image.
+    pub(super) end: u64,
+}
+
+impl<'a> Image<'a> {
+    /// Reads an ELF file.
+    pub(super) fn read(file: &'a [u8]) -> Result<Self, BuildError> {
+        let elf = ElfBytes::<LittleEndian>::minimal_parse(file)
+            .map_err(|why| BuildError::NotElf { why: why.to_string() })?;
+        if elf.ehdr.class != Class::ELF64 {
+            return Err(BuildError::NotElf { why: "32-bit".into() });
+        }
+        if elf.ehdr.e_machine != EM_X86_64 {
+            return Err(BuildError::WrongMachine { machine: elf.ehdr.e_machine });
+        }
+        if elf.ehdr.e_type != ET_EXEC {
+            return Err(BuildError::NotExecutable { kind: elf.ehdr.e_type });
+        }
+        let notes = Notes::read(&elf)?;
+        if notes.virt_base & 0xfff != 0 {
+            return Err(BuildError::UnalignedBase { address: notes.virt_base });
+        }
+        let mut segments = Vec::new();
+        let mut end = 0;
+        for header in elf.segments().into_iter().flatten() {
+            if header.p_type != PT_LOAD || header.p_memsz == 0 {
+                continue;
+            }
+            let outside = BuildError::SegmentOutside { address: header.p_paddr, bytes: header.p_memsz };
+            let address = header.p_paddr.checked_sub(notes.paddr_offset).ok_or_else(|| outside.clone())?;
+            let last = address
+                .checked_add(header.p_memsz)
+                .filter(|&last| last <= ADDRESS_MAX && header.p_filesz <= header.p_memsz)
+                .ok_or(outside)?;
+            let bytes = elf.segment_data(&header).map_err(|_| BuildError::TruncatedSegment {
+                address: header.p_paddr,
+                bytes: header.p_filesz,
+            })?;
+            segments.try_reserve(1).map_err(|_| BuildError::NoHeap)?;
+            segments.push(Segment { address, bytes });
+            end = last.max(end);
+        }
+        if segments.is_empty() {
+            return Err(BuildError::NothingToLoad);
+        }
+        let within = |address: u64| address.checked_sub(notes.virt_base).filter(|&offset| offset < end);
+        let entry = notes.entry.unwrap_or(elf.ehdr.e_entry);
+        within(entry).ok_or(BuildError::EntryOutside { address: entry })?;
+        let hypercall_page = match notes.hypercall_page {
+            None => None,
+            Some(address) => Some(
+                within(address)
+                    .filter(|offset| offset & 0xfff == 0)
+                    .ok_or(BuildError::HypercallPageOutside { address })?,
+            ),
+        };
+        Ok(Self { segments, base: notes.virt_base, entry, hypercall_page, end })
+    }
+}

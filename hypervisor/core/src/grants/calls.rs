@@ -1,0 +1,125 @@
+//! `grant_table_op`: arrays of operations, each with a status of its own.
+//! Only a structure that cannot be read or written fails the call; everything else is that operation's status.
+
+use hypercall_abi::Errno;
+use hypercall_abi::grant_table::{
+    CopyGrant, GrantStatus, GrantTableOp, MapGrantRef, QuerySize, SetVersion, SetupTable, UnmapGrantRef,
+};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use super::{OPERATIONS_MAX, copy, mapping, setup};
+use crate::call::Call;
+use crate::guest_access::{self, Access};
+use crate::machine::Machine;
+use crate::memory::MachineAddress;
+
+const fn raw(result: &Result<(), GrantStatus>) -> i16 {
+    match result {
+        Ok(()) => GrantStatus::Okay.raw(),
+        Err(status) => status.raw(),
+    }
+}
+
+/// `grant_table_op(op, operations, count)`.
+///
+/// # Errors
+/// `Fault`: an operation lies in no writable memory; those before it were carried out. `NoSys`: unknown operation.
+/// `TooBig`: more than [`OPERATIONS_MAX`] operations. `Inval`: several where there can be one, or another version.
+pub fn grant_table_op<M: Machine>(call: &mut Call<'_, M>, args: [u64; 5]) -> Result<u64, Errno> {
+    let [op, at, count, ..] = args;
+    let op = u32::try_from(op).ok().and_then(GrantTableOp::from_raw).ok_or(Errno::NoSys)?;
+    if count > OPERATIONS_MAX {
+        return Err(Errno::TooBig);
+    }
+    match op {
+        GrantTableOp::Copy => copies(call, at, count),
+        GrantTableOp::MapGrantRef => each(call, at, count, |call, request: &mut MapGrantRef| {
+            let result = mapping::map(call, request);
+            request.status = raw(&result.map(|(handle, frame)| {
+                request.handle = handle;
+                request.dev_bus_addr = frame.address();
+            }));
+            Ok(())
+        }),
+        GrantTableOp::UnmapGrantRef => each(call, at, count, |call, request: &mut UnmapGrantRef| {
+            request.status = raw(&mapping::unmap(call, request));
+            Ok(())
+        }),
+        GrantTableOp::SetupTable => {
+            one(count)?;
+            each(call, at, count, |call, request: &mut SetupTable| {
+                request.status = raw(&setup::setup(call, request));
+                Ok(())
+            })
+        }
+        GrantTableOp::QuerySize => {
+            one(count)?;
+            each(call, at, count, |call, request: &mut QuerySize| {
+                request.status = raw(&setup::query(call, request));
+                Ok(())
+            })
+        }
+        GrantTableOp::SetVersion => {
+            one(count)?;
+            each(call, at, count, |_, request: &mut SetVersion| setup::set_version(request))
+        }
+    }
+}
+
+fn one(count: u64) -> Result<(), Errno> {
+    if count == 1 { Ok(()) } else { Err(Errno::Inval) }
+}
+
+/// Carries out each operation of an array on a copy of it, and writes the copy back.
+fn each<M: Machine, T: FromBytes + IntoBytes + Immutable>(
+    call: &mut Call<'_, M>,
+    at: u64,
+    count: u64,
+    mut act: impl FnMut(&mut Call<'_, M>, &mut T) -> Result<(), Errno>,
+) -> Result<u64, Errno> {
+    let size = u64::try_from(size_of::<T>()).unwrap_or(0);
+    let mut at = at;
+    for _ in 0..count {
+        let root = call.domain()?.vcpu.root();
+        let last = at.saturating_add(size).saturating_sub(1);
+        // Found out before anything is done: an operation that is done must be able to say so.
+        guest_access::translate(call.memory, &call.world.frames, root, at, Access::Write)?;
+        guest_access::translate(call.memory, &call.world.frames, root, last, Access::Write)?;
+        let mut request: T = guest_access::read(call.memory, &call.world.frames, root, at)?;
+        let result = act(call, &mut request);
+        guest_access::write(call.memory, &call.world.frames, root, at, &request)?;
+        result?;
+        at = at.wrapping_add(size);
+    }
+    Ok(0)
+}
+
+/// Bytes from a [`CopyGrant`]'s start to the word that holds its status.
+const STATUS_WORD: u64 = 32;
+
+/// Copies, whose structures are translated once and answered in one word when they lie conveniently.
+fn copies<M: Machine>(call: &mut Call<'_, M>, at: u64, count: u64) -> Result<u64, Errno> {
+    let root = call.domain()?.vcpu.root();
+    let mut at = at;
+    for _ in 0..count {
+        let offset = at & 0xfff;
+        if offset & 7 != 0 || offset > 4096 - 40 {
+            each(call, at, 1, |call, request: &mut CopyGrant| {
+                request.status = raw(&copy::copy(call, request));
+                Ok(())
+            })?;
+        } else {
+            let place = guest_access::translate(call.memory, &call.world.frames, root, at, Access::Write)?;
+            let mut request = CopyGrant::zeroed();
+            guest_access::copy_out(call.memory, place, request.as_mut_bytes());
+            let status = raw(&copy::copy(call, &request));
+            let [len_low, len_high] = request.len.to_ne_bytes();
+            let [flags_low, flags_high] = request.flags.to_ne_bytes();
+            let [status_low, status_high] = status.to_ne_bytes();
+            let word = [len_low, len_high, flags_low, flags_high, status_low, status_high, 0, 0];
+            call.memory.store(MachineAddress(place.0.wrapping_add(STATUS_WORD)), u64::from_ne_bytes(word));
+        }
+        at = at.wrapping_add(40);
+    }
+    Ok(0)
+}
