@@ -1,0 +1,61 @@
+//! A web server: says its name, its counters, and pages of any size, over HTTP/1.1 with keep-alive.
+//!
+//! Command line: `size=BYTES` of a page that asks for no other, `connections=N` at once (at most [`CONNECTIONS_MAX`]),
+//! `tx_buffer=BYTES` of each connection.
+
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+mod app;
+mod content;
+mod server;
+
+use guest_kernel::{Guest, net};
+
+guest_kernel::main!(run);
+
+/// The most connections at once: each has a socket of its own that listens while it has no peer.
+const CONNECTIONS_MAX: usize = 64;
+/// The page that Denali's measurements used.
+const SIZE_DEFAULT: usize = 2258;
+
+async fn run(guest: Guest) {
+    let settings = match Settings::read(&guest) {
+        Ok(settings) => settings,
+        Err(error) => panic!("{error}"),
+    };
+    let network = match net::start::<{ CONNECTIONS_MAX + 1 }>(&guest) {
+        Ok(network) => network,
+        Err(error) => panic!("{error}"),
+    };
+    network.stack.wait_link_up().await;
+    log::info!("serving on http://{}/", network.address);
+    let state = app::State::new(guest, settings.size);
+    server::run(guest, network.stack, app::router(state), settings).await
+}
+
+/// What the command line says.
+#[derive(Clone, Copy)]
+struct Settings {
+    /// Bytes of a page that asks for no other size.
+    size: usize,
+    /// Connections at once.
+    connections: usize,
+    /// Bytes that one connection may have on the way.
+    tx_buffer: usize,
+}
+
+impl Settings {
+    fn read(guest: &Guest) -> Result<Self, guest_kernel::command_line::BadValue<'static>> {
+        let line = guest.command_line();
+        let size = line.parse("size", SIZE_DEFAULT)?;
+        Ok(Self {
+            size,
+            connections: line.parse("connections", CONNECTIONS_MAX)?.clamp(1, CONNECTIONS_MAX),
+            // A default page and its headers in one go, within reason.
+            tx_buffer: line.parse("tx_buffer", (size + 512).clamp(1024, 8192))?.max(512),
+        })
+    }
+}

@@ -1,0 +1,60 @@
+//! Connections: as many tasks as there may be connections, each with a socket that listens when it is free.
+
+use alloc::boxed::Box;
+use alloc::vec;
+
+use embassy_net::Stack;
+use embassy_net::tcp::TcpSocket;
+use embassy_time::Duration;
+use guest_kernel::Guest;
+use picoserve::routing::PathRouter;
+use picoserve::{Config, Router, Server, Timeouts};
+
+use crate::Settings;
+
+const PORT: u16 = 80;
+/// A request's headers have to fit.
+const HTTP_BUFFER_BYTES: usize = 1024;
+const RX_BUFFER_BYTES: usize = 1024;
+
+static CONFIG: Config = Config::new(Timeouts {
+    start_read_request: Duration::from_secs(30),
+    persistent_start_read_request: Duration::from_secs(60),
+    read_request: Duration::from_secs(10),
+    write: Duration::from_secs(30),
+})
+.keep_connection_alive();
+
+/// Serves for ever.
+pub(crate) async fn run<P: PathRouter + 'static>(
+    guest: Guest,
+    stack: Stack<'static>,
+    app: Router<P>,
+    settings: Settings,
+) {
+    let app: &'static Router<P> = Box::leak(Box::new(app));
+    for _ in 1..settings.connections {
+        guest.spawn(connections(stack, app, settings));
+    }
+    connections(stack, app, settings).await;
+}
+
+/// Serves one connection after the other.
+async fn connections<P: PathRouter>(stack: Stack<'static>, app: &'static Router<P>, settings: Settings) {
+    let mut rx = vec![0; RX_BUFFER_BYTES];
+    let mut tx = vec![0; settings.tx_buffer];
+    let mut http = vec![0; HTTP_BUFFER_BYTES];
+    loop {
+        let mut socket = TcpSocket::new(stack, &mut rx, &mut tx);
+        // An answer is written at once; its last, short segment must not wait for an acknowledgement.
+        socket.set_nagle_enabled(false);
+        if let Err(error) = socket.accept(PORT).await {
+            log::warn!("accept: {error:?}");
+            continue;
+        }
+        // A peer that goes away in the middle harms its own connection alone.
+        if let Err(error) = Server::new(app, &CONFIG, &mut http).serve(socket).await {
+            log::debug!("connection: {error:?}");
+        }
+    }
+}
