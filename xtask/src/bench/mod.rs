@@ -14,7 +14,7 @@ use crate::cli::{Bench, BenchKind, Peer};
 use crate::counters::ratio;
 use crate::qemu::{Clock, Machine, Next};
 use crate::run::boot::{self, How};
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, lower};
 use crate::serial::Line;
 use crate::table::{fraction, grouped, new, or_dash};
 use crate::{compile, interrupt, paths, setup};
@@ -66,7 +66,7 @@ pub(crate) fn bench(options: &Bench) -> Result<()> {
         port: None,
         gdb: false,
     };
-    let mut booted = boot::boot(how, &scenario)?;
+    let mut booted = boot::boot(how, &scenario, lower(&scenario)?)?;
     let ours = measured(&mut booted.machine, |_line| false).context("on Denizen")?;
     drop(booted);
     let theirs = match options.peer {

@@ -7,7 +7,7 @@ use std::process::ExitStatus;
 use anyhow::{Context, Result};
 
 use crate::qemu::{self, Clock, Machine};
-use crate::scenario::{self, Guest, Plan, Scenario};
+use crate::scenario::{Guest, Plan, Scenario};
 use crate::{archive, compile, paths};
 
 /// Bytes of the shared trace.
@@ -39,9 +39,8 @@ pub(crate) struct Booted {
     pub(crate) forwards: Vec<(u16, Guest)>,
 }
 
-/// Builds what the scenario needs and starts it.
-pub(crate) fn boot(how: How, scenario: &Scenario) -> Result<Booted> {
-    let plan = scenario::lower(scenario)?;
+/// Builds what the plan of a scenario needs and starts it.
+pub(crate) fn boot(how: How, scenario: &Scenario, plan: Plan) -> Result<Booted> {
     let kernel = compile::hypervisor()?;
     let folder = paths::run(&scenario.name);
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;

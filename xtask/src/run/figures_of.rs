@@ -17,19 +17,6 @@ use crate::scenario::{Delivery, Scenario};
 /// Percentiles of the latency curve.
 const CURVE: &[f64] = &[1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 100.0];
 
-/// One load with the counters around it.
-#[derive(Debug)]
-pub(super) struct Loaded {
-    /// What the clients saw.
-    pub(super) outcome: Outcome,
-    /// Counters before.
-    pub(super) before: Snapshot,
-    /// Counters after.
-    pub(super) after: Snapshot,
-    /// Concurrent connections.
-    pub(super) connections: usize,
-}
-
 /// The figures that are known when the guests are up.
 pub(super) fn start(options: &cli::Run, scenario: &Scenario, session: &Session, ready: &Snapshot) -> Figures {
     let names = session.subjects();
@@ -78,23 +65,29 @@ fn command() -> String {
     format!("cargo xtask {}", arguments.join(" "))
 }
 
-/// One measurement.
-pub(super) fn run(options: &cli::Run, delivery: Delivery, loaded: &Loaded, subjects: &HashSet<&str>) -> Run {
-    let change = loaded.before.until(&loaded.after, subjects);
+/// One measurement: what the clients saw, and the counters before and after.
+pub(super) fn run(
+    options: &cli::Run,
+    delivery: Delivery,
+    http: Http,
+    (before, after): (&Snapshot, &Snapshot),
+    subjects: &HashSet<&str>,
+) -> Run {
+    let change = before.until(after, subjects);
     let calls = change.hypercalls.iter().map(|(name, &count)| (name.clone(), Call { count, mean_ns: None }));
     Run {
         delivery: delivery.word().to_owned(),
         suppress: if options.suppress == Switch::On { "on" } else { "off" }.to_owned(),
         idle: if options.idle == Idle::Timeout { "timeout" } else { "plain" }.to_owned(),
-        http: http(&loaded.outcome, loaded.connections),
-        interrupts: change.interrupts(loaded.outcome.requests),
+        interrupts: change.interrupts(http.requests),
+        http,
         hypercalls: calls.collect(),
         idle_share: ratio(change.idle_ns, change.time_ns),
     }
 }
 
-fn http(outcome: &Outcome, connections: usize) -> Http {
-    let seconds = outcome.elapsed.max(Duration::from_micros(1)).as_secs_f64();
+/// What clients on the host saw.
+pub(super) fn http(outcome: &Outcome, connections: usize) -> Http {
     let at = |percentile| quantile(&outcome.latency, percentile);
     Http {
         requests: outcome.requests,
@@ -102,10 +95,20 @@ fn http(outcome: &Outcome, connections: usize) -> Http {
         first_error: outcome.first_error.clone(),
         p50_us: at(50.0),
         p99_us: at(99.0),
-        requests_per_s: (outcome.requests as f64 / seconds * 10.0).round() / 10.0,
+        curve: CURVE.iter().map(|&percentile| (percentile, at(percentile))).collect(),
+        ..pace(outcome.requests, outcome.elapsed, connections)
+    }
+}
+
+/// The part of it that says how fast.
+pub(super) fn pace(requests: u64, elapsed: Duration, connections: usize) -> Http {
+    let seconds = elapsed.max(Duration::from_micros(1)).as_secs_f64();
+    Http {
+        requests,
+        requests_per_s: (requests as f64 / seconds * 10.0).round() / 10.0,
         connections,
         seconds: (seconds * 1000.0).round() / 1000.0,
-        curve: CURVE.iter().map(|&percentile| (percentile, at(percentile))).collect(),
+        ..Http::default()
     }
 }
 

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::figures_of::{self, Loaded};
+use super::figures_of;
 use super::session::Session;
 use super::{boot, options as wanted, report};
 use crate::cli;
+use crate::figures::Run;
 use crate::interrupt;
 use crate::load::load;
 use crate::scenario::{Delivery, Scenario};
@@ -17,12 +18,13 @@ use crate::scenario::{Delivery, Scenario};
 const SECONDS: f64 = 5.0;
 /// How long a new policy settles before it is measured.
 const SETTLE: Duration = Duration::from_millis(300);
-/// Most connections when nobody says otherwise.
-const CONNECTIONS: usize = 64;
 
 /// Measures a scenario under load from the host.
 pub(super) fn measure(options: &cli::Run, scenario: &Scenario) -> Result<()> {
-    let mut session = Session::new(boot::boot(wanted::how(options, scenario), scenario)?, scenario);
+    let mut session = Session::new(
+        boot::boot(wanted::how(options, scenario), scenario, wanted::plan(options, scenario)?)?,
+        scenario,
+    );
     session.await_guests()?;
     let ready = session.snapshot("ready")?;
     let silent = session.fetch()?;
@@ -43,20 +45,23 @@ pub(super) fn measure(options: &cli::Run, scenario: &Scenario) -> Result<()> {
     session.targets.retain(|target| figures.silent.iter().all(|(name, _)| *name != target.name));
 
     let length = Duration::from_secs_f64(options.seconds.unwrap_or(SECONDS));
-    let connections = match options.connections {
-        Some(connections) => connections as usize,
-        None => (2 * session.targets.len()).min(CONNECTIONS),
-    };
+    let connections = wanted::connections(options, session.targets.len());
     for &delivery in options.delivery.list() {
-        let loaded = loaded(&mut session, delivery, connections, length)?;
-        figures.runs.push(figures_of::run(options, delivery, &loaded, &session.subjects()));
+        let run = loaded(options, &mut session, delivery, connections, length)?;
+        figures.runs.push(run);
     }
     figures.audit = Some(session.command("audit")?);
     let watch = session.end()?;
     report::finish(options, scenario, &figures, &watch)
 }
 
-fn loaded(session: &mut Session, delivery: Delivery, connections: usize, length: Duration) -> Result<Loaded> {
+fn loaded(
+    options: &cli::Run,
+    session: &mut Session,
+    delivery: Delivery,
+    connections: usize,
+    length: Duration,
+) -> Result<Run> {
     session.deliver(delivery)?;
     std::thread::sleep(SETTLE);
     eprintln!(
@@ -67,7 +72,8 @@ fn loaded(session: &mut Session, delivery: Delivery, connections: usize, length:
     let before = session.snapshot(delivery.word())?;
     let outcome = load(&session.targets, connections, length, &session.machine.ended())?;
     let after = session.snapshot(delivery.word())?;
-    Ok(Loaded { outcome, before, after, connections })
+    let http = figures_of::http(&outcome, connections);
+    Ok(figures_of::run(options, delivery, http, (&before, &after), &session.subjects()))
 }
 
 /// Stays up until Ctrl-C.

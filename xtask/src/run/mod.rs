@@ -3,6 +3,7 @@
 
 pub(crate) mod boot;
 mod figures_of;
+mod inside;
 mod measure;
 mod options;
 mod report;
@@ -37,7 +38,8 @@ pub(crate) fn run(options: &cli::Run) -> Result<()> {
 
 /// A scenario without a subject: its serial log is the result.
 fn listen(options: &cli::Run, scenario: &Scenario) -> Result<()> {
-    let mut machine = boot::boot(options::how(options, scenario), scenario)?.machine;
+    let mut machine =
+        boot::boot(options::how(options, scenario), scenario, options::plan(options, scenario)?)?.machine;
     let limit = options
         .seconds
         .map(Duration::from_secs_f64)

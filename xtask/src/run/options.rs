@@ -7,7 +7,7 @@ use super::boot::How;
 use crate::BadInput;
 use crate::cli::{Idle, Load, Run, Switch};
 use crate::qemu::Clock;
-use crate::scenario::Scenario;
+use crate::scenario::{Plan, Scenario, lower};
 
 /// Which scenario is meant.
 pub(super) fn scenario_name(options: &Run) -> &str {
@@ -35,6 +35,36 @@ pub(super) fn how(options: &Run, scenario: &Scenario) -> How {
         port: options.port,
         gdb: options.gdb,
     }
+}
+
+/// Most connections when nobody says otherwise.
+const CONNECTIONS: usize = 64;
+/// Length of each load from inside when nobody says otherwise, in seconds of virtual time.
+const SECONDS_INSIDE: f64 = 2.0;
+
+/// Connections of the load.
+pub(super) fn connections(options: &Run, guests: usize) -> usize {
+    options.connections.map_or((2 * guests).min(CONNECTIONS), |connections| connections as usize)
+}
+
+/// The scenario's plan, the words in braces of its command lines filled in.
+pub(super) fn plan(options: &Run, scenario: &Scenario) -> anyhow::Result<Plan> {
+    let mut plan = lower(scenario)?;
+    let policies: Vec<&str> = options.delivery.list().iter().map(|delivery| delivery.word()).collect();
+    let targets = plan.guests.first().map(|first| format!("{}+{}", first.address, plan.guests.len()));
+    let words = [
+        ("{policies}", policies.join(",")),
+        ("{seconds}", options.seconds.unwrap_or(SECONDS_INSIDE).to_string()),
+        ("{connections}", connections(options, plan.guests.len()).to_string()),
+        ("{seed}", scenario.system.seed.to_string()),
+        ("{targets}", targets.unwrap_or_default()),
+    ];
+    for domain in &mut plan.config.domains {
+        for (word, value) in &words {
+            domain.command_line = domain.command_line.replace(word, value);
+        }
+    }
+    Ok(plan)
 }
 
 /// Changes a scenario as the options say.
@@ -88,4 +118,58 @@ pub(super) fn apply(options: &Run, scenario: &mut Scenario) -> Result<(), BadInp
 
 fn replace<T>(place: &mut Spanned<T>, value: T) {
     *place = Spanned::new(place.span(), value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::Parser;
+
+    fn options(line: &str) -> Run {
+        match Cli::parse_from(std::iter::once("xtask").chain(line.split_whitespace())).command {
+            Command::Run(options) => options,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn applied(line: &str) -> Result<Scenario, BadInput> {
+        let options = options(line);
+        let mut scenario = Scenario::open(&crate::paths::root(), scenario_name(&options)).unwrap();
+        apply(&options, &mut scenario).map(|()| scenario)
+    }
+
+    #[test]
+    fn guests_suppression_and_idling_reach_the_measured_guests() {
+        let scenario = applied("run web --guests 3 --suppress off --idle plain --memory 1G").unwrap();
+        let plan = plan(&options("run"), &scenario).unwrap();
+        assert_eq!(plan.guests.len(), 3);
+        let web: Vec<_> =
+            plan.config.domains.iter().filter(|domain| domain.name.starts_with("web-")).collect();
+        assert!(web.iter().all(|domain| domain.command_line == "size=2258 idle=plain"), "{web:?}");
+        let text = format!("{:?}", web[0].devices);
+        assert!(text.contains("suppress: false"), "{text}");
+        assert_eq!(scenario.system.memory.get_ref().0, 1 << 30);
+    }
+
+    #[test]
+    fn the_client_is_told_whom_to_load_and_how() {
+        let options = options("run --icount --guests 4 --seconds 0.5 --seed 9 --delivery batched");
+        assert_eq!(scenario_name(&options), "inside");
+        let mut scenario = Scenario::open(&crate::paths::root(), "inside").unwrap();
+        apply(&options, &mut scenario).unwrap();
+        let plan = plan(&options, &scenario).unwrap();
+        let client = plan.config.domains.last().unwrap();
+        let line = "policies=batched seconds=0.5 connections=8 seed=9 size=2258 targets=10.16.1.1+4";
+        assert_eq!(client.command_line, line);
+    }
+
+    #[test]
+    fn options_that_contradict_each_other_or_the_scenario_are_refused() {
+        for line in
+            ["run web --ring 1", "run --icount --load host", "run hello --guests 3", "run hello --keep"]
+        {
+            assert!(applied(line).is_err(), "{line}");
+        }
+    }
 }
