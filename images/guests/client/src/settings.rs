@@ -1,0 +1,91 @@
+//! What the command line says: `targets=ADDRESS+COUNT policies=synchronous,batched seconds=2 connections=64 seed=1
+//! size=2258`, each with a default but the targets.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use embassy_net::Ipv4Address;
+use embassy_time::Duration;
+use guest_kernel::command_line::CommandLine;
+use hypercall_abi::extension::Delivery;
+
+/// The most connections at once.
+pub(crate) const CONNECTIONS_MAX: usize = 256;
+
+/// The load that is wanted.
+pub(crate) struct Settings {
+    /// Whom to load.
+    pub(crate) targets: Vec<Ipv4Address>,
+    /// Under which policies, one after the other.
+    pub(crate) policies: Vec<Delivery>,
+    /// How long under each.
+    pub(crate) length: Duration,
+    /// Connections at once.
+    pub(crate) connections: usize,
+    /// What chance draws from.
+    pub(crate) seed: u64,
+    /// Bytes of a page.
+    pub(crate) size: usize,
+}
+
+/// A word of the command line that cannot be understood.
+pub(crate) struct Bad(String);
+
+impl fmt::Display for Bad {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Settings {
+    pub(crate) fn read(line: &CommandLine<'static>) -> Result<Self, Bad> {
+        let bad = |error: guest_kernel::command_line::BadValue<'_>| Bad(alloc::format!("{error}"));
+        let seconds: f32 = line.parse("seconds", 2.0).map_err(bad)?;
+        Ok(Self {
+            targets: targets(line.get("targets").unwrap_or_default())?,
+            policies: line
+                .get("policies")
+                .unwrap_or("synchronous,batched")
+                .split(',')
+                .map(policy)
+                .collect::<Result<_, _>>()?,
+            length: Duration::from_millis((seconds.clamp(0.001, 86_400.0) * 1000.0) as u64),
+            connections: line.parse("connections", 64).map_err(bad)?.clamp(1, CONNECTIONS_MAX),
+            seed: line.parse("seed", 1).map_err(bad)?,
+            size: line.parse("size", 2258).map_err(bad)?,
+        })
+    }
+}
+
+/// The word for a policy.
+pub(crate) const fn word(policy: Delivery) -> &'static str {
+    match policy {
+        Delivery::Synchronous => "synchronous",
+        Delivery::Batched => "batched",
+    }
+}
+
+fn policy(name: &str) -> Result<Delivery, Bad> {
+    Delivery::ALL
+        .iter()
+        .copied()
+        .find(|&policy| word(policy) == name)
+        .ok_or_else(|| Bad(alloc::format!("policies: there is no policy {name:?}")))
+}
+
+/// The addresses `FIRST+COUNT`, as scenarios number their domains: the last byte runs from 1 to 250, then the one before
+/// it grows.
+fn targets(text: &str) -> Result<Vec<Ipv4Address>, Bad> {
+    let wrong = || Bad(alloc::format!("targets: {text:?} is no ADDRESS or ADDRESS+COUNT"));
+    let (first, count) = text.split_once('+').unwrap_or((text, "1"));
+    let [a, b, c, d] = first.parse::<Ipv4Address>().map_err(|_| wrong())?.octets();
+    let count: u16 = count.parse().map_err(|_| wrong())?;
+    (0..count)
+        .map(|index| {
+            let last = u16::from(d).checked_sub(1).ok_or_else(wrong)? + index;
+            let third = u8::try_from(u16::from(c) + last / 250).map_err(|_| wrong())?;
+            Ok(Ipv4Address::new(a, b, third, (last % 250) as u8 + 1))
+        })
+        .collect()
+}
