@@ -18,8 +18,10 @@ mod run;
 mod scenario;
 mod serial;
 mod setup;
+mod suite;
 mod table;
 mod tidy;
+mod tied;
 
 use std::fmt;
 use std::process::ExitCode;
@@ -58,9 +60,17 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Run(options) => run::run(&options),
         Command::Image(options) => image::image(&options),
         Command::New { name } => new_guest::lay_out(&name),
+        Command::Test(options) => suite::test(&options),
+        Command::Soak(options) => suite::soak(&options),
+        Command::Check => suite::check(),
+        Command::Setup => {
+            setup::need(setup::QEMU)?;
+            setup::need(setup::ISO)?;
+            setup::need_target()
+        }
+        Command::Trace(_) => anyhow::bail!("traces cannot be read yet"),
         Command::Tidy { bless } => tidy::tidy(bless),
         Command::Bench(options) => bench::bench(&options),
-        _ => anyhow::bail!("not there yet"),
     }
 }
 

@@ -42,14 +42,14 @@ impl Connection {
         !self.closing && !self.sender.is_closed()
     }
 
-    /// Fetches a page; returns the bytes of its body.
-    pub(super) async fn get(&mut self, path: &str) -> Result<u64> {
+    /// Fetches a page; returns its body.
+    pub(super) async fn get(&mut self, path: &str) -> Result<Vec<u8>> {
         timeout(PATIENCE, self.exchange(path))
             .await
             .with_context(|| format!("no answer in {} s", PATIENCE.as_secs()))?
     }
 
-    async fn exchange(&mut self, path: &str) -> Result<u64> {
+    async fn exchange(&mut self, path: &str) -> Result<Vec<u8>> {
         let request =
             Request::get(path).header(HOST, &self.host).body(Empty::new()).context("making a request")?;
         self.sender.ready().await.context("the connection was closed")?;
@@ -65,16 +65,13 @@ impl Connection {
         let announced =
             response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         let mut body = response.into_body();
-        let mut bytes = 0;
+        let mut bytes = Vec::new();
         while let Some(frame) = body.frame().await {
             let frame = frame.context("reading the answer")?;
-            bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+            bytes.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
         }
-        ensure!(
-            announced.is_none_or(|length| length == bytes),
-            "{bytes} of {} bytes",
-            announced.unwrap_or_default()
-        );
+        let whole = announced.is_none_or(|length| length == bytes.len() as u64);
+        ensure!(whole, "{} of {} bytes", bytes.len(), announced.unwrap_or_default());
         Ok(bytes)
     }
 }

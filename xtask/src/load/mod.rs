@@ -16,6 +16,8 @@ use tokio::task::JoinSet;
 
 use connection::Connection;
 
+/// What the load fetches: a page of the size that the guest is configured for.
+const PAGE: &str = "/page";
 /// Requests that a connection makes before it goes on to another guest, when there are fewer connections than guests.
 const STAY: u32 = 16;
 /// How long a connection rests after an error.
@@ -127,13 +129,13 @@ async fn drive(round: Vec<Target>, end: Instant, stop: Arc<AtomicBool>) -> Resul
         while left > 0 && connection.usable() && !over() {
             left -= 1;
             let sent = Instant::now();
-            match connection.get("/").await {
-                Ok(bytes) => {
+            match connection.get(PAGE).await {
+                Ok(body) => {
                     let us =
                         u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX).clamp(1, LONGEST_US);
                     outcome.latency.saturating_record(us);
                     outcome.requests += 1;
-                    outcome.bytes += bytes;
+                    outcome.bytes += body.len() as u64;
                     // One guest per connection: stay for as long as it lasts.
                     if round.iter().all(|other| other.address == target.address) {
                         left = STAY;
@@ -184,13 +186,26 @@ pub(crate) fn fetch_each(
 
 async fn fetch(target: Target, deadline: Instant, stop: Arc<AtomicBool>) -> (Target, Result<()>) {
     loop {
-        let once = async { Connection::open(target.address).await?.get("/").await };
-        match once.await {
-            Ok(_bytes) => return (target, Ok(())),
+        match greet(&target).await {
+            Ok(()) => return (target, Ok(())),
             Err(error) if Instant::now() >= deadline || stop.load(Ordering::Acquire) => {
                 return (target, Err(error));
             }
             Err(_) => tokio::time::sleep(LOOK).await,
         }
     }
+}
+
+/// Fetches the front page and looks whether it is this guest's and no other's.
+async fn greet(target: &Target) -> Result<()> {
+    let body = Connection::open(target.address).await?.get("/").await?;
+    let named = String::from_utf8_lossy(&body)
+        .split(|letter: char| !is_of_name(letter))
+        .any(|word| word == target.name);
+    anyhow::ensure!(named, "the front page does not name {}", target.name);
+    Ok(())
+}
+
+fn is_of_name(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || letter == '-'
 }

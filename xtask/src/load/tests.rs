@@ -29,7 +29,7 @@ fn server(serve: fn(u32, &mut TcpStream) -> bool) -> Target {
             });
         }
     });
-    Target { name: format!("test-{}", address.port()), address }
+    Target { name: "hello".to_owned(), address }
 }
 
 fn page(_number: u32, stream: &mut TcpStream) -> bool {
@@ -99,6 +99,14 @@ fn a_guest_that_does_not_answer_is_named() {
     assert_eq!(answered, [targets[0].name.clone()]);
     assert_eq!(silent.len(), 1);
     assert_eq!(silent[0].0, "dead");
+}
+
+#[test]
+fn a_guest_that_answers_in_another_s_name_is_found_out() {
+    let target = Target { name: "web-1".to_owned(), ..server(page) };
+    let soon = Instant::now() + Duration::from_millis(100);
+    let silent = fetch_each(&[target], soon, &Arc::default(), |_target| ()).unwrap();
+    assert!(silent[0].1.contains("does not name web-1"), "{silent:?}");
 }
 
 #[test]

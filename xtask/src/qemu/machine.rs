@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use super::{Options, PROGRAM, arguments, shell};
 use crate::serial::Line;
+use crate::tied;
 
 /// How long the hypervisor may take for an answer.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -52,7 +53,7 @@ impl Machine {
         let mut file = File::create(log).with_context(|| format!("writing {}", log.display()))?;
         std::fs::write(log.with_file_name("qemu.sh"), shell(&arguments) + "\n").context("writing qemu.sh")?;
 
-        let mut command = tied_to_us();
+        let mut command = tied::command(PROGRAM);
         command.args(&arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // In a group of its own: Ctrl-C is this program's to handle.
         command.process_group(0);
@@ -188,17 +189,5 @@ impl Drop for Machine {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-/// QEMU's command; where the tool for it is there, the kernel kills QEMU when this program dies in any way.
-fn tied_to_us() -> Command {
-    let known = Command::new("setpriv").args(["--pdeathsig", "KILL", "true"]).stderr(Stdio::null()).status();
-    if known.is_ok_and(|status| status.success()) {
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", PROGRAM]);
-        command
-    } else {
-        Command::new(PROGRAM)
     }
 }

@@ -1,0 +1,95 @@
+//! The parts that run in QEMU, small: the long counts are `soak`'s.
+//! It exists so that every kind of run is tried on each change.
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use super::judge::{figures, number, plain, sound};
+use super::part::Part;
+
+/// In the order of what builds on what.
+pub(super) fn parts() -> Vec<Part> {
+    vec![
+        Part::here("hello in 1 MiB", hello),
+        Part::here("web: both policies, host", web),
+        Part::here("web: suppression off", unsuppressed),
+        Part::here("icount: twice the same figures", repeated),
+        Part::here("hostile neighbours, 5 s", hostile),
+        Part::here("bench: twice the same counts", benched),
+        Part::here("trace stats against counters", traced),
+    ]
+}
+
+fn hello() -> Result<String> {
+    let output = plain("hello", &["run", "hello", "--seconds", "20"])?;
+    ensure!(output.contains("hello| hello from hello"), "the guest did not say hello:\n{output}");
+    Ok(String::new())
+}
+
+fn web() -> Result<String> {
+    let figures = figures("web", &["run", "web", "--guests", "8", "--seconds", "2"])?;
+    for domain in figures["domains"].as_array().context("no domains")? {
+        ensure!(
+            domain["cpl_seen"] == domain["ring"],
+            "a guest runs in another ring than it should: {domain}"
+        );
+    }
+    sound(&figures, 8)
+}
+
+fn unsuppressed() -> Result<String> {
+    let figures =
+        figures("unsuppressed", &["run", "web", "--guests", "8", "--seconds", "2", "--suppress", "off"])?;
+    sound(&figures, 8)?;
+    let suppressed = number(&figures, "/runs/0/interrupts/suppressed")?;
+    ensure!(suppressed == 0.0, "{suppressed} notifications were suppressed");
+    compare(&figures)
+}
+
+/// Batched delivery must batch: more events for an upcall, fewer switches for a request.
+pub(super) fn compare(figures: &Value) -> Result<String> {
+    let of = |run: usize, key: &str| number(figures, &format!("/runs/{run}/interrupts/{key}"));
+    let (events, switches) = ("events_per_upcall", "switches_per_request");
+    let (sync_events, batched_events) = (of(0, events)?, of(1, events)?);
+    let (sync_switches, batched_switches) = (of(0, switches)?, of(1, switches)?);
+    let remark = format!(
+        "events/upcall {sync_events:.2} to {batched_events:.2}, switches/request {sync_switches:.2} to {batched_switches:.2}"
+    );
+    if batched_events <= sync_events || batched_switches >= sync_switches {
+        bail!("batched delivery did not batch: {remark}");
+    }
+    Ok(remark)
+}
+
+fn repeated() -> Result<String> {
+    let once = |name| figures(name, &["run", "--icount", "--guests", "4", "--seconds", "0.3"]);
+    let (first, second) = (once("icount-1")?, once("icount-2")?);
+    sound(&first, 4)?;
+    for key in ["runs", "memory", "domains"] {
+        ensure!(first[key] == second[key], "{key} differ:\n{}\n{}", first[key], second[key]);
+    }
+    ensure!(first["boot"]["virtual_ms"] == second["boot"]["virtual_ms"], "the start took another time");
+    Ok(format!("{} requests each", number(&first, "/runs/0/http/requests")?))
+}
+
+fn hostile() -> Result<String> {
+    let figures =
+        figures("hostile", &["run", "hostile", "--guests", "4", "--seconds", "5", "--delivery", "batched"])?;
+    sound(&figures, 4)
+}
+
+fn benched() -> Result<String> {
+    let once = |name| figures(name, &["bench", "operations"]);
+    let (first, second) = (once("bench-1")?, once("bench-2")?);
+    ensure!(first["operations"] == second["operations"], "the counts differ");
+    let count = first["operations"].as_object().map_or(0, serde_json::Map::len);
+    Ok(format!("{count} operations"))
+}
+
+fn traced() -> Result<String> {
+    let trace = crate::paths::run("web").join("trace.bin");
+    let stats = figures("trace-stats", &["trace", "stats", &trace.to_string_lossy()])?;
+    let calls = stats["hypercalls"].as_object().context("no hypercalls in the trace")?;
+    ensure!(!calls.is_empty(), "the trace is empty");
+    Ok(format!("{} records, {} lost", stats["records"], stats["lost"]))
+}

@@ -1,0 +1,157 @@
+//! A part of a suite, and the report over all of them.
+//! It exists so that one failure neither hides the others nor goes unseen.
+
+use std::fmt;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde::Serialize;
+
+use crate::cli::Json;
+use crate::{paths, table, tied};
+
+/// What a part does: it may return a remark for the report.
+type Action = Box<dyn Fn() -> Result<String>>;
+
+/// One part.
+pub(super) struct Part {
+    name: String,
+    action: Action,
+}
+
+impl fmt::Debug for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Part({})", self.name)
+    }
+}
+
+impl Part {
+    /// A part that is a function of this program.
+    pub(super) fn here(name: impl Into<String>, action: impl Fn() -> Result<String> + 'static) -> Self {
+        Self { name: name.into(), action: Box::new(action) }
+    }
+
+    /// A part that is a command, good when its status is 0.
+    pub(super) fn command(
+        name: &str,
+        program: &str,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let log = log(name);
+        let program = program.to_owned();
+        let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let owned = |&(key, value): &(&str, &str)| (key.to_owned(), value.to_owned());
+        let environment: Vec<(String, String)> = environment.iter().map(owned).collect();
+        Self::here(name, move || run(&program, &arguments, &environment, &log).map(|()| String::new()))
+    }
+}
+
+/// The log of a part of this name.
+pub(super) fn log(name: &str) -> PathBuf {
+    let plain: String =
+        name.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '-' }).collect();
+    paths::run("suite").join(format!("{plain}.log"))
+}
+
+/// Runs a command, its output in a log.
+///
+/// # Errors
+/// The last lines of its output when its status is not 0.
+pub(super) fn run(
+    program: &str,
+    arguments: &[String],
+    environment: &[(String, String)],
+    log: &Path,
+) -> Result<()> {
+    let folder = log.parent().context("a log lies in a folder")?;
+    std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+    let file = File::create(log).with_context(|| format!("writing {}", log.display()))?;
+    let status = tied::command(program)
+        .args(arguments)
+        .envs(environment.iter().cloned())
+        .current_dir(paths::root())
+        .stdin(Stdio::null())
+        .stderr(file.try_clone().context("sharing the log")?)
+        .stdout(file)
+        .status()
+        .with_context(|| format!("starting {program}"))?;
+    if status.success() {
+        return Ok(());
+    }
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    let last = lines[lines.len().saturating_sub(25)..].join("\n    ");
+    Err(anyhow!("{status}; the end of {}:\n    {last}", paths::shown(log)))
+}
+
+/// How a part went.
+#[derive(Clone, Debug, Serialize)]
+struct Outcome {
+    name: String,
+    ok: bool,
+    seconds: f64,
+    remark: String,
+}
+
+/// The report over all parts.
+#[derive(Debug)]
+pub(super) struct Report {
+    name: &'static str,
+    started: Instant,
+    outcomes: Vec<Outcome>,
+}
+
+impl Report {
+    /// Of a suite of this name, which begins now.
+    pub(super) fn new(name: &'static str) -> Self {
+        Self { name, started: Instant::now(), outcomes: Vec::new() }
+    }
+
+    /// Runs parts, one after the other.
+    pub(super) fn run(&mut self, parts: &[Part]) {
+        for part in parts {
+            eprint!("{:<44} ", part.name);
+            let start = Instant::now();
+            let result = (part.action)();
+            let seconds = (start.elapsed().as_secs_f64() * 10.0).round() / 10.0;
+            let (ok, remark) = match result {
+                Ok(remark) => (true, remark),
+                Err(error) => (false, format!("{error:#}")),
+            };
+            eprintln!("{:>6.1} s  {}", seconds, if ok { "ok" } else { "FAILED" });
+            if !ok {
+                eprintln!("    {remark}");
+            }
+            self.outcomes.push(Outcome { name: part.name.clone(), ok, seconds, remark });
+        }
+    }
+
+    /// Prints the table and writes the figures.
+    ///
+    /// # Errors
+    /// When a part failed.
+    pub(super) fn finish(self, options: &Json) -> Result<()> {
+        let total: Duration = self.started.elapsed();
+        let mut rows = table::new(&["part", "seconds", "result", "remark"]);
+        for one in &self.outcomes {
+            let remark = if one.ok { one.remark.as_str() } else { "see above" };
+            let seconds = format!("{:.1}", one.seconds);
+            rows.add_row([one.name.as_str(), &seconds, if one.ok { "ok" } else { "FAILED" }, remark]);
+        }
+        println!("{rows}\n{} in {:.0} s", self.name, total.as_secs_f64());
+        let text = serde_json::to_string_pretty(&self.outcomes).context("writing JSON")? + "\n";
+        let kept = paths::run("suite").join(format!("{}.json", self.name));
+        for path in [Some(&kept), options.json.as_ref()].into_iter().flatten() {
+            std::fs::write(path, &text).with_context(|| format!("writing {}", path.display()))?;
+        }
+        println!("report: {}", kept.display());
+        match self.outcomes.iter().filter(|one| !one.ok).count() {
+            0 => Ok(()),
+            failed => bail!("{failed} of {} parts failed", self.outcomes.len()),
+        }
+    }
+}
