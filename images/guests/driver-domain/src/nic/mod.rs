@@ -1,0 +1,108 @@
+//! The network device as the switch's uplink, or its absence.
+//! What may fail while it is brought up fails here with a name, and the switch goes on without it.
+
+mod config_space;
+mod device;
+mod hal;
+mod interrupt;
+mod transport;
+
+use core::fmt;
+
+use alloc::boxed::Box;
+
+use drivers_backend::{MacAddress, SendError, Uplink};
+use guest_kernel::devices;
+use hypercall_abi::device::DeviceKind;
+use hypercall_abi::{Errno, Port};
+use virtio_drivers::transport::pci::VirtioPciError;
+
+pub(crate) use self::device::Virtio;
+
+/// Vendor and device of a modern virtio network device, as in configuration space.
+const VIRTIO_NET: u32 = 0x1041_1af4;
+
+/// Why there is no device.
+#[derive(Debug)]
+pub(crate) enum NicError {
+    /// The directory names none.
+    Missing,
+    /// Its registers cannot be mapped.
+    Registers(Errno),
+    /// It has no usable virtio registers.
+    Transport(VirtioPciError),
+    /// Its interrupt cannot be bound.
+    Interrupt(Errno),
+    /// It refuses to start.
+    Device(virtio_drivers::Error),
+}
+
+impl fmt::Display for NicError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => write!(f, "missing device: virtio-net (PCI 1af4:1041)"),
+            Self::Registers(errno) => write!(f, "virtio-net: its registers cannot be mapped: {errno:?}"),
+            Self::Transport(error) => write!(f, "virtio-net: {error}"),
+            Self::Interrupt(errno) => write!(f, "virtio-net: its interrupt cannot be bound: {errno:?}"),
+            Self::Device(error) => write!(f, "virtio-net: {error}"),
+        }
+    }
+}
+
+/// The network device, if there is one.
+pub(crate) enum Nic {
+    /// A virtio device.
+    Virtio(Box<Virtio>),
+    /// None.
+    Absent,
+}
+
+impl Nic {
+    /// Brings up the device that the directory names.
+    pub(crate) fn open() -> Result<Self, NicError> {
+        let (index, entry) = devices::of_kind(DeviceKind::Pci)
+            .find(|(_, entry)| entry.pci_id == VIRTIO_NET)
+            .ok_or(NicError::Missing)?;
+        Virtio::open(index, entry.pci_address).map(|device| Self::Virtio(Box::new(device)))
+    }
+
+    /// The port of its interrupt.
+    pub(crate) fn port(&self) -> Option<Port> {
+        match self {
+            Self::Virtio(device) => Some(device.port()),
+            Self::Absent => None,
+        }
+    }
+}
+
+impl Uplink for Nic {
+    fn mac(&self) -> MacAddress {
+        match self {
+            Self::Virtio(device) => device.mac(),
+            Self::Absent => MacAddress([0; 6]),
+        }
+    }
+
+    fn receive(&mut self, into: &mut [u8]) -> Option<usize> {
+        match self {
+            Self::Virtio(device) => device.receive(into),
+            Self::Absent => None,
+        }
+    }
+
+    fn send(&mut self, frame: &[u8]) -> Result<(), SendError> {
+        match self {
+            Self::Virtio(device) => device.send(frame),
+            Self::Absent => Err(SendError::Broken),
+        }
+    }
+
+    fn flush(&mut self) {}
+
+    fn arm(&mut self) -> bool {
+        match self {
+            Self::Virtio(device) => device.waits(),
+            Self::Absent => false,
+        }
+    }
+}
