@@ -314,9 +314,9 @@ mod tests {
     fn guest() -> (FakeMemory, FrameTable, Mfn) {
         let mut memory = FakeMemory::new(16);
         let mut frames = FrameTable::new(16).unwrap();
-        frames.add_ram(Mfn(0), 8);
-        let extent = frames.allocate(DomId(1), 8).unwrap();
-        assert_eq!(extent.first, Mfn(0));
+        frames.add_ram(Mfn(4), 4);
+        let extent = frames.allocate(DomId(1), 4).unwrap();
+        assert_eq!(extent.first, Mfn(4));
         for frame in 0..16 {
             memory.zero_frame(Mfn(frame));
         }

@@ -40,8 +40,12 @@ pub mod memory;
 pub mod memory_op;
 pub mod paging;
 pub mod pci;
+pub mod reclaim;
+pub mod recount;
 pub mod registers;
 pub mod scheduler;
+#[cfg(test)]
+mod testing;
 pub mod time;
 pub mod timers;
 pub mod vcpu;

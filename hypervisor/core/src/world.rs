@@ -110,6 +110,8 @@ impl World {
             trace_words: _,
             heap_bytes,
         } = setup;
+        let mut frames = frames;
+        frames.set_maps(hypervisor_slots, machine_to_phys);
         Self {
             constants: Constants {
                 machine_to_phys,

@@ -10,6 +10,9 @@ mod image;
 mod layout;
 mod notes;
 
+#[cfg(test)]
+mod tests;
+
 pub use error::BuildError;
 
 use hypercall_abi::{DomId, Mfn, Pfn, layout as abi_layout};

@@ -20,10 +20,11 @@ fn log2_order(order: usize) -> u32 {
 }
 
 impl FrameTable {
-    /// Gives RAM to the table, once, at boot. Frames beyond the table's limit are left out.
+    /// Gives RAM to the table, once, at boot. Frames beyond the table's limit are left out, and so is frame 0, whose
+    /// number means that there is none.
     pub fn add_ram(&mut self, first: Mfn, count: u64) {
         let end = first.0.saturating_add(count).min(self.limit().0);
-        let mut next = first.0;
+        let mut next = first.0.max(1);
         while next < end {
             let (Ok(frame), Some(left)) = (u32::try_from(next), end.checked_sub(next)) else { return };
             let mut order = ORDERS.saturating_sub(1);

@@ -226,7 +226,7 @@ mod tests {
 
     fn one_frame() -> (FrameTable, Mfn) {
         let mut frames = FrameTable::new(16).unwrap();
-        frames.add_ram(Mfn(0), 16);
+        frames.add_ram(Mfn(1), 15);
         let mfn = frames.allocate(DomId(1), 1).unwrap().first;
         (frames, mfn)
     }

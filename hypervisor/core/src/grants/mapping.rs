@@ -51,6 +51,21 @@ impl Mappings {
         self.slots.capacity().saturating_mul(size_of::<Slot>())
     }
 
+    fn taken(&self) -> impl Iterator<Item = &Mapping> + '_ {
+        self.slots.iter().filter_map(|slot| match slot {
+            Slot::Taken(mapping) => Some(mapping),
+            Slot::Free(_) => None,
+        })
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (DomId, GrantRef, bool)> + '_ {
+        self.taken().map(|mapping| (mapping.granter, mapping.reference, mapping.write))
+    }
+
+    pub(super) fn maps(&self, frame: Mfn) -> bool {
+        self.taken().any(|mapping| mapping.frame == frame)
+    }
+
     /// Makes sure that one more fits.
     fn reserve(&mut self) -> bool {
         self.free.is_some() || (self.slots.len() < MAPPINGS_MAX && self.slots.try_reserve(1).is_ok())

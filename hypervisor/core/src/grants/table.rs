@@ -16,7 +16,7 @@ const ATTEMPTS: usize = 4;
 const READING: u64 = 1 << 3;
 const WRITING: u64 = 1 << 4;
 
-const _: () = assert!(READING == entry_flags::READING as u64 && WRITING == entry_flags::WRITING as u64);
+const _: () = assert!(entry_flags::READING == 1 << 3 && entry_flags::WRITING == 1 << 4);
 
 /// An entry as one word: flags, domain, frame.
 #[derive(Clone, Copy, Debug)]
@@ -288,5 +288,20 @@ impl GrantTable {
     /// Uses of each mapped frame, as (frame, readers, writers), for the recount of references.
     pub(crate) fn mapped(&self) -> impl Iterator<Item = (Mfn, u32, u32)> + '_ {
         self.active.iter().map(|active| (active.frame, active.readers, active.writers))
+    }
+
+    /// Users of each mapped entry, as (reference, readers, writers).
+    pub(crate) fn uses(&self) -> impl Iterator<Item = (GrantRef, u32, u32)> + '_ {
+        self.active.iter().map(|active| (active.reference, active.readers, active.writers))
+    }
+
+    /// What this domain has mapped, as (granter, reference, for writing).
+    pub(crate) fn handles(&self) -> impl Iterator<Item = (DomId, GrantRef, bool)> + '_ {
+        self.mappings.iter()
+    }
+
+    /// Whether this domain has mapped a frame by a grant.
+    pub(crate) fn maps(&self, frame: Mfn) -> bool {
+        self.mappings.maps(frame)
     }
 }

@@ -20,6 +20,9 @@ mod tables;
 mod teardown;
 mod va_mapping;
 
+#[cfg(test)]
+mod tests;
+
 pub use mmu_update::mmu_update;
 pub use mmuext::mmuext_op;
 pub use space::AddressSpace;

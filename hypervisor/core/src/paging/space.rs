@@ -82,6 +82,17 @@ impl AddressSpace {
         })
     }
 
+    /// Whether it may name frames of other domains.
+    #[must_use]
+    pub const fn is_privileged(&self) -> bool {
+        self.privileged
+    }
+
+    /// The table that is being released, and how many of its entries are.
+    pub(crate) fn release_progress(&self) -> Option<(Mfn, u64)> {
+        self.queue.progress()
+    }
+
     /// Frames of memory, without those shared with the hypervisor.
     #[must_use]
     pub fn frames(&self) -> u64 {

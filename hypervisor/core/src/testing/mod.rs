@@ -1,0 +1,243 @@
+//! A world on the host: fake machine, made-up images, domains built by the real builder.
+//! Tests of several modules need it, and it is where the recount is called after each action.
+
+mod image;
+
+use alloc::boxed::Box;
+use alloc::rc::Rc;
+
+use hypercall_abi::mmu::pte;
+use hypercall_abi::{DomId, Errno, Mfn};
+
+use crate::builder::{self, Built, Order};
+use crate::call::Call;
+use crate::config;
+use crate::domain::{Domain, State};
+use crate::fake::FakeMemory;
+use crate::frames::FrameTable;
+use crate::guest_access;
+use crate::machine::{Machine, PciAddress};
+use crate::memory::{MachineAddress, MachineMemory};
+use crate::paging::Progress;
+use crate::reclaim;
+use crate::recount;
+use crate::time::{Time, TimeScale};
+use crate::world::{Setup, World};
+
+pub(crate) use image::TestImage;
+
+/// Where test images are linked.
+pub(crate) const BASE: u64 = 0x40_0000;
+/// Frames of a test domain: 1 MiB, the smallest that there is.
+pub(crate) const PAGES: u64 = 256;
+/// What stands in the hypervisor's slots of each root.
+pub(crate) const SLOTS: [u64; 16] = [0x1063; 16];
+/// Frames below this are the hypervisor's; the machine-to-physical table begins at frame 4.
+const RESERVED: u64 = 16;
+
+/// A machine without devices over some memory.
+#[derive(Debug)]
+pub(crate) struct FakeMachine<T> {
+    pub(crate) memory: T,
+    pub(crate) now: Time,
+}
+
+impl<T: MachineMemory> MachineMemory for FakeMachine<T> {
+    fn load(&self, at: MachineAddress) -> u64 {
+        self.memory.load(at)
+    }
+    fn store(&mut self, at: MachineAddress, value: u64) {
+        self.memory.store(at, value);
+    }
+    fn fetch_or(&mut self, at: MachineAddress, bits: u64) -> u64 {
+        self.memory.fetch_or(at, bits)
+    }
+    fn fetch_and(&mut self, at: MachineAddress, bits: u64) -> u64 {
+        self.memory.fetch_and(at, bits)
+    }
+    fn compare_exchange(&mut self, at: MachineAddress, old: u64, new: u64) -> Result<(), u64> {
+        self.memory.compare_exchange(at, old, new)
+    }
+    fn read(&self, at: MachineAddress, into: &mut [u8]) {
+        self.memory.read(at, into);
+    }
+    fn write(&mut self, at: MachineAddress, from: &[u8]) {
+        self.memory.write(at, from);
+    }
+    fn copy(&mut self, to: MachineAddress, from: MachineAddress, bytes: usize) {
+        self.memory.copy(to, from, bytes);
+    }
+    fn zero_frame(&mut self, frame: Mfn) {
+        self.memory.zero_frame(frame);
+    }
+}
+
+impl<T: MachineMemory> Machine for FakeMachine<T> {
+    fn now(&self) -> Time {
+        self.now
+    }
+    fn pci_read(&mut self, _: PciAddress, _: u16, _: u8) -> u32 {
+        u32::MAX
+    }
+    fn pci_write(&mut self, _: PciAddress, _: u16, _: u8, _: u32) {}
+    fn trace_store(&mut self, _: usize, _: u64) {}
+}
+
+/// A world with its machine.
+#[derive(Debug)]
+pub(crate) struct Fixture<T> {
+    pub(crate) world: World,
+    pub(crate) machine: FakeMachine<T>,
+}
+
+/// A configuration that says little.
+fn config() -> config::Domain {
+    config::Domain {
+        name: "test".into(),
+        image: "guests/test".into(),
+        memory_bytes: PAGES << 12,
+        weight: config::WEIGHT_DEFAULT,
+        slice_us: None,
+        ring: 3,
+        command_line: "".into(),
+        delivery: config::Delivery { policy: config::Policy::Batched, window_events: 0, window_us: 0 },
+        on_crash: config::OnCrash::Destroy,
+        control: false,
+        devices: alloc::vec![],
+    }
+}
+
+/// A frame table over `frames` frames of which all but the reserved ones are free.
+pub(crate) fn frame_table(frames: u64) -> FrameTable {
+    let mut table = FrameTable::new(frames).unwrap();
+    table.add_ram(Mfn(RESERVED), frames - RESERVED);
+    table.set_maps(SLOTS, MachineAddress(4 << 12));
+    table
+}
+
+/// The usual order of a test domain.
+pub(crate) fn order(owner: DomId) -> Order<'static> {
+    Order {
+        owner,
+        memory_bytes: PAGES << 12,
+        command_line: "colour=red",
+        contiguous: false,
+        directory_entries: 1,
+        device_pages: 1,
+        privileged: false,
+    }
+}
+
+impl Fixture<FakeMemory> {
+    /// A machine of `frames` frames (at most 4096 with this table).
+    pub(crate) fn new(frames: u64) -> Self {
+        let world = World::new(Setup {
+            frames: frame_table(frames),
+            machine_to_phys: MachineAddress(4 << 12),
+            hypervisor_slots: SLOTS,
+            scale: TimeScale { origin: 0, multiplier: 1 << 31, shift: 1 },
+            tsc_khz: 1_000_000,
+            wall_clock: 0,
+            trace_words: 0,
+            heap_bytes: 1 << 20,
+        });
+        let memory = FakeMemory::new(frames as usize);
+        Self { world, machine: FakeMachine { memory, now: Time(0) } }
+    }
+}
+
+impl<T: MachineMemory> Fixture<T> {
+    /// The same world over memory that was made of this one.
+    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Fixture<U> {
+        let machine = FakeMachine { memory: change(self.machine.memory), now: self.machine.now };
+        Fixture { world: self.world, machine }
+    }
+
+    /// Builds a domain of the usual image and order.
+    pub(crate) fn domain(&mut self) -> DomId {
+        let id = self.world.domains.free_id().unwrap();
+        let order = order(id);
+        let image = TestImage::good(BASE).file();
+        let built = builder::build(&mut self.machine, &mut self.world.frames, &image, &order).unwrap();
+        let Built { address_space, grants, shared_info, root, registers, .. } = built;
+        let mut domain = Domain::new(id, Rc::new(config()), Time(0));
+        domain.state = State::Running;
+        domain.address_space = address_space;
+        domain.grants = grants;
+        domain.shared_info = shared_info;
+        domain.vcpu.kernel_root = root;
+        domain.vcpu.registers = registers;
+        self.world.domains.insert(Box::new(domain));
+        id
+    }
+
+    /// Makes a hypercall of a domain by its handler.
+    pub(crate) fn call<R>(
+        &mut self,
+        caller: DomId,
+        handler: impl FnOnce(&mut Call<'_, FakeMachine<T>>) -> R,
+    ) -> R {
+        self.world.current = Some(caller);
+        handler(&mut Call { world: &mut self.world, memory: &mut self.machine, caller })
+    }
+
+    /// The machine frame of a domain's pseudo-physical frame.
+    pub(crate) fn mfn(&self, domain: DomId, pfn: u64) -> Mfn {
+        self.world.domains.get(domain).unwrap().address_space.built_mfn(hypercall_abi::Pfn(pfn)).unwrap()
+    }
+
+    /// Where the level 1 entry of a guest address lies.
+    pub(crate) fn l1_place(&self, domain: DomId, va: u64) -> MachineAddress {
+        let root = self.world.domains.get(domain).unwrap().vcpu.root();
+        let l1 = guest_access::find_l1(&self.machine, root, va).unwrap();
+        MachineAddress::in_frame(l1, ((va >> 12) & 0x1ff) << 3)
+    }
+
+    /// The frame that a guest address maps at present.
+    pub(crate) fn mapped(&self, domain: DomId, va: u64) -> Option<(Mfn, u64)> {
+        let entry = self.machine.load(self.l1_place(domain, va));
+        (entry & pte::PRESENT != 0).then_some((Mfn::containing(entry & pte::ADDRESS), entry))
+    }
+
+    /// Writes into a guest's memory, as the guest would.
+    pub(crate) fn poke<V: zerocopy::IntoBytes + zerocopy::Immutable>(
+        &mut self,
+        domain: DomId,
+        va: u64,
+        value: &V,
+    ) {
+        let root = self.world.domains.get(domain).unwrap().vcpu.root();
+        guest_access::write(&mut self.machine, &self.world.frames, root, va, value).unwrap();
+    }
+
+    /// Reads from a guest's memory, as the guest would.
+    pub(crate) fn peek<V: zerocopy::FromBytes + zerocopy::IntoBytes>(
+        &self,
+        domain: DomId,
+        va: u64,
+    ) -> Result<V, Errno> {
+        let root = self.world.domains.get(domain).unwrap().vcpu.root();
+        guest_access::read(&self.machine, &self.world.frames, root, va)
+    }
+
+    /// Ends a domain and gives its memory back; returns in how many pieces.
+    pub(crate) fn kill(&mut self, domain: DomId) -> usize {
+        let mut pieces = 1;
+        while reclaim::reclaim(&mut self.world.domains, &mut self.world.frames, &mut self.machine, domain)
+            == Progress::More
+        {
+            self.check();
+            pieces += 1;
+        }
+        pieces
+    }
+
+    /// The recount of all references.
+    pub(crate) fn check(&self) {
+        if let Err(violation) =
+            recount::recount(&self.world.frames, &self.machine, &self.world.domains, recount::WINDOW)
+        {
+            panic!("{}", violation.0);
+        }
+    }
+}
