@@ -15,17 +15,19 @@
 //! }
 //! ```
 
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(any(test, feature = "embed")), no_std)]
 
 #[cfg(target_os = "none")]
 extern crate alloc;
 
+pub mod backtrace;
 pub mod command_line;
 pub mod events;
 pub mod grant_entry;
 #[cfg(target_os = "none")]
 mod machine;
 pub mod ranges;
+pub mod symbols;
 pub mod timers;
 
 #[cfg(target_os = "none")]

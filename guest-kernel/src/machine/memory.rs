@@ -13,6 +13,7 @@ pub const VIRT_BASE: u64 = 0x40_0000;
 static FRAMES: AtomicU64 = AtomicU64::new(0);
 static FRAME_LIST: AtomicU64 = AtomicU64::new(0);
 static ROOT: AtomicU64 = AtomicU64::new(0);
+static MAPPED_END: AtomicU64 = AtomicU64::new(0);
 
 /// Remembers what the start information says about memory.
 pub(super) fn init(info: &StartInfo) {
@@ -71,18 +72,22 @@ pub fn machine_frame_at(address: u64) -> Option<Mfn> {
     address.checked_sub(VIRT_BASE).and_then(|offset| machine_frame(Pfn(offset >> PAGE_SHIFT)))
 }
 
+/// Bytes from an address to the end of what is mapped in one line; `None` before that is known.
+pub(super) fn bytes_from(address: u64) -> Option<usize> {
+    let end = MAPPED_END.load(Ordering::Relaxed);
+    end.checked_sub(address).map(|bytes| bytes as usize)
+}
+
 /// The first address past our memory that is mapped, from `start` up.
 ///
 /// Denizen maps all memory; Xen maps what the image needs, rounded up to 4 MiB, which shows in the page tables.
 pub(super) fn mapped_end(start: u64, all: bool) -> u64 {
     let end = address_of(Pfn(frames()));
-    if all {
-        return end;
-    }
-    let mut at = start;
+    let mut at = if all { end } else { start };
     while at < end && super::window::is_mapped(at) {
         at += PAGE_SIZE as u64;
     }
+    MAPPED_END.store(at, Ordering::Relaxed);
     at
 }
 

@@ -130,6 +130,11 @@ pub(super) fn map_shared_info(machine_address: u64) -> hypercall::Result {
     unsafe { calls::update_va_mapping(SHARED_INFO as u64, machine_address | DATA, flush::INVLPG) }
 }
 
+/// Whether the shared page is there; before that nothing may look at it.
+pub(super) fn shared_info_is_mapped() -> bool {
+    memory::root() != 0 && is_mapped(SHARED_INFO as u64)
+}
+
 /// Makes sure that page tables for an address exist down to level 1.
 pub fn ensure_table(address: u64) -> hypercall::Result {
     let mut table = memory::root();
