@@ -25,6 +25,14 @@ pub(crate) struct Packet {
     pub(crate) bytes: u16,
 }
 
+#[cfg(test)]
+impl Packet {
+    /// A packet without a pool.
+    pub(crate) const fn fake(bytes: u16) -> Self {
+        Self { place: 0, bytes }
+    }
+}
+
 /// All places, and those that are free.
 #[derive(Debug)]
 pub(crate) struct Pool<B> {

@@ -61,3 +61,41 @@ impl Queue {
         best
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    fn senders(queue: &Queue) -> Vec<u32> {
+        queue.packets.iter().map(|(sender, _)| sender.0).collect()
+    }
+
+    fn push(queue: &mut Queue, from: u32) -> Option<u16> {
+        queue.push(Sender(from), Packet::fake(from as u16), 4).map(|packet| packet.bytes)
+    }
+
+    #[test]
+    fn whoever_has_most_makes_room() {
+        let mut queue = Queue::default();
+        for _ in 0..4 {
+            assert_eq!(push(&mut queue, 1), None);
+        }
+        assert_eq!(push(&mut queue, 1), Some(1), "a flood drops its own");
+        assert_eq!(push(&mut queue, 2), Some(1));
+        assert_eq!(push(&mut queue, 3), Some(1));
+        assert_eq!(senders(&queue), [1, 1, 2, 3]);
+        assert_eq!(push(&mut queue, 1), Some(1));
+        assert_eq!(push(&mut queue, 4), Some(1));
+        assert_eq!(senders(&queue), [1, 2, 3, 4]);
+        assert_eq!(push(&mut queue, 5), Some(5), "among equals the last to come");
+        assert_eq!(queue.pop().map(|packet| packet.bytes), Some(1), "the order of arrival stays");
+    }
+
+    #[test]
+    fn a_queue_that_is_not_full_drops_nothing() {
+        let mut queue = Queue::default();
+        assert!((0..4).all(|from| push(&mut queue, from).is_none()));
+        assert_eq!((queue.len(), queue.is_empty()), (4, false));
+    }
+}

@@ -182,7 +182,8 @@ impl<P: Platform, M: SharedPage> NetFront<P, M> {
         }
     }
 
-    /// Takes the directory's word on who the back end is; a change ends the connection and begins another.
+    /// Takes the directory's word on who the back end is; a change ends the connection and begins another. If the state port
+    /// has changed as well, [`Self::set_state_port`] comes first.
     pub fn set_peer(&mut self, peer: Option<DomId>) {
         if peer == self.config.peer {
             return;
@@ -197,6 +198,11 @@ impl<P: Platform, M: SharedPage> NetFront<P, M> {
             self.reconnect();
             self.step();
         }
+    }
+
+    /// Takes the directory's word on our port for changes of state, which is another one for each back end.
+    pub const fn set_state_port(&mut self, port: Port) {
+        self.config.state_port = port;
     }
 
     /// Ends the connection in good order; [`Self::is_closed`] when the back end has let go.
