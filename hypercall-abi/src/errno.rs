@@ -40,6 +40,8 @@ abi_enum! {
         Range = 34,
         /// No such hypercall or operation.
         NoSys = 38,
+        /// The time has passed already.
+        Time = 62,
         /// Not supported for this caller.
         OpNotSupp = 95,
         /// Already connected.

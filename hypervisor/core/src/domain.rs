@@ -7,8 +7,13 @@ use alloc::rc::Rc;
 use hypercall_abi::{DomId, Mfn};
 
 use crate::config;
+use crate::console::Line;
 use crate::counters::Counters;
+use crate::delivery::{Gathering, Policy, Window};
+use crate::devices::Directory;
+use crate::events::Ports;
 use crate::grants::GrantTable;
+use crate::life::{self, End};
 use crate::paging::AddressSpace;
 use crate::time::Time;
 use crate::vcpu::Vcpu;
@@ -45,6 +50,16 @@ pub struct Domain {
     pub grants: GrantTable,
     /// Frame of its [`hypercall_abi::shared_info::SharedInfo`].
     pub shared_info: Mfn,
+    /// Its ports.
+    pub events: Ports,
+    /// How its events reach it.
+    pub delivery: Gathering,
+    /// Its devices.
+    pub directory: Directory,
+    /// Its line on the console.
+    pub console: Line,
+    /// Why it ended, once it has.
+    pub ended: Option<End>,
     /// What was counted.
     pub counters: Counters,
 }
@@ -62,6 +77,11 @@ impl Domain {
             address_space: AddressSpace::new(id),
             grants: GrantTable::empty(id),
             shared_info: Mfn(0),
+            events: Ports::new(life::PORTS),
+            delivery: Gathering::new(Policy::Batched(Window::NONE)),
+            directory: Directory::default(),
+            console: Line::new(now),
+            ended: None,
             counters: Counters::default(),
         }
     }

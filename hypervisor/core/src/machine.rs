@@ -38,6 +38,10 @@ impl fmt::Display for PciAddress {
 pub trait Machine: MachineMemory {
     /// System time; never goes backwards.
     fn now(&self) -> Time;
+    /// Bytes of the hypervisor's heap that are in use; 0 where nobody counts them.
+    fn heap_used(&self) -> u64 {
+        0
+    }
     /// Reads 1, 2 or 4 bytes of configuration space at a multiple of `width`.
     fn pci_read(&mut self, device: PciAddress, offset: u16, width: u8) -> u32;
     /// Writes 1, 2 or 4 bytes of configuration space at a multiple of `width`.

@@ -1,16 +1,31 @@
 //! The whole state of the hypervisor, and the entry points by which the machine comes in.
 //! There is one, so that one lock can guard it and one function can list what must hold.
 
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use hypercall_abi::{DomId, Errno, layout};
 
-use crate::domain::Domain;
+use crate::config;
+use crate::console::Output;
+use crate::control::{self, Input};
+use crate::devices::{self, DeviceRequest, Devices};
+use crate::domain::{Domain, State};
 use crate::domains::Domains;
 use crate::effects::{Effects, Todo};
 use crate::frames::FrameTable;
+use crate::life::{self, Life};
 use crate::machine::Machine;
 use crate::memory::MachineAddress;
 use crate::registers::Registers;
+use crate::scheduler::Scheduler;
 use crate::time::{Time, TimeScale};
+use crate::timers::Timers;
+use crate::trace::{self, Trace};
+use crate::{report, sched, switch, traps};
+
+/// Slice before a system's configuration is known.
+const SLICE_NS_DEFAULT: u64 = 5_000_000;
 
 /// What the machine does when the core has been told of everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +82,7 @@ pub struct Setup {
 /// All that the hypervisor knows.
 #[derive(Debug)]
 pub struct World {
-    /// What the machine knew at the start; its frame table has moved to `frames`.
+    /// What never changes.
     pub constants: Constants,
     /// All memory.
     pub frames: FrameTable,
@@ -77,6 +92,30 @@ pub struct World {
     pub current: Option<DomId>,
     /// What the machine has to do.
     pub effects: Effects,
+    /// Who runs when.
+    pub scheduler: Scheduler,
+    /// All deadlines.
+    pub timers: Timers,
+    /// The trace.
+    pub trace: Trace,
+    /// Devices and the links between their halves.
+    pub devices: Devices,
+    /// Text for the serial line.
+    pub output: Output,
+    /// Domain switches.
+    pub switches: u64,
+    pub(crate) life: Life,
+    pub(crate) input: Input,
+    /// Images of the boot archive, by path.
+    pub(crate) images: Vec<(String, &'static [u8])>,
+    /// Slice of a domain that does not say, in ns.
+    pub(crate) slice_ns: u64,
+    /// Whether who runs must be decided anew.
+    pub(crate) must_pick: bool,
+    /// Who had the processor last, over idling.
+    pub(crate) last: Option<DomId>,
+    pub(crate) idle_ns: u64,
+    pub(crate) idle_since: Option<Time>,
 }
 
 /// What never changes after the start.
@@ -101,16 +140,16 @@ impl World {
     #[must_use]
     pub fn new(setup: Setup) -> Self {
         let Setup {
-            frames,
+            mut frames,
             machine_to_phys,
             hypervisor_slots,
             scale,
             tsc_khz,
             wall_clock,
-            trace_words: _,
+            trace_words,
             heap_bytes,
         } = setup;
-        let mut frames = frames;
+        frames.set_maps(hypervisor_slots, machine_to_phys);
         frames.set_maps(hypervisor_slots, machine_to_phys);
         Self {
             constants: Constants {
@@ -125,7 +164,70 @@ impl World {
             domains: Domains::default(),
             current: None,
             effects: Effects::default(),
+            scheduler: Scheduler::default(),
+            timers: Timers::default(),
+            trace: Trace::new(trace_words),
+            devices: Devices::default(),
+            output: Output::default(),
+            switches: 0,
+            life: Life::default(),
+            input: Input::default(),
+            images: Vec::new(),
+            slice_ns: SLICE_NS_DEFAULT,
+            must_pick: true,
+            last: None,
+            idle_ns: 0,
+            idle_since: Some(Time(0)),
         }
+    }
+
+    /// Creates the domains of a system from the images of the boot archive, which stay for restarts. Call it
+    /// once, after [`Devices::add_function`] for each PCI function that a domain may have.
+    pub fn create_domains<M: Machine>(
+        &mut self,
+        m: &mut M,
+        system: config::System,
+        archive: impl Fn(&str) -> Option<&'static [u8]>,
+    ) {
+        self.slice_ns = u64::from(system.slice_us).saturating_mul(1000);
+        self.trace.begin(m, self.constants.tsc_khz);
+        if system.trace && !trace::set_on(self, m, true) {
+            self.output.log("there is no storage for a trace");
+        }
+        for domain in &system.domains {
+            if self.images.iter().all(|(path, _)| *path != domain.image)
+                && let Some(image) = archive(&domain.image)
+            {
+                self.images.push((domain.image.clone(), image));
+            }
+        }
+        life::create_all(self, m, system.domains);
+        report::boot(self, m);
+    }
+
+    /// What the machine has to do about device interrupts, for [`Todo::DEVICES`].
+    pub fn take_device_requests(&mut self) -> Vec<DeviceRequest> {
+        self.devices.take_requests()
+    }
+
+    /// The running domain with this name. Not for hot paths.
+    #[must_use]
+    pub fn living(&self, name: &str) -> Option<DomId> {
+        let named = |domain: &&Domain| domain.state == State::Running && *domain.name == *name;
+        self.domains.iter().find(named).map(|domain| domain.id)
+    }
+
+    /// ns in which nobody had the processor, up to `now`.
+    #[must_use]
+    pub fn idle_ns_at(&self, now: Time) -> u64 {
+        self.idle_ns.saturating_add(self.idle_since.map_or(0, |since| now.since(since)))
+    }
+
+    /// Notes that who runs must be decided before the next return, and that a turn may end sooner.
+    #[inline]
+    pub(crate) fn reschedule(&mut self) {
+        self.must_pick = true;
+        self.effects.todo |= Todo::TIMER;
     }
 
     /// The domain with this number.
@@ -162,43 +264,45 @@ impl World {
 
     /// A guest caused an exception.
     pub fn exception<M: Machine>(&mut self, m: &mut M, regs: &mut Registers, exception: Exception) {
-        let _ = (m, regs, exception);
+        traps::exception(self, m, regs, exception);
     }
 
     /// The timer fired.
     pub fn timer_interrupt<M: Machine>(&mut self, m: &mut M) {
-        let _ = m;
-        self.effects.todo |= Todo::TIMER | Todo::RESCHEDULE;
+        sched::expire(self, m);
+        life::bury(self, m);
+        self.must_pick = true;
     }
 
     /// A device raised the interrupt `pirq`.
     pub fn device_interrupt<M: Machine>(&mut self, m: &mut M, pirq: u32) {
-        let _ = (m, pirq);
+        devices::interrupt(self, m, pirq);
     }
 
     /// A byte came in on the serial line.
     pub fn serial_input<M: Machine>(&mut self, m: &mut M, byte: u8) {
-        let _ = (m, byte);
+        control::typed(self, m, byte);
     }
 
     /// Called last before each return to a guest, and again after each interrupt while idle: decides who runs,
     /// exchanges `regs` for that domain's on a switch, and delivers a pending upcall.
+    #[inline]
     pub fn before_return<M: Machine>(&mut self, m: &mut M, regs: &mut Registers) -> Next {
-        let _ = (m, regs);
-        match self.current {
-            Some(_) => Next::Resume,
-            None => Next::Idle { from: None },
-        }
+        switch::before_return(self, m, regs)
     }
 
-    /// When the timer must fire next; [`Time::NEVER`] if nothing waits for a time.
+    /// When the timer must fire next; [`Time::NEVER`] if nothing waits for a time. Work that a death has left waits
+    /// for no time at all.
     #[must_use]
     pub fn next_deadline(&self) -> Time {
-        Time::NEVER
+        if self.life.is_busy() {
+            return Time(0);
+        }
+        self.timers.next().min(self.scheduler.deadline())
     }
 
     /// Hands out text for the serial line, as much as there is.
     pub fn take_output(&mut self, write: &mut dyn FnMut(&[u8])) {
-        let _ = write;
+        self.output.take(write);
     }
 }

@@ -198,6 +198,12 @@ impl Scheduler {
         self.entity(id).is_some_and(|entity| entity.queued)
     }
 
+    /// Whether a domain waits with a rest of its turn, because an event took the processor from it.
+    #[must_use]
+    pub fn is_preempted(&self, id: DomId) -> bool {
+        self.entity(id).is_some_and(|entity| entity.queued && !entity.fresh)
+    }
+
     /// Whether a domain wants the processor or has it.
     #[must_use]
     pub fn is_awake(&self, id: DomId) -> bool {

@@ -1,0 +1,68 @@
+//! What must hold between any two entries into the core, in one place.
+//! Tests call it after each action; the running system on request and after each death.
+
+use alloc::format;
+use alloc::string::String;
+
+use hypercall_abi::Port;
+
+use crate::domain::State;
+use crate::events::Channel;
+use crate::memory::MachineMemory;
+use crate::vcpu::Sleep;
+use crate::world::World;
+
+impl World {
+    /// Checks every global invariant. It looks at everything, so it is not for hot paths.
+    ///
+    /// # Errors
+    /// The first that is broken, in words.
+    pub fn check<M: MachineMemory>(&self, m: &M) -> Result<(), String> {
+        let _ = m;
+        self.check_time()?;
+        self.check_lives()?;
+        self.check_ports()
+    }
+
+    /// The queue and the timers are sound, and exactly the domains that want the processor stand in line for it.
+    fn check_time(&self) -> Result<(), String> {
+        ensure(self.scheduler.holds(), || "the run queue is broken".into())?;
+        ensure(self.timers.holds(), || "the timers are out of order".into())?;
+        for domain in self.domains.iter() {
+            let runs = domain.state == State::Running && domain.vcpu.sleep == Sleep::No;
+            let awake = self.scheduler.is_awake(domain.id);
+            ensure(runs == awake, || format!("{}: wants to run {runs}, may run {awake}", domain.name))?;
+        }
+        Ok(())
+    }
+
+    /// A dead domain holds neither ports nor time, and who has the processor lives.
+    fn check_lives(&self) -> Result<(), String> {
+        for domain in self.domains.iter().filter(|domain| domain.state != State::Running) {
+            ensure(domain.events.iter().next().is_none(), || format!("{}: dead with ports", domain.name))?;
+        }
+        if let Some(current) = self.current {
+            ensure(self.domains.get(current).is_some(), || format!("{current} runs and does not exist"))?;
+        }
+        Ok(())
+    }
+
+    /// Each port's peer is connected to it.
+    fn check_ports(&self) -> Result<(), String> {
+        for domain in self.domains.iter() {
+            ensure(domain.events.holds(), || format!("{}: the port table is broken", domain.name))?;
+            for (port, channel) in domain.events.iter() {
+                let Channel::Interdomain { remote, port: there } = channel else { continue };
+                let back = self.domains.get(remote).and_then(|peer| peer.events.get(there));
+                let wanted = Channel::Interdomain { remote: domain.id, port };
+                ensure(back == Some(wanted), || format!("{}: {port} has no way back", domain.name))?;
+            }
+            ensure(domain.events.get(Port(0)).is_none(), || format!("{}: port 0 is used", domain.name))?;
+        }
+        Ok(())
+    }
+}
+
+fn ensure(holds: bool, broken: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(broken()) }
+}

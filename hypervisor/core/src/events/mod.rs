@@ -1,0 +1,14 @@
+//! Event channels: a port table per domain, bits in the shared page, and the eleven operations on them.
+//! An event is a bit and nothing more, so it can merge with itself but never be lost or made up.
+
+mod connect;
+mod operations;
+mod ports;
+mod raise;
+#[cfg(test)]
+mod tests;
+
+pub use connect::{close, close_all, connect_pair};
+pub use operations::event_channel_op;
+pub use ports::{Channel, Ports, VIRQS};
+pub use raise::{is_pending, raise, raise_virq};

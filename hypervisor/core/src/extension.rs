@@ -1,0 +1,57 @@
+//! What Denizen adds to the interface, behind one hypercall.
+
+use hypercall_abi::Errno;
+use hypercall_abi::extension::{DeliveryPolicy, DomainCounters, ExtensionOp, MAJOR, MINOR};
+
+use crate::call::Call;
+use crate::dispatch::Arguments;
+use crate::machine::Machine;
+use crate::trace::Record;
+use crate::{control, delivery, devices, sched};
+
+/// `extension(op, ...)`.
+///
+/// # Errors
+/// [`Errno::NoSys`] for an unknown operation, [`Errno::Fault`] for a bad pointer, else by operation.
+pub fn extension<M: Machine>(call: &mut Call<'_, M>, args: Arguments) -> Result<u64, Errno> {
+    let [op, a, b, c, _] = args;
+    match u32::try_from(op).ok().and_then(ExtensionOp::from_raw).ok_or(Errno::NoSys)? {
+        ExtensionOp::Version => Ok(u64::from((MAJOR << 16) | MINOR)),
+        ExtensionOp::IdleUntil => sched::idle_until(call, a),
+        ExtensionOp::SetDelivery => {
+            let DeliveryPolicy { delivery, window_events, window_ns } = call.read(a)?;
+            let policy = delivery::Policy::from_raw(delivery, window_events, window_ns)?;
+            delivery::set_policy(call.world, call.memory, call.caller, policy)?;
+            Ok(0)
+        }
+        ExtensionOp::TraceEmit => {
+            call.world.trace.put(call.memory, call.caller, &Record::Guest { a, b, c });
+            Ok(0)
+        }
+        ExtensionOp::Devices => devices::devices_op(call, a),
+        ExtensionOp::PciConfig => devices::pci_config(call, a),
+        ExtensionOp::Control => control::control(call, a),
+        ExtensionOp::Counters => {
+            let counters = counters(call)?;
+            call.write(a, &counters)?;
+            Ok(0)
+        }
+    }
+}
+
+fn counters<M: Machine>(call: &Call<'_, M>) -> Result<DomainCounters, Errno> {
+    let domain = call.domain()?;
+    let [running_ns, runnable_ns, blocked_ns, _] = domain.vcpu.times.spent_at(call.memory.now());
+    Ok(DomainCounters {
+        raised: domain.counters.raised,
+        merged: domain.counters.merged,
+        upcalls: domain.counters.upcalls,
+        switches: domain.counters.switches,
+        hypercalls: domain.counters.hypercalls_total(),
+        bounced: domain.counters.bounced,
+        running_ns,
+        runnable_ns,
+        blocked_ns,
+        frames: u64::from(call.world.frames.owned_by(call.caller)),
+    })
+}

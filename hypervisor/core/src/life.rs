@@ -1,0 +1,362 @@
+//! Births and deaths of domains.
+//! A death gives everything back in small pieces between the turns of the others, and nothing of a domain outlives
+//! it but frames that another still maps.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::rc::Rc;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use hypercall_abi::event_channel::PORTS_MAX;
+use hypercall_abi::sched::ShutdownReason;
+use hypercall_abi::vcpu::RunState;
+use hypercall_abi::{DomId, Errno, device, shared_info};
+use zerocopy::IntoBytes;
+
+use crate::builder::{self, Built, Order};
+use crate::config::{self, OnCrash};
+use crate::delivery::{Gathering, Policy};
+use crate::devices;
+use crate::domain::{Domain, State};
+use crate::effects::Todo;
+use crate::events;
+use crate::grants::release_mappings;
+use crate::machine::Machine;
+use crate::memory::{MachineAddress, MachineMemory};
+use crate::paging::{Progress, Tables};
+use crate::report;
+use crate::trace::records::Stage;
+use crate::trace::{self, Record};
+use crate::world::World;
+
+/// Why a domain ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It asked to.
+    Asked(ShutdownReason),
+    /// Somebody who rules the system asked.
+    Destroyed,
+    /// It caused an exception that it does not handle.
+    Unhandled {
+        /// Vector.
+        vector: u8,
+        /// Error code.
+        error: u32,
+        /// Address of the instruction.
+        rip: u64,
+        /// Address of a page fault.
+        address: u64,
+    },
+    /// Its kernel's stack could not take a frame.
+    BadStack {
+        /// Where the stack was.
+        rsp: u64,
+    },
+    /// It returned through a frame that leads nowhere.
+    BadReturn {
+        /// Address of the hypercall.
+        rip: u64,
+        /// Where the frame was.
+        rsp: u64,
+    },
+}
+
+impl End {
+    /// Whether it counts as a crash.
+    #[must_use]
+    pub const fn is_crash(self) -> bool {
+        !matches!(
+            self,
+            Self::Destroyed
+                | Self::Asked(ShutdownReason::Poweroff | ShutdownReason::Reboot | ShutdownReason::Suspend)
+        )
+    }
+
+    /// The reason in numbers of the interface.
+    #[must_use]
+    pub const fn reason(self) -> ShutdownReason {
+        match self {
+            Self::Asked(reason) => reason,
+            Self::Destroyed => ShutdownReason::Poweroff,
+            _ => ShutdownReason::Crash,
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Asked(ShutdownReason::Poweroff) => write!(f, "poweroff"),
+            Self::Asked(ShutdownReason::Reboot) => write!(f, "reboot"),
+            Self::Asked(ShutdownReason::Suspend) => write!(f, "suspend"),
+            Self::Asked(ShutdownReason::Crash) => write!(f, "crash"),
+            Self::Asked(ShutdownReason::Watchdog) => write!(f, "watchdog"),
+            Self::Destroyed => write!(f, "destroyed"),
+            Self::Unhandled { vector: 14, error, rip, address } => {
+                write!(f, "unhandled page fault at {address:#x} (error {error:#x}, rip {rip:#x})")
+            }
+            Self::Unhandled { vector, error, rip, .. } => {
+                write!(f, "unhandled exception {vector} (error {error:#x}, rip {rip:#x})")
+            }
+            Self::BadStack { rsp } => write!(f, "no stack for a handler at {rsp:#x}"),
+            Self::BadReturn { rip, rsp } => write!(f, "bad return frame at {rsp:#x} (rip {rip:#x})"),
+        }
+    }
+}
+
+/// Deaths and births that are under way.
+#[derive(Debug, Default)]
+pub struct Life {
+    /// Domains whose resources are on their way back.
+    dying: Vec<DomId>,
+    /// Domains of which others still map frames.
+    zombies: Vec<DomId>,
+    /// Domains to be built again.
+    restarts: Vec<Rc<config::Domain>>,
+}
+
+impl Life {
+    /// Whether there is work to be done between turns.
+    #[must_use]
+    #[inline]
+    pub const fn is_busy(&self) -> bool {
+        !self.dying.is_empty() || !self.restarts.is_empty()
+    }
+
+    /// Whether nothing at all is under way.
+    #[must_use]
+    pub const fn is_quiet(&self) -> bool {
+        !self.is_busy() && self.zombies.is_empty()
+    }
+}
+
+/// Pieces of one kind of work done at once.
+const MAPPINGS_AT_ONCE: usize = 256;
+/// Entries released at once.
+const WORK_AT_ONCE: u32 = 16 * 512;
+
+/// Ends a domain: it never runs again, its devices stop, its peers are told. The rest follows in pieces.
+pub fn end<M: Machine>(world: &mut World, m: &mut M, id: DomId, end: End) {
+    let now = m.now();
+    let Some(domain) = world.domains.get_mut(id).filter(|domain| domain.state == State::Running) else {
+        return;
+    };
+    domain.state = State::Dying;
+    domain.ended = Some(end);
+    domain.vcpu.times.enter(RunState::Offline, now);
+    domain.console.flush(&domain.name, &mut world.output);
+    world.output.log(&format!("{}: {end}", domain.name));
+    let crash = end.is_crash();
+    if crash && domain.config.on_crash == OnCrash::Poweroff {
+        world.effects.todo |= Todo::POWEROFF;
+    }
+    world.scheduler.dismiss(id);
+    world.timers.dismiss(id);
+    devices::disconnect_all(world, m, id);
+    events::close_all(world, m, id);
+    devices::release(world, m, id);
+    report::domain(world, id, "dying");
+    trace::last_counters(world, m, id);
+    world.trace.put(m, id, &Record::Life { stage: Stage::Dying.raw(), reason: reason(end) });
+    world.life.dying.push(id);
+    world.reschedule();
+    world.effects.todo |= Todo::CONSOLE;
+}
+
+fn reason(end: End) -> u8 {
+    u8::try_from(end.reason().raw()).unwrap_or(u8::MAX)
+}
+
+/// Does a piece of the work that deaths and births have left. `loaded` is the domain whose page tables the processor
+/// uses, which cannot go yet.
+pub(crate) fn work<M: Machine>(world: &mut World, m: &mut M, loaded: Option<DomId>) {
+    let next = world.life.dying.iter().position(|id| Some(*id) != loaded);
+    if let Some(id) = next.and_then(|at| world.life.dying.get(at)).copied() {
+        if reap(world, m, id) == Progress::Done {
+            world.life.dying.retain(|other| *other != id);
+            reaped(world, m, id);
+        }
+        return;
+    }
+    bury(world, m);
+    if let Some(config) = world.life.restarts.pop() {
+        create(world, m, &config);
+    }
+}
+
+/// Takes a piece of a dead domain's resources back.
+fn reap<M: Machine>(world: &mut World, m: &mut M, id: DomId) -> Progress {
+    if release_mappings(&mut world.domains, &mut world.frames, m, id, MAPPINGS_AT_ONCE) == Progress::More {
+        return Progress::More;
+    }
+    let Some(domain) = world.domains.get_mut(id) else { return Progress::Done };
+    domain.grants.close();
+    let roots = [Some(domain.vcpu.kernel_root), domain.vcpu.user_root];
+    let mut tables = Tables::new(&mut world.frames, m, &mut domain.address_space);
+    tables.work = WORK_AT_ONCE;
+    tables.begin_teardown(roots);
+    tables.teardown()
+}
+
+/// All of a domain that nobody else holds is back.
+fn reaped<M: Machine>(world: &mut World, m: &mut M, id: DomId) {
+    let Some(domain) = world.domains.get_mut(id) else { return };
+    domain.state = State::Zombie;
+    let config = domain.config.clone();
+    let again = match domain.ended {
+        Some(End::Asked(ShutdownReason::Reboot)) => true,
+        Some(end) => end.is_crash() && config.on_crash == OnCrash::Restart,
+        None => false,
+    };
+    world.life.zombies.push(id);
+    bury(world, m);
+    if again {
+        world.life.restarts.push(config);
+    }
+}
+
+/// Removes each dead domain that owns nothing any more.
+pub(crate) fn bury<M: Machine>(world: &mut World, m: &mut M) {
+    let mut index = 0;
+    while let Some(id) = world.life.zombies.get(index).copied() {
+        if world.frames.owned_by(id) > 0 {
+            index = index.saturating_add(1);
+            continue;
+        }
+        world.life.zombies.swap_remove(index);
+        world.trace.put(m, id, &Record::Life { stage: Stage::Dead.raw(), reason: 0 });
+        report::domain(world, id, "dead");
+        let _ = world.domains.remove(id);
+        report::audit(world, m);
+        world.effects.todo |= Todo::CONSOLE;
+    }
+}
+
+/// Creates each domain of a system. One that cannot be built is named in the log; the others start.
+pub(crate) fn create_all<M: Machine>(world: &mut World, m: &mut M, domains: Vec<config::Domain>) {
+    let domains: Vec<_> = domains.into_iter().map(Rc::new).collect();
+    world.devices.links = devices::plan(&domains);
+    for config in &domains {
+        create(world, m, config);
+    }
+}
+
+/// Creates one domain.
+fn create<M: Machine>(world: &mut World, m: &mut M, config: &Rc<config::Domain>) {
+    if let Err(why) = try_create(world, m, config) {
+        world.output.log(&format!("{} not started: {why}", config.name));
+        world.output.report(
+            "domain",
+            &format!(
+                r#"{{"id":null,"name":{},"state":"failed","reason":{}}}"#,
+                quoted(&config.name),
+                quoted(&why)
+            ),
+        );
+        world.effects.todo |= Todo::CONSOLE;
+    }
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::to_string(text).unwrap_or_default()
+}
+
+fn try_create<M: Machine>(world: &mut World, m: &mut M, config: &Rc<config::Domain>) -> Result<(), String> {
+    if config.ring != 3 {
+        return Err(format!("ring {} is not offered, only ring 3", config.ring));
+    }
+    let image = world
+        .images
+        .iter()
+        .find(|(path, _)| *path == config.image)
+        .map(|(_, image)| *image)
+        .ok_or_else(|| format!("no image {} in the boot archive", config.image))?;
+    let id = world.domains.free_id().map_err(no_room)?;
+    let fronts = config.devices.iter().filter(|device| matches!(device, config::Device::NetFront { .. }));
+    let links: Vec<u32> = (0..)
+        .zip(&world.devices.links)
+        .filter(|(_, link)| link.front_name == config.name || link.back_name == config.name)
+        .map(|(index, _)| index)
+        .collect();
+    let backs = links.iter().filter(|index| {
+        let link = usize::try_from(**index).ok().and_then(|index| world.devices.links.get(index));
+        link.is_some_and(|link| link.back_name == config.name)
+    });
+    let entries = config.devices.len().saturating_add(backs.count());
+    let order = Order {
+        owner: id,
+        memory_bytes: config.memory_bytes,
+        command_line: &config.command_line,
+        contiguous: config.devices.iter().any(|device| matches!(device, config::Device::Pci { .. })),
+        directory_entries: u32::try_from(entries).unwrap_or(u32::MAX),
+        device_pages: u32::try_from(fronts.count()).unwrap_or(u32::MAX),
+        privileged: false,
+    };
+    world.timers.admit(id).map_err(no_room)?;
+    let slice_ns = config.slice_us.map_or(world.slice_ns, |us| u64::from(us).saturating_mul(1000));
+    world.scheduler.admit(id, slice_ns, config.weight).map_err(no_room)?;
+    let built = builder::build(m, &mut world.frames, image, &order).map_err(|error| {
+        world.scheduler.dismiss(id);
+        format!("{} {error}", config.image)
+    })?;
+    let mut domain = Box::new(Domain::new(id, config.clone(), m.now()));
+    let Built { address_space, grants, shared_info, root, registers, directory, device_pages } = built;
+    domain.address_space = address_space;
+    domain.grants = grants;
+    domain.shared_info = shared_info;
+    domain.vcpu.kernel_root = root;
+    domain.vcpu.kernel_stack = registers.rsp;
+    domain.vcpu.registers = registers;
+    domain.delivery = Gathering::new(Policy::from(config.delivery));
+    domain.directory.first = directory;
+    domain.directory.pages = device_pages;
+    domain.directory.entries = alloc::vec![device::DirectoryEntry::zeroed(); entries];
+    domain.directory.links = links;
+    domain.state = State::Running;
+    domain.vcpu.times.enter(RunState::Runnable, m.now());
+    world.domains.insert(domain);
+    write_clock(world, m, id);
+    devices::write_first(world, m, id);
+    devices::connect_all(world, m, id);
+    world.trace.name(m, id, &config.name);
+    world.trace.put(m, id, &Record::Life { stage: Stage::Built.raw(), reason: 0 });
+    let now = m.now();
+    world.scheduler.wake(id, now);
+    world.reschedule();
+    report::domain(world, id, "running");
+    world.effects.todo |= Todo::CONSOLE;
+    Ok(())
+}
+
+fn no_room(_: Errno) -> String {
+    String::from("the hypervisor has no memory for its records")
+}
+
+/// Ports that a domain may have.
+pub(crate) const PORTS: u32 = PORTS_MAX;
+
+/// Writes the clock into a new domain's shared page. It never changes, since the TSC is stable.
+fn write_clock<M: MachineMemory>(world: &World, m: &mut M, id: DomId) {
+    let Some(domain) = world.domains.get(id) else { return };
+    let scale = world.constants.scale;
+    let time = shared_info::VcpuTimeInfo {
+        version: 2,
+        tsc_timestamp: scale.origin,
+        tsc_to_system_mul: scale.multiplier,
+        tsc_shift: scale.shift,
+        flags: 1,
+        ..shared_info::VcpuTimeInfo::zeroed()
+    };
+    let at = core::mem::offset_of!(shared_info::VcpuInfo, time);
+    let at = u64::try_from(at).unwrap_or(0);
+    m.write(MachineAddress::in_frame(domain.shared_info, at), time.as_bytes());
+    let seconds = world.constants.wall_clock;
+    let low = u32::try_from(seconds & 0xffff_ffff).unwrap_or(0);
+    let high = u32::try_from(seconds >> 32).unwrap_or(0);
+    let wall = [2_u32, low, 0, high];
+    let at = core::mem::offset_of!(shared_info::SharedInfo, wc_version);
+    let at = u64::try_from(at).unwrap_or(0);
+    m.write(MachineAddress::in_frame(domain.shared_info, at), wall.as_bytes());
+}

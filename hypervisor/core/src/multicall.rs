@@ -1,0 +1,157 @@
+//! Several hypercalls in one.
+//! A long batch gives the processor back between two parts, so that no guest can keep the others waiting.
+
+use core::mem::offset_of;
+
+use hypercall_abi::multicall::MulticallEntry;
+use hypercall_abi::{Errno, Hypercall};
+
+use crate::call::Call;
+use crate::dispatch::{answer, count, known, traced_number};
+use crate::guest_access::{self, Access};
+use crate::machine::Machine;
+use crate::memory::MachineAddress;
+use crate::registers::Registers;
+use crate::trace::Record;
+
+/// ns after which the rest of a batch waits for the next return to the guest.
+const LONG_NS: u64 = 500_000;
+/// Parts between two looks at the clock.
+const PARTS_PER_LOOK: u64 = 16;
+/// Bytes of one entry.
+const ENTRY: u64 = 64;
+const RESULT: u64 = 8;
+const ARGS: u64 = 16;
+
+const _: () = assert!(
+    size_of::<MulticallEntry>() == 64
+        && offset_of!(MulticallEntry, result) == 8
+        && offset_of!(MulticallEntry, args) == 16
+);
+
+/// How far a multicall came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Outcome {
+    /// All parts are answered.
+    Done,
+    /// The guest is to ask again for the rest.
+    Again {
+        /// Address of the first entry that is left.
+        calls: u64,
+        /// How many are left.
+        count: u64,
+    },
+}
+
+/// `multicall(calls, count)`.
+///
+/// # Errors
+/// [`Errno::Fault`] if an entry cannot be read or its result not be written; the parts before it are done.
+pub fn multicall<M: Machine>(call: &mut Call<'_, M>, args: [u64; 5]) -> Result<Outcome, Errno> {
+    let [mut at, calls, ..] = args;
+    let start = call.memory.now();
+    let mut place = Place::NONE;
+    let mut left = calls;
+    while left > 0 {
+        let entry = place.of(call, at)?;
+        let load = |offset| call.memory.load(MachineAddress(entry.0.wrapping_add(offset)));
+        let number = load(0);
+        let args = [load(ARGS), load(ARGS + 8), load(ARGS + 16), load(ARGS + 24), load(ARGS + 32)];
+        let result = part(call, number, args);
+        if changes_mappings(number) {
+            place = Place::NONE;
+        }
+        let entry = place.of(call, at)?;
+        let rax = match result {
+            Ok(value) => value,
+            Err(errno) => errno.to_rax(),
+        };
+        call.memory.store(MachineAddress(entry.0.wrapping_add(RESULT)), rax);
+        at = at.wrapping_add(ENTRY);
+        left = left.wrapping_sub(1);
+        if left & (PARTS_PER_LOOK - 1) == 0 && left > 0 && call.memory.now().since(start) > LONG_NS {
+            return Ok(Outcome::Again { calls: at, count: left });
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+/// Makes the guest execute its `syscall` again, for the rest of a batch.
+pub fn ask_again(regs: &mut Registers, calls: u64, count: u64) {
+    regs.rip = regs.rip.wrapping_sub(2);
+    regs.rax = u64::from(Hypercall::Multicall.raw());
+    (regs.rdi, regs.rsi) = (calls, count);
+}
+
+#[inline]
+fn part<M: Machine>(call: &mut Call<'_, M>, number: u64, args: [u64; 5]) -> Result<u64, Errno> {
+    count(call.domain_mut()?, number);
+    if call.world.trace.is_on() {
+        return traced(call, number, args);
+    }
+    answer(call, known(number).ok_or(Errno::NoSys)?, args)
+}
+
+#[cold]
+fn traced<M: Machine>(call: &mut Call<'_, M>, raw: u64, args: [u64; 5]) -> Result<u64, Errno> {
+    let number = traced_number(raw);
+    let [arg0, arg1, arg2, ..] = args;
+    call.world.trace.put(call.memory, call.caller, &Record::PartEntry { number, arg0, arg1, arg2 });
+    let result = known(raw).ok_or(Errno::NoSys).and_then(|known| answer(call, known, args));
+    let rax = match result {
+        Ok(value) => value,
+        Err(errno) => errno.to_rax(),
+    };
+    call.world.trace.put(call.memory, call.caller, &Record::PartExit { number, result: rax });
+    result
+}
+
+/// Whether a hypercall can change where an address leads.
+fn changes_mappings(number: u64) -> bool {
+    matches!(
+        known(number),
+        Some(
+            Hypercall::MmuUpdate
+                | Hypercall::UpdateVaMapping
+                | Hypercall::MmuextOp
+                | Hypercall::GrantTableOp
+                | Hypercall::MemoryOp
+        )
+    )
+}
+
+/// Where the last page of entries is in machine memory.
+struct Place {
+    page: u64,
+    at: MachineAddress,
+}
+
+impl Place {
+    const NONE: Self = Self { page: 1, at: MachineAddress(0) };
+
+    /// The place of an entry, which must be aligned as a word and may be written.
+    #[inline]
+    fn of<M: Machine>(&mut self, call: &Call<'_, M>, va: u64) -> Result<MachineAddress, Errno> {
+        if va & (ENTRY - 1) != 0 {
+            return self.odd(call, va);
+        }
+        let page = va & !0xfff;
+        if page != self.page {
+            let root = call.domain()?.vcpu.root();
+            self.at = guest_access::translate(call.memory, &call.world.frames, root, page, Access::Write)?;
+            self.page = page;
+        }
+        Ok(MachineAddress(self.at.0 | (va & 0xfff)))
+    }
+
+    /// An entry that is not aligned to its size: fine as long as it crosses no page's end.
+    #[cold]
+    fn odd<M: Machine>(&mut self, call: &Call<'_, M>, va: u64) -> Result<MachineAddress, Errno> {
+        if va & 7 != 0 || (va & 0xfff) > 0x1000 - ENTRY {
+            return Err(Errno::Fault);
+        }
+        let root = call.domain()?.vcpu.root();
+        guest_access::translate(call.memory, &call.world.frames, root, va, Access::Write)
+    }
+}

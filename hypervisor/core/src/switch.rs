@@ -1,0 +1,133 @@
+//! The last step before each return: who runs, with whose registers, and whether an upcall is due.
+//! It is cheap when nothing happened: one flag and one word of the shared page.
+
+use hypercall_abi::DomId;
+use hypercall_abi::vcpu::RunState;
+
+use crate::effects::Todo;
+use crate::life;
+use crate::machine::Machine;
+use crate::memory::{MachineAddress, MachineMemory};
+use crate::registers::Registers;
+use crate::time::Time;
+use crate::trace::Record;
+use crate::trace::records::Why;
+use crate::traps;
+use crate::vcpu::Sleep;
+use crate::world::{Next, World};
+
+/// Decides what to return to.
+#[inline]
+pub(crate) fn before_return<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers) -> Next {
+    if !world.must_pick && !world.life.is_busy() {
+        let Some(current) = world.current else { return Next::Idle { from: None } };
+        if !upcall_due(world, m, current) || traps::upcall(world, m, current, regs) {
+            return Next::Resume;
+        }
+    }
+    slowly(world, m, regs)
+}
+
+/// Whether a domain's upcall is pending and not masked.
+#[inline]
+fn upcall_due<M: MachineMemory>(world: &World, m: &M, id: DomId) -> bool {
+    let Some(domain) = world.domains.get(id) else { return false };
+    let [pending, masked, ..] = m.load(MachineAddress::in_frame(domain.shared_info, 0)).to_le_bytes();
+    pending != 0 && masked == 0
+}
+
+#[inline(never)]
+fn slowly<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers) -> Next {
+    let loaded = world.current;
+    if world.life.is_busy() {
+        life::work(world, m, loaded);
+    }
+    loop {
+        world.must_pick = false;
+        let now = m.now();
+        let before = world.current;
+        let next = world.scheduler.pick(now);
+        if next != before {
+            put_away(world, m, before, regs, now);
+            take_up(world, m, before, next, regs, now);
+            world.current = next;
+            world.effects.todo |= Todo::TIMER;
+        }
+        let Some(current) = next else { break };
+        if !upcall_due(world, m, current) || traps::upcall(world, m, current, regs) {
+            break;
+        }
+        // It had no stack for the upcall and is gone: somebody else has the processor.
+    }
+    let from = loaded.filter(|id| world.domains.get(*id).is_some());
+    match world.current {
+        current if current == loaded => match current {
+            Some(_) => Next::Resume,
+            None => Next::Idle { from: None },
+        },
+        Some(to) => Next::Switched { from, to },
+        None => Next::Idle { from },
+    }
+}
+
+/// Stores the registers of a domain that loses the processor.
+fn put_away<M: Machine>(world: &mut World, m: &mut M, id: Option<DomId>, regs: &Registers, now: Time) {
+    let Some(domain) = id.and_then(|id| world.domains.get_mut(id)) else { return };
+    domain.vcpu.registers = *regs;
+    if domain.vcpu.times.state != RunState::Running {
+        return;
+    }
+    let state = if domain.vcpu.sleep == Sleep::No { RunState::Runnable } else { RunState::Blocked };
+    domain.vcpu.times.enter(state, now);
+    if world.trace.is_on() {
+        let record = Record::RunState { state: u8::try_from(state.raw()).unwrap_or(u8::MAX) };
+        let id = domain.id;
+        world.trace.put(m, id, &record);
+    }
+}
+
+/// Loads the registers of a domain that gets the processor, or begins to idle.
+fn take_up<M: Machine>(
+    world: &mut World,
+    m: &mut M,
+    before: Option<DomId>,
+    next: Option<DomId>,
+    regs: &mut Registers,
+    now: Time,
+) {
+    if before.is_none() {
+        world.idle_ns = world.idle_ns_at(now);
+    }
+    let from = before.unwrap_or(DomId::IDLE).0;
+    let Some(domain) = next.and_then(|id| world.domains.get_mut(id)) else {
+        world.idle_since = Some(now);
+        if world.trace.is_on() {
+            world.trace.put(m, DomId::IDLE, &Record::Idle { from });
+        }
+        return;
+    };
+    world.idle_since = None;
+    *regs = domain.vcpu.registers;
+    domain.vcpu.times.enter(RunState::Running, now);
+    let id = domain.id;
+    if world.last != Some(id) {
+        domain.counters.switches = domain.counters.switches.wrapping_add(1);
+        world.switches = world.switches.wrapping_add(1);
+        world.last = Some(id);
+    }
+    if world.trace.is_on() {
+        let why = why(world, before);
+        world.trace.put(m, id, &Record::Switch { from, why: why.raw() });
+    }
+}
+
+/// What became of the domain that had the processor.
+fn why(world: &World, before: Option<DomId>) -> Why {
+    match before {
+        None => Why::WasIdle,
+        Some(id) if world.scheduler.is_preempted(id) => Why::Preempted,
+        Some(id) if world.scheduler.is_waiting(id) => Why::Turn,
+        Some(id) if world.domains.get(id).is_some_and(|domain| domain.vcpu.sleep != Sleep::No) => Why::Slept,
+        Some(_) => Why::Ended,
+    }
+}

@@ -1,0 +1,130 @@
+//! Entering a guest's kernel: a frame on its stack, its handler in RIP.
+//! The frame is written before anything else changes; a stack that cannot take it ends the domain.
+
+use hypercall_abi::trap::trap_flags;
+use hypercall_abi::{DomId, Errno, layout};
+
+use crate::effects::Todo;
+use crate::guest_access;
+use crate::life;
+use crate::machine::Machine;
+use crate::memory::MachineAddress;
+use crate::registers::{Registers, rflags};
+use crate::trace::Record;
+use crate::vcpu::Handler;
+use crate::world::{Exception, World};
+
+/// How a handler is entered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    /// Where.
+    pub(crate) address: u64,
+    /// Whether upcalls are masked.
+    pub(crate) masks: bool,
+    /// What the processor pushed beside the registers.
+    pub(crate) error: Option<u32>,
+}
+
+impl Entry {
+    /// By a handler of the trap table.
+    pub(crate) const fn by(handler: Handler, error: Option<u32>) -> Self {
+        Self { address: handler.address, masks: handler.flags & trap_flags::MASK_EVENTS != 0, error }
+    }
+}
+
+/// Flags that are clear in a handler.
+const CLEARED: u64 = rflags::TRAP | rflags::NESTED | rflags::RESUME | rflags::ALIGNMENT;
+/// Upcall mask in the first word of the shared page.
+const MASK: u64 = 0xff00;
+
+/// Enters a handler of a domain whose registers are in `regs`.
+///
+/// # Errors
+/// [`Errno::Fault`] if the kernel's stack cannot take the frame; nothing has changed then.
+#[inline]
+pub(crate) fn bounce<M: Machine>(
+    world: &mut World,
+    m: &mut M,
+    id: DomId,
+    regs: &mut Registers,
+    entry: Entry,
+) -> Result<(), Errno> {
+    let domain = world.domains.get_mut(id).ok_or(Errno::Srch)?;
+    let vcpu = &mut domain.vcpu;
+    let flags_at = MachineAddress::in_frame(domain.shared_info, 0);
+    let mask = (m.load(flags_at) & MASK) >> 8;
+    let (stack, cs) = if vcpu.user_mode {
+        (vcpu.kernel_stack, u64::from(layout::GUEST_CODE))
+    } else {
+        (regs.rsp, u64::from(layout::GUEST_CODE) & !3)
+    };
+    let interrupts = if mask == 0 { rflags::INTERRUPT } else { 0 };
+    let shown = (regs.rflags & !rflags::INTERRUPT) | interrupts;
+    let tail = [regs.rip, cs | (mask << 32), shown, regs.rsp, regs.ss];
+    let [rip, cs, shown, rsp, ss] = tail;
+    let root = vcpu.kernel_root;
+    let top = stack & !0xf;
+    let sp = match entry.error {
+        Some(error) => {
+            let sp = top.wrapping_sub(64);
+            let frame = [regs.rcx, regs.r11, u64::from(error), rip, cs, shown, rsp, ss];
+            guest_access::write(m, &world.frames, root, sp, &frame)?;
+            sp
+        }
+        None => {
+            let sp = top.wrapping_sub(56);
+            let frame = [regs.rcx, regs.r11, rip, cs, shown, rsp, ss];
+            guest_access::write(m, &world.frames, root, sp, &frame)?;
+            sp
+        }
+    };
+    if vcpu.user_mode {
+        vcpu.user_mode = false;
+        world.effects.todo |= Todo::LOAD_ROOT | Todo::SEGMENTS;
+    }
+    if entry.masks {
+        m.fetch_or(flags_at, 1 << 8);
+    }
+    regs.rip = entry.address;
+    regs.rsp = sp;
+    regs.cs = u64::from(layout::GUEST_CODE);
+    regs.ss = u64::from(layout::GUEST_DATA);
+    regs.rflags &= !CLEARED;
+    Ok(())
+}
+
+/// Enters the upcall handler, if there is one. Returns whether the domain lives.
+pub(crate) fn upcall<M: Machine>(world: &mut World, m: &mut M, id: DomId, regs: &mut Registers) -> bool {
+    let Some(domain) = world.domains.get_mut(id) else { return false };
+    let address = domain.vcpu.callbacks.event;
+    if address == 0 {
+        return true;
+    }
+    domain.counters.upcalls = domain.counters.upcalls.wrapping_add(1);
+    let shared = domain.shared_info;
+    if world.trace.is_on() {
+        let selector = m.load(MachineAddress::in_frame(shared, 8));
+        world.trace.put(m, id, &Record::Upcall { selector });
+    }
+    let entered = bounce(world, m, id, regs, Entry { address, masks: true, error: None });
+    if entered.is_err() {
+        life::end(world, m, id, life::End::BadStack { rsp: regs.rsp });
+    }
+    entered.is_ok()
+}
+
+/// A `syscall` from user mode goes to the guest's kernel.
+#[cold]
+pub(crate) fn system_call<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, id: DomId) {
+    let Some(domain) = world.domains.get(id) else { return };
+    let callbacks = domain.vcpu.callbacks;
+    if callbacks.syscall == 0 {
+        let vector = hypercall_abi::trap::Vector::InvalidOpcode.raw();
+        super::exception(world, m, regs, Exception { vector, error: 0, address: 0 });
+        return;
+    }
+    let entry = Entry { address: callbacks.syscall, masks: callbacks.syscall_masks, error: None };
+    if bounce(world, m, id, regs, entry).is_err() {
+        life::end(world, m, id, life::End::BadStack { rsp: regs.rsp });
+    }
+}

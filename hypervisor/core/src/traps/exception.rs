@@ -1,0 +1,117 @@
+//! What becomes of an exception: given to the guest, carried out for it, or the end of the domain.
+
+use core::mem::offset_of;
+
+use hypercall_abi::shared_info::ArchVcpuInfo;
+use hypercall_abi::shared_info::VcpuInfo;
+use hypercall_abi::trap::{Vector, trap_flags};
+use hypercall_abi::{DomId, layout};
+
+use super::bounce::{Entry, bounce};
+use super::emulate;
+use crate::life;
+use crate::machine::Machine;
+use crate::memory::MachineAddress;
+use crate::registers::Registers;
+use crate::trace::Record;
+use crate::trace::records::Handled;
+use crate::world::{Exception, World};
+
+const CR2: u64 = {
+    #[expect(clippy::as_conversions, reason = "there is no other conversion in a constant")]
+    let offset = (offset_of!(VcpuInfo, arch) + offset_of!(ArchVcpuInfo, cr2)) as u64;
+    offset
+};
+
+/// In the error code of #GP: the index is a vector, of an `int` that the gate does not allow.
+const ERROR_IDT: u32 = 2;
+
+/// A guest caused an exception.
+pub(crate) fn exception<M: Machine>(
+    world: &mut World,
+    m: &mut M,
+    regs: &mut Registers,
+    exception: Exception,
+) {
+    let Some(id) = world.current else { return };
+    let handled = match Vector::from_raw(exception.vector) {
+        Some(Vector::DeviceNotAvailable) if machine_gives_fpu(world, id) => Handled::Fpu,
+        Some(Vector::GeneralProtection) if emulate::general_protection(world, m, id, regs, exception) => {
+            Handled::Emulated
+        }
+        Some(Vector::GeneralProtection) if software_interrupt(world, m, id, regs, exception.error) => {
+            Handled::Bounced
+        }
+        _ => deliver(world, m, id, regs, exception),
+    };
+    if world.trace.is_on() {
+        let Exception { vector, error, address } = exception;
+        let record = Record::Exception { vector, handled: handled.raw(), error, rip: regs.rip, address };
+        world.trace.put(m, id, &record);
+    }
+}
+
+/// Enters the guest's handler, or ends the domain if it has none or no stack for it.
+fn deliver<M: Machine>(
+    world: &mut World,
+    m: &mut M,
+    id: DomId,
+    regs: &mut Registers,
+    exception: Exception,
+) -> Handled {
+    let Exception { vector, error, address } = exception;
+    let Some(domain) = world.domains.get_mut(id) else { return Handled::Killed };
+    let unhandled = life::End::Unhandled { vector, error, rip: regs.rip, address };
+    let Some(handler) = domain.vcpu.traps.handler(vector) else {
+        life::end(world, m, id, unhandled);
+        return Handled::Killed;
+    };
+    domain.counters.bounced = domain.counters.bounced.wrapping_add(1);
+    let known = Vector::from_raw(vector);
+    if known == Some(Vector::PageFault) {
+        m.store(MachineAddress::in_frame(domain.shared_info, CR2), address);
+    }
+    let error = known.filter(|vector| vector.has_error_code()).map(|_| error);
+    if bounce(world, m, id, regs, Entry::by(handler, error)).is_err() {
+        life::end(world, m, id, unhandled);
+        return Handled::Killed;
+    }
+    Handled::Bounced
+}
+
+/// An `int` through a gate that the guest opened in its own table.
+fn software_interrupt<M: Machine>(
+    world: &mut World,
+    m: &mut M,
+    id: DomId,
+    regs: &mut Registers,
+    error: u32,
+) -> bool {
+    if error & 7 != ERROR_IDT {
+        return false;
+    }
+    let Some(domain) = world.domains.get_mut(id) else { return false };
+    let handler = u8::try_from(error >> 3).ok().and_then(|vector| domain.vcpu.traps.handler(vector));
+    // The guest's kernel counts as ring 1, its processes as ring 3.
+    let ring = if domain.vcpu.user_mode { 3 } else { 1 };
+    let Some(handler) = handler.filter(|handler| handler.flags & trap_flags::DPL >= ring) else {
+        return false;
+    };
+    let after = regs.rip.wrapping_add(2);
+    if !layout::is_guest(after) {
+        return false;
+    }
+    domain.counters.bounced = domain.counters.bounced.wrapping_add(1);
+    let before = core::mem::replace(&mut regs.rip, after);
+    let entered = bounce(world, m, id, regs, Entry::by(handler, None)).is_ok();
+    if !entered {
+        regs.rip = before;
+    }
+    entered
+}
+
+/// Whether a use of the FPU is the machine's to serve, which gives the FPU to the domain. If the guest itself wants
+/// to know of the use, it is not; its flag is cleared then, as its handler would clear the processor's.
+fn machine_gives_fpu(world: &mut World, id: DomId) -> bool {
+    world.domains.get_mut(id).is_some_and(|domain| !core::mem::take(&mut domain.vcpu.fpu.trap))
+}

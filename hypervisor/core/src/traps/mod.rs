@@ -1,0 +1,16 @@
+//! What a guest is told of by being entered: exceptions, upcalls, system calls; and how it returns.
+//! The guest's kernel cannot be interrupted by hardware, so each of these is a frame on its stack and a jump.
+
+mod bounce;
+mod emulate;
+mod exception;
+mod iret;
+mod registration;
+
+pub(crate) use bounce::{system_call, upcall};
+pub(crate) use exception::exception;
+pub(crate) use iret::iret;
+pub use registration::{
+    callback_op, fpu_taskswitch, get_debugreg, set_callbacks, set_debugreg, set_gdt, set_segment_base,
+    set_trap_table, stack_switch,
+};
