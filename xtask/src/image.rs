@@ -14,9 +14,6 @@ use crate::{cli, compile, paths, qemu, setup};
 const MENU: &str = "set timeout=0\nset default=0\nserial --unit=0 --speed=115200\nterminal_input console serial\n\
 terminal_output console serial\nmenuentry \"Denizen\" {\n    multiboot2 /boot/hypervisor\n    module2 /boot/denizen.cpio\n    boot\n}\n";
 
-/// Where Debian puts UEFI firmware for QEMU.
-const FIRMWARE: &str = "/usr/share/ovmf/OVMF.fd";
-
 /// Writes the ISO and prints how to start it.
 pub(crate) fn image(options: &cli::Image) -> Result<()> {
     let scenario = Scenario::open(&paths::root(), &options.scenario)?;
@@ -39,7 +36,7 @@ pub(crate) fn image(options: &cli::Image) -> Result<()> {
         "-M q35 -cpu max,-smap -m {memory} -display none -serial stdio -no-reboot -cdrom {shown}{network}"
     );
     println!("\nBIOS:\n  {} {common}", qemu::PROGRAM);
-    println!("UEFI (firmware: apt-get install ovmf):\n  {} -bios {FIRMWARE} {common}", qemu::PROGRAM);
+    println!("UEFI:\n  {} -bios {} {common}", qemu::PROGRAM, setup::FIRMWARE);
     println!(
         "without a virtio network card:\n  {} -cpu max,-smap -m {memory} -display none -serial stdio -cdrom {shown}",
         qemu::PROGRAM

@@ -27,7 +27,12 @@ pub(crate) const ISO: &[Tool] = &[
     Tool { mark: "/usr/lib/grub/x86_64-efi/moddep.lst", package: "grub-efi-amd64-bin" },
     Tool { mark: "xorriso", package: "xorriso" },
     Tool { mark: "mformat", package: "mtools" },
+    // Firmware for the UEFI line that is printed.
+    Tool { mark: FIRMWARE, package: "ovmf" },
 ];
+
+/// Where Debian puts UEFI firmware for QEMU.
+pub(crate) const FIRMWARE: &str = "/usr/share/ovmf/OVMF.fd";
 
 /// Sees to it that these tools are there.
 ///
