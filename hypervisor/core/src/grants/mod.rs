@@ -17,6 +17,9 @@ mod pte;
 mod setup;
 mod table;
 
+#[cfg(test)]
+mod tests;
+
 pub use calls::grant_table_op;
 pub use mapping::release_mappings;
 pub use table::GrantTable;
