@@ -8,7 +8,9 @@ use hypercall_abi::Port;
 
 use crate::domain::State;
 use crate::events::Channel;
-use crate::memory::MachineMemory;
+use crate::memory::{MachineAddress, MachineMemory};
+use crate::recount;
+use crate::timers::{Kind, Timer};
 use crate::vcpu::Sleep;
 use crate::world::World;
 
@@ -18,10 +20,25 @@ impl World {
     /// # Errors
     /// The first that is broken, in words.
     pub fn check<M: MachineMemory>(&self, m: &M) -> Result<(), String> {
-        let _ = m;
         self.check_time()?;
         self.check_lives()?;
-        self.check_ports()
+        self.check_ports()?;
+        self.check_wakes(m)?;
+        recount::recount(&self.frames, m, &self.domains, recount::WINDOW).map_err(|violation| violation.0)
+    }
+
+    /// Nobody sleeps over an upcall, unless events are gathering for it and the window will end.
+    fn check_wakes<M: MachineMemory>(&self, m: &M) -> Result<(), String> {
+        for domain in self.domains.iter().filter(|domain| domain.state == State::Running) {
+            if !matches!(domain.vcpu.sleep, Sleep::Block | Sleep::Idle) {
+                continue;
+            }
+            let [pending, ..] = m.load(MachineAddress::in_frame(domain.shared_info, 0)).to_le_bytes();
+            let window = Timer { domain: domain.id, kind: Kind::Window };
+            let gathers = domain.delivery.is_gathering() && self.timers.deadline(window).is_some();
+            ensure(pending == 0 || gathers, || format!("{}: sleeps over an upcall", domain.name))?;
+        }
+        Ok(())
     }
 
     /// The queue and the timers are sound, and exactly the domains that want the processor stand in line for it.

@@ -58,6 +58,8 @@ pub mod scheduler;
 pub mod switch;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 pub mod time;
 pub mod timers;
 pub mod trace;

@@ -22,10 +22,10 @@ use crate::devices;
 use crate::domain::{Domain, State};
 use crate::effects::Todo;
 use crate::events;
-use crate::grants::release_mappings;
 use crate::machine::Machine;
 use crate::memory::{MachineAddress, MachineMemory};
-use crate::paging::{Progress, Tables};
+use crate::paging::Progress;
+use crate::reclaim::{is_gone, reclaim};
 use crate::report;
 use crate::trace::records::Stage;
 use crate::trace::{self, Record};
@@ -132,11 +132,6 @@ impl Life {
     }
 }
 
-/// Pieces of one kind of work done at once.
-const MAPPINGS_AT_ONCE: usize = 256;
-/// Entries released at once.
-const WORK_AT_ONCE: u32 = 16 * 512;
-
 /// Ends a domain: it never runs again, its devices stop, its peers are told. The rest follows in pieces.
 pub fn end<M: Machine>(world: &mut World, m: &mut M, id: DomId, end: End) {
     let now = m.now();
@@ -174,7 +169,7 @@ fn reason(end: End) -> u8 {
 pub(crate) fn work<M: Machine>(world: &mut World, m: &mut M, loaded: Option<DomId>) {
     let next = world.life.dying.iter().position(|id| Some(*id) != loaded);
     if let Some(id) = next.and_then(|at| world.life.dying.get(at)).copied() {
-        if reap(world, m, id) == Progress::Done {
+        if reclaim(&mut world.domains, &mut world.frames, m, id) == Progress::Done {
             world.life.dying.retain(|other| *other != id);
             reaped(world, m, id);
         }
@@ -184,20 +179,6 @@ pub(crate) fn work<M: Machine>(world: &mut World, m: &mut M, loaded: Option<DomI
     if let Some(config) = world.life.restarts.pop() {
         create(world, m, &config);
     }
-}
-
-/// Takes a piece of a dead domain's resources back.
-fn reap<M: Machine>(world: &mut World, m: &mut M, id: DomId) -> Progress {
-    if release_mappings(&mut world.domains, &mut world.frames, m, id, MAPPINGS_AT_ONCE) == Progress::More {
-        return Progress::More;
-    }
-    let Some(domain) = world.domains.get_mut(id) else { return Progress::Done };
-    domain.grants.close();
-    let roots = [Some(domain.vcpu.kernel_root), domain.vcpu.user_root];
-    let mut tables = Tables::new(&mut world.frames, m, &mut domain.address_space);
-    tables.work = WORK_AT_ONCE;
-    tables.begin_teardown(roots);
-    tables.teardown()
 }
 
 /// All of a domain that nobody else holds is back.
@@ -221,7 +202,7 @@ fn reaped<M: Machine>(world: &mut World, m: &mut M, id: DomId) {
 pub(crate) fn bury<M: Machine>(world: &mut World, m: &mut M) {
     let mut index = 0;
     while let Some(id) = world.life.zombies.get(index).copied() {
-        if world.frames.owned_by(id) > 0 {
+        if world.domains.get(id).is_some_and(|domain| !is_gone(&world.frames, domain)) {
             index = index.saturating_add(1);
             continue;
         }

@@ -1,0 +1,9 @@
+//! Tests of the whole core: systems of several domains, driven through the entry points that the machine uses.
+
+mod devices;
+mod events;
+mod hostile;
+mod life;
+mod scheduling;
+mod system;
+mod traps;
