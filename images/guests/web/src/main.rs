@@ -11,6 +11,7 @@ extern crate alloc;
 mod app;
 mod content;
 mod server;
+mod socket;
 
 use guest_kernel::{Guest, net};
 

@@ -11,6 +11,7 @@ use picoserve::routing::PathRouter;
 use picoserve::{Config, Router, Server, Timeouts};
 
 use crate::Settings;
+use crate::socket::Eager;
 
 const PORT: u16 = 80;
 /// A request's headers have to fit.
@@ -53,7 +54,7 @@ async fn connections<P: PathRouter>(stack: Stack<'static>, app: &'static Router<
             continue;
         }
         // A peer that goes away in the middle harms its own connection alone.
-        if let Err(error) = Server::new(app, &CONFIG, &mut http).serve(socket).await {
+        if let Err(error) = Server::new(app, &CONFIG, &mut http).serve(Eager(socket)).await {
             log::debug!("connection: {error:?}");
         }
     }
