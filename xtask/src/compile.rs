@@ -22,7 +22,43 @@ pub(crate) fn hypervisor() -> Result<PathBuf> {
 /// The images of these guests, in their order.
 pub(crate) fn guests(names: &[String]) -> Result<Vec<PathBuf>> {
     cargo(names, "guest")?;
-    Ok(names.iter().map(|name| paths::target().join(TARGET).join("guest").join(name)).collect())
+    let folder = paths::run("guests");
+    std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    let images: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
+    for (name, image) in names.iter().zip(&images) {
+        let built = paths::target().join(TARGET).join("guest").join(name);
+        std::fs::copy(&built, image).with_context(|| format!("copying {}", built.display()))?;
+    }
+    embed_symbols(&images)?;
+    Ok(images)
+}
+
+/// Puts names of functions into images, for their reports of panics.
+fn embed_symbols(images: &[PathBuf]) -> Result<()> {
+    let status = Command::new(program())
+        .current_dir(paths::root())
+        .args([
+            "run",
+            "--quiet",
+            "--package",
+            "guest-kernel",
+            "--features",
+            "embed",
+            "--bin",
+            "embed-symbols",
+            "--",
+        ])
+        .args(images)
+        .status()
+        .context("starting cargo")?;
+    if !status.success() {
+        bail!("the names of functions could not be put into the images");
+    }
+    Ok(())
+}
+
+fn program() -> std::ffi::OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
 /// Names of all guests.
@@ -47,7 +83,7 @@ pub(crate) fn is_guest(name: &str) -> bool {
 
 /// Runs cargo for packages in one profile; its own progress shows.
 fn cargo(packages: &[String], profile: &str) -> Result<()> {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = Command::new(program());
     command.current_dir(paths::root()).args(["build", "--target", TARGET, "--profile", profile]);
     for package in packages {
         command.args(["--package", package]);

@@ -8,9 +8,6 @@ use serde::{Deserialize, Serialize};
 /// All counters at one moment.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct Snapshot {
-    /// Name or number that was given to it.
-    #[serde(default)]
-    pub(crate) label: serde_json::Value,
     /// System time in ns.
     pub(crate) time_ns: u64,
     /// Every domain.
@@ -20,15 +17,9 @@ pub(crate) struct Snapshot {
     /// Time in which no domain ran.
     #[serde(default)]
     pub(crate) idle_ns: u64,
-    /// Frames that nobody has.
-    #[serde(default)]
-    pub(crate) free_frames: u64,
     /// Bytes of the hypervisor's heap in use.
     #[serde(default)]
     pub(crate) heap_used: u64,
-    /// Records that the trace had no room for.
-    #[serde(default)]
-    pub(crate) trace_lost: u64,
 }
 
 /// A domain's counters since its start.
@@ -46,20 +37,9 @@ pub(crate) struct Domain {
     pub(crate) suppressed: u64,
     /// Upcalls delivered to it.
     pub(crate) upcalls: u64,
-    /// Times that it was switched to.
-    pub(crate) switches: u64,
     /// Hypercalls by name.
     #[serde(default)]
     pub(crate) hypercalls: BTreeMap<String, u64>,
-    /// Time that it ran.
-    #[serde(default)]
-    pub(crate) running_ns: u64,
-    /// Time that it waited for the processor.
-    #[serde(default)]
-    pub(crate) runnable_ns: u64,
-    /// Frames that it has.
-    #[serde(default)]
-    pub(crate) frames: u64,
 }
 
 /// What happened between two snapshots.

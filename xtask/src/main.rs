@@ -22,6 +22,7 @@ mod suite;
 mod table;
 mod tidy;
 mod tied;
+mod trace;
 
 use std::fmt;
 use std::process::ExitCode;
@@ -68,7 +69,7 @@ fn dispatch(command: Command) -> Result<()> {
             setup::need(setup::ISO)?;
             setup::need_target()
         }
-        Command::Trace(_) => anyhow::bail!("traces cannot be read yet"),
+        Command::Trace(options) => trace::trace(&options),
         Command::Tidy { bless } => tidy::tidy(bless),
         Command::Bench(options) => bench::bench(&options),
     }

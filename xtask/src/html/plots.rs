@@ -16,11 +16,14 @@ const SMALL: (u32, u32) = (330, 260);
 const WIDE: (u32, u32) = (1040, 320);
 const FONT: &str = "sans-serif";
 
+/// A figure of a run.
+type Value = fn(&Run) -> f64;
+
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// The plots that compare the policies.
 pub(super) fn of_runs(runs: &[Run]) -> Result<Vec<String>> {
-    let bars: [(&str, fn(&Run) -> f64); 6] = [
+    let bars: [(&str, Value); 6] = [
         ("events per upcall", |run| run.interrupts.events_per_upcall.unwrap_or(0.0)),
         ("domain switches per request", |run| run.interrupts.switches_per_request.unwrap_or(0.0)),
         ("requests per second", |run| run.http.requests_per_s),
@@ -63,7 +66,7 @@ fn above(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 /// One bar a policy, its value written above it.
-fn policy_bars(title: &str, runs: &[Run], value: fn(&Run) -> f64) -> Result<String> {
+fn policy_bars(title: &str, runs: &[Run], value: Value) -> Result<String> {
     drawn(SMALL, |area| {
         let top = above(runs.iter().map(value));
         let mut chart = ChartBuilder::on(area)

@@ -21,8 +21,6 @@ use crate::tied;
 
 /// How long the hypervisor may take for an answer.
 const ANSWER: Duration = Duration::from_secs(30);
-/// How long it may take to power off.
-const FAREWELL: Duration = Duration::from_secs(10);
 
 /// A running QEMU. Dropping it kills it.
 #[derive(Debug)]
@@ -112,7 +110,7 @@ impl Machine {
 
     /// Gives the hypervisor a command and returns the record that answers it; `see` is shown every line on the way.
     pub(crate) fn command(&mut self, text: &str, mut see: impl FnMut(&Line)) -> Result<(String, Value)> {
-        writeln!(self.input, "{text}").and_then(|()| self.input.flush()).map_err(|_| self.death())?;
+        self.tell(text)?;
         let deadline = Instant::now() + ANSWER;
         loop {
             match self.next(deadline)? {
@@ -138,21 +136,9 @@ impl Machine {
         }
     }
 
-    /// Asks the hypervisor to power off and waits; kills QEMU when that takes too long.
-    pub(crate) fn power_off(mut self, mut see: impl FnMut(&Line)) -> Result<()> {
-        if writeln!(self.input, "poweroff").is_ok() {
-            let deadline = Instant::now() + FAREWELL;
-            loop {
-                match self.next(deadline)? {
-                    Next::Line(line) => see(&line),
-                    Next::Timeout => {
-                        bail!("the hypervisor did not power off within {} s", FAREWELL.as_secs())
-                    }
-                    Next::End => break,
-                }
-            }
-        }
-        Ok(())
+    /// Gives the hypervisor a command and waits for nothing.
+    pub(crate) fn tell(&mut self, text: &str) -> Result<()> {
+        writeln!(self.input, "{text}").and_then(|()| self.input.flush()).map_err(|_| self.death())
     }
 
     /// Why the machine has ended, as an error: for an end that nobody asked for.

@@ -20,7 +20,27 @@ const CURVE: &[f64] = &[1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5
 /// The figures that are known when the guests are up.
 pub(super) fn start(options: &cli::Run, scenario: &Scenario, session: &Session, ready: &Snapshot) -> Figures {
     let names = session.subjects();
-    let configured = session.plan.config.domains.iter().filter(|domain| names.contains(domain.name.as_str()));
+    let mut figures = about(options, scenario, session, |name| names.contains(name));
+    figures.memory.hypervisor_bytes_per_guest = per_guest(session, ready);
+    figures.boot.virtual_ms = Some(ready.time_ns as f64 / 1e6);
+    figures
+}
+
+/// The figures of a run in which nothing was measured: all domains, ready those that said so.
+pub(super) fn listened(options: &cli::Run, scenario: &Scenario, session: &Session) -> Figures {
+    let mut figures = about(options, scenario, session, |_name| true);
+    figures.ready = figures.domains.iter().filter(|domain| domain.cpl_seen.is_some()).count();
+    figures.load = "none".to_owned();
+    figures
+}
+
+fn about(
+    options: &cli::Run,
+    scenario: &Scenario,
+    session: &Session,
+    meant: impl Fn(&str) -> bool,
+) -> Figures {
+    let configured = session.plan.config.domains.iter().filter(|domain| meant(&domain.name));
     let domains: Vec<Domain> = configured
         .map(|domain| Domain {
             name: domain.name.clone(),
@@ -43,18 +63,15 @@ pub(super) fn start(options: &cli::Run, scenario: &Scenario, session: &Session, 
         clock: clock.to_owned(),
         seed: scenario.system.seed,
         domains,
-        memory: Memory { hypervisor_bytes_per_guest: per_guest(session, ready), guest_bytes },
-        boot: Boot {
-            virtual_ms: Some(ready.time_ns as f64 / 1e6),
-            wall_s: session.started.elapsed().as_secs_f64(),
-        },
+        memory: Memory { hypervisor_bytes_per_guest: None, guest_bytes },
+        boot: Boot { virtual_ms: None, wall_s: session.started.elapsed().as_secs_f64() },
         ..Figures::default()
     }
 }
 
 /// What the hypervisor's heap grew by for each domain, from its own start to `ready`.
 fn per_guest(session: &Session, ready: &Snapshot) -> Option<u64> {
-    let before = session.watch.boot.as_ref()?.get("heap_bytes")?.as_u64()?;
+    let before = session.watch.boot.as_ref()?.get("heap_used")?.as_u64()?;
     let domains = u64::try_from(session.plan.config.domains.len()).ok()?;
     ready.heap_used.checked_sub(before)?.checked_div(domains)
 }

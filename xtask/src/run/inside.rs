@@ -111,8 +111,5 @@ fn to_the_end(session: &mut Session, wall_s: &mut Option<f64>) -> Result<()> {
         }
     }
     bar.finish_and_clear();
-    match session.machine.status() {
-        Some(status) if boot::is_orderly(status) => Ok(()),
-        _ => Err(session.machine.death()),
-    }
+    session.judge_end()
 }

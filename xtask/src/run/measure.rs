@@ -3,19 +3,21 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use super::figures_of;
 use super::session::Session;
 use super::{boot, options as wanted, report};
 use crate::cli;
-use crate::figures::Run;
-use crate::interrupt;
+use crate::figures::{Figures, Run, Traced};
 use crate::load::load;
 use crate::scenario::{Delivery, Scenario};
+use crate::{interrupt, paths, trace};
 
 /// Length of a load when nobody says otherwise.
 const SECONDS: f64 = 5.0;
+/// Length of the traced load.
+const TRACED: Duration = Duration::from_millis(1000);
 /// How long a new policy settles before it is measured.
 const SETTLE: Duration = Duration::from_millis(300);
 
@@ -50,9 +52,10 @@ pub(super) fn measure(options: &cli::Run, scenario: &Scenario) -> Result<()> {
         let run = loaded(options, &mut session, delivery, connections, length)?;
         figures.runs.push(run);
     }
+    traced(options, scenario, &mut session, connections, &mut figures)?;
     figures.audit = Some(session.command("audit")?);
-    let watch = session.end()?;
-    report::finish(options, scenario, &figures, &watch)
+    session.end()?;
+    report::finish(options, scenario, &figures, &session.watch)
 }
 
 fn loaded(
@@ -76,6 +79,38 @@ fn loaded(
     Ok(figures_of::run(options, delivery, http, (&before, &after), &session.subjects()))
 }
 
+fn traced(
+    options: &cli::Run,
+    scenario: &Scenario,
+    session: &mut Session,
+    connections: usize,
+    figures: &mut Figures,
+) -> Result<()> {
+    let Some(&delivery) = options.delivery.list().last() else { return Ok(()) };
+    eprintln!("tracing under {} delivery: {:.1} s", delivery.word(), TRACED.as_secs_f64());
+    session.command("trace on")?;
+    let outcome = load(&session.targets, connections, TRACED, &session.machine.ended())?;
+    session.command("trace off")?;
+    let file = paths::run(&scenario.name).join("trace.bin");
+    let stats = trace::of(&trace::read(&file)?);
+    if let Some(copy) = &options.trace {
+        std::fs::copy(&file, copy).with_context(|| format!("writing {}", copy.display()))?;
+    }
+    for run in &mut figures.runs {
+        for (name, call) in &mut run.hypercalls {
+            call.mean_ns = stats.hypercalls.get(name).and_then(|traced| traced.mean_ns);
+        }
+    }
+    figures.traced = Some(Traced {
+        file: file.display().to_string(),
+        delivery: delivery.word().to_owned(),
+        records: stats.records,
+        lost: stats.lost,
+        requests: outcome.requests,
+    });
+    Ok(())
+}
+
 /// Stays up until Ctrl-C.
 fn keep(mut session: Session) -> Result<()> {
     interrupt::be_gentle();
@@ -87,5 +122,5 @@ fn keep(mut session: Session) -> Result<()> {
         std::thread::sleep(Duration::from_millis(100));
         session.drain()?;
     }
-    session.end().map(drop)
+    session.end()
 }

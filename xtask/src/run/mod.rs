@@ -12,13 +12,17 @@ mod watch;
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
+use self::session::Session;
 use crate::cli;
 use crate::qemu::Next;
 use crate::scenario::Scenario;
 use crate::serial::Line;
 use crate::{compile, interrupt, paths, setup};
+
+/// For all purposes.
+const FOREVER: Duration = Duration::from_secs(86_400);
 
 /// Runs a scenario.
 pub(crate) fn run(options: &cli::Run) -> Result<()> {
@@ -26,37 +30,53 @@ pub(crate) fn run(options: &cli::Run) -> Result<()> {
     let mut scenario = Scenario::open(&root, options::scenario_name(options))?;
     options::apply(options, &mut scenario)?;
     scenario.check(&compile::is_guest)?;
+    eprintln!("{}: {}", scenario.name, scenario.system.description);
     setup::need(setup::QEMU)?;
     setup::need_target()?;
     interrupt::install()?;
-    if scenario.subject().is_some() {
-        measure::measure(options, &scenario)
-    } else {
-        listen(options, &scenario)
+    match scenario.subject() {
+        None => listen(options, &scenario),
+        Some(_) if options::from_inside(options) => inside::measure(options, &scenario),
+        Some(_) => measure::measure(options, &scenario),
     }
 }
 
 /// A scenario without a subject: its serial log is the result.
 fn listen(options: &cli::Run, scenario: &Scenario) -> Result<()> {
-    let mut machine =
-        boot::boot(options::how(options, scenario), scenario, options::plan(options, scenario)?)?.machine;
-    let limit = options
-        .seconds
-        .map(Duration::from_secs_f64)
-        .or(scenario.system.runtime.map(|span| Duration::from_micros(span.us)));
-    let deadline = Instant::now() + limit.unwrap_or(Duration::from_secs(86_400));
+    let plan = options::plan(options, scenario)?;
+    let mut session = Session::new(boot::boot(options::how(options, scenario), scenario, plan)?, scenario);
+    let limit = options.seconds.map(Duration::from_secs_f64);
+    let limit = limit.or(scenario.system.runtime.map(|span| Duration::from_micros(span.us)));
+    let deadline = Instant::now() + limit.unwrap_or(FOREVER);
     loop {
-        match machine.next(deadline)? {
-            Next::Line(line) => show(&line),
-            Next::Timeout => break machine.power_off(show),
+        match session.machine.next(deadline)? {
+            Next::Line(line) => {
+                show(&line);
+                session.watch.see(&line);
+                let over = session.watch.all_dead(session.plan.config.domains.len());
+                if over {
+                    session.machine.tell("poweroff")?;
+                    session.follow_out(show)?;
+                    break;
+                }
+            }
+            Next::Timeout => {
+                session.machine.tell("poweroff")?;
+                session.follow_out(show)?;
+                break;
+            }
             Next::End => {
-                break match machine.status() {
-                    Some(status) if boot::is_orderly(status) => Ok(()),
-                    _ => Err(machine.death()),
-                };
+                session.judge_end()?;
+                break;
             }
         }
     }
+    if let Some(path) = &options.json.json {
+        let figures = figures_of::listened(options, scenario, &session);
+        let text = serde_json::to_string_pretty(&figures).context("writing JSON")? + "\n";
+        std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
 }
 
 /// Prints a line as it came.

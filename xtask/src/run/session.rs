@@ -8,15 +8,18 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::boot::Booted;
+use super::boot::{Booted, is_orderly};
 use super::watch::Watch;
 use crate::counters::Snapshot;
 use crate::load::{Target, fetch_each};
 use crate::qemu::{Machine, Next};
 use crate::scenario::{Delivery, Guest, Plan, Scenario};
+use crate::serial::Line;
 
 /// How long the start may take without any guest coming up.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the hypervisor may take to power off.
+const FAREWELL: Duration = Duration::from_secs(10);
 
 /// A machine with guests that are to be measured.
 #[derive(Debug)]
@@ -143,11 +146,33 @@ impl Session {
         self.command(&command).map(drop)
     }
 
-    /// Ends the machine in order.
-    pub(super) fn end(self) -> Result<Watch> {
-        let mut watch = self.watch;
-        self.machine.power_off(|line| tell(watch.see(line)))?;
-        Ok(watch)
+    /// Asks the hypervisor to power off, and follows it to its end.
+    pub(super) fn end(&mut self) -> Result<()> {
+        self.machine.tell("poweroff")?;
+        self.follow_out(|_line| ())
+    }
+
+    /// Follows a machine that was told to power off.
+    pub(super) fn follow_out(&mut self, mut show: impl FnMut(&Line)) -> Result<()> {
+        let deadline = Instant::now() + FAREWELL;
+        loop {
+            match self.machine.next(deadline)? {
+                Next::Line(line) => {
+                    show(&line);
+                    tell(self.watch.see(&line));
+                }
+                Next::Timeout => bail!("the hypervisor did not power off within {} s", FAREWELL.as_secs()),
+                Next::End => return self.judge_end(),
+            }
+        }
+    }
+
+    /// An error unless the machine has ended in order.
+    pub(super) fn judge_end(&mut self) -> Result<()> {
+        match self.machine.status() {
+            Some(status) if is_orderly(status) => Ok(()),
+            _ => Err(self.machine.death()),
+        }
     }
 }
 

@@ -17,6 +17,8 @@ pub(super) struct Watch {
     pub(super) banners: BTreeMap<String, Banner>,
     /// Domains that died, with the reason.
     pub(super) deaths: Vec<(String, String)>,
+    /// The last known state of each domain.
+    pub(super) states: BTreeMap<String, String>,
     /// Snapshots in the order of their lines.
     pub(super) snapshots: Vec<Value>,
     /// `@result` records of guests.
@@ -67,6 +69,7 @@ impl Watch {
             }
             "domain" => {
                 let text = |key| body.get(key).and_then(Value::as_str).unwrap_or("?").to_owned();
+                self.states.insert(text("name"), text("state"));
                 if text("state") == "dead" {
                     let (name, reason) = (text("name"), text("reason"));
                     let message = (reason != "poweroff").then(|| format!("{name} ended: {reason}"));
@@ -78,6 +81,11 @@ impl Watch {
             _ => {}
         }
         None
+    }
+
+    /// Whether so many domains have been there and all have died.
+    pub(super) fn all_dead(&self, domains: usize) -> bool {
+        self.states.len() == domains && self.states.values().all(|state| state == "dead")
     }
 
     /// The last snapshot with this label.
@@ -118,6 +126,15 @@ mod tests {
         ]);
         assert_eq!(shown.len(), 2);
         assert_eq!(watch.deaths, [("web-2".to_owned(), "crash".to_owned())]);
+    }
+
+    #[test]
+    fn a_domain_that_was_built_anew_is_not_dead() {
+        let dead = "@domain {\"id\":3,\"name\":\"web-2\",\"state\":\"dead\",\"reason\":\"crash\"}";
+        let anew = "@domain {\"id\":4,\"name\":\"web-2\",\"state\":\"running\"}";
+        assert!(watch(&[dead]).0.all_dead(1));
+        assert!(!watch(&[dead, anew]).0.all_dead(1));
+        assert!(!watch(&[dead]).0.all_dead(2));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `cargo xtask trace`: what a trace file says, as text and as statistics.
 //! It exists so that a trace is read with the hypervisor's own decoder, by the same declarations that wrote it.
 
+mod audit;
 mod stats;
 mod text;
 
@@ -9,7 +10,7 @@ use std::io::{BufWriter, Read, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use hypervisor_core::trace::{Decoded, decode};
+use hypervisor_core::trace::decode::{Decoded, decode};
 
 use crate::BadInput;
 use crate::cli::{Trace, TraceView};
@@ -98,10 +99,17 @@ fn print(stats: &Stats) {
         table.add_row([name.clone(), grouped(*count)]);
     }
     println!("{table}");
-    let mut table = new(&["domain", "records", "hypercalls", "events raised", "merged", "upcalls", "switched to"]);
+    let mut table =
+        new(&["domain", "records", "hypercalls", "events raised", "merged", "upcalls", "switched to"]);
     for domain in &stats.domains {
-        let numbers =
-            [domain.records, domain.hypercalls, domain.raised, domain.merged, domain.upcalls, domain.switches];
+        let numbers = [
+            domain.records,
+            domain.hypercalls,
+            domain.raised,
+            domain.merged,
+            domain.upcalls,
+            domain.switches,
+        ];
         table.add_row(std::iter::once(domain.name.clone()).chain(numbers.map(grouped)));
     }
     println!("{table}\n{} over {:.3} s", stats.remark, stats.span_ns as f64 / 1e9);

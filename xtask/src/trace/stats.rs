@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 
 use hypercall_abi::{DomId, Errno};
-use hypervisor_core::trace::{Decoded, Record};
+use hypervisor_core::trace::Record;
+use hypervisor_core::trace::decode::Decoded;
 use serde::Serialize;
 
+use super::audit::{Audit, Counters};
 use super::text::{call, domain};
 
 /// What a trace amounts to.
@@ -30,7 +32,7 @@ pub(crate) struct Stats {
     pub(crate) kinds: BTreeMap<String, u64>,
     /// By domain, in order of number.
     pub(crate) domains: Vec<Domain>,
-    /// The hypervisor's own counters over the trace's time, if it holds them.
+    /// The hypervisor's own counters over the trace's time, if it holds them and lacks nothing else.
     pub(crate) counters: Option<Counters>,
     /// What is missing, in words.
     pub(crate) remark: String,
@@ -39,7 +41,7 @@ pub(crate) struct Stats {
 /// One hypercall.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Call {
-    /// Entries.
+    /// Entries, those of parts of multicalls included.
     pub(crate) count: u64,
     /// Pairs of entry and exit, from which durations come.
     pub(crate) paired: u64,
@@ -74,15 +76,6 @@ pub(crate) struct Domain {
     pub(crate) switches: u64,
 }
 
-/// The trace against the hypervisor's counters.
-#[derive(Clone, Debug, Default, Serialize)]
-pub(crate) struct Counters {
-    /// Hypercalls by name, as counted.
-    pub(crate) hypercalls: BTreeMap<String, u64>,
-    /// Those that differ from the trace, in words.
-    pub(crate) differing: Vec<String>,
-}
-
 /// A hypercall that has begun.
 #[derive(Clone, Copy, Debug)]
 struct Open {
@@ -108,17 +101,28 @@ pub(crate) fn of(decoded: &Decoded) -> Stats {
     stats.span_ns = decoded.entries.last().map_or(0, |entry| entry.time_ns.saturating_sub(first));
     let mut open: BTreeMap<DomId, Open> = BTreeMap::new();
     let mut domains: BTreeMap<DomId, Domain> = BTreeMap::new();
+    let mut audit = Audit::default();
     for entry in &decoded.entries {
         let (now, id) = (entry.time_ns, entry.domain);
-        let of = domains.entry(id).or_insert_with(|| Domain { name: domain(decoded, id), ..Domain::default() });
+        let of =
+            domains.entry(id).or_insert_with(|| Domain { name: domain(decoded, id), ..Domain::default() });
         of.records += 1;
         *stats.kinds.entry(entry.record.name().to_owned()).or_default() += 1;
+        if !matches!(entry.record, Record::Counter { .. }) {
+            audit.other();
+        }
         match entry.record {
             Record::HypercallEntry { number, .. } => {
                 of.hypercalls += 1;
                 stats.hypercalls.entry(call(number.into())).or_default().count += 1;
                 open.insert(id, Open { number, spent_ns: 0, running_since: Some(now) });
             }
+            // A part has no duration of its own: the multicall's is on the clock.
+            Record::PartEntry { number, .. } => {
+                of.hypercalls += 1;
+                stats.hypercalls.entry(call(number.into())).or_default().count += 1;
+            }
+            Record::Counter { number, count } => audit.counter(id, call(number.into()), count),
             Record::HypercallExit { number, result } => {
                 let begun = open.remove(&id).filter(|open| open.number == number);
                 let call = stats.hypercalls.entry(call(number.into())).or_default();
@@ -147,6 +151,8 @@ pub(crate) fn of(decoded: &Decoded) -> Stats {
         call.mean_ns = Some((call.total_ns as f64 / call.paired as f64 * 10.0).round() / 10.0);
     }
     stats.domains = domains.into_values().collect();
+    stats.counters =
+        (decoded.lost == 0 && !decoded.truncated).then(|| audit.against(&stats.hypercalls)).flatten();
     stats
 }
 
@@ -178,12 +184,13 @@ impl Call {
 mod tests {
     use super::*;
     use hypercall_abi::Hypercall;
-    use hypervisor_core::trace::Entry;
+    use hypervisor_core::trace::decode::Entry;
 
     const SCHED: u16 = Hypercall::SchedOp.raw() as u16;
 
     fn trace(entries: &[(u64, u16, Record)]) -> Stats {
-        let entry = |&(time_ns, id, record): &(u64, u16, Record)| Entry { time_ns, domain: DomId(id), record };
+        let entry =
+            |&(time_ns, id, record): &(u64, u16, Record)| Entry { time_ns, domain: DomId(id), record };
         of(&Decoded { entries: entries.iter().map(entry).collect(), ..Decoded::default() })
     }
 
@@ -197,9 +204,13 @@ mod tests {
 
     #[test]
     fn a_duration_is_from_entry_to_exit() {
-        let stats = trace(&[(100, 1, begin()), (350, 1, end(0)), (400, 1, begin()), (500, 1, end(u64::MAX - 21))]);
-        let call = &stats.hypercalls["SchedOp"];
-        assert_eq!((call.count, call.mean_ns, call.min_ns, call.max_ns, call.errors), (2, Some(175.0), 100, 250, 1));
+        let stats =
+            trace(&[(100, 1, begin()), (350, 1, end(0)), (400, 1, begin()), (500, 1, end(u64::MAX - 21))]);
+        let call = &stats.hypercalls["sched_op"];
+        assert_eq!(
+            (call.count, call.mean_ns, call.min_ns, call.max_ns, call.errors),
+            (2, Some(175.0), 100, 250, 1)
+        );
     }
 
     #[test]
@@ -210,14 +221,26 @@ mod tests {
             (900, 1, Record::Switch { from: 2, why: 1 }),
             (930, 1, end(0)),
         ]);
-        assert_eq!(stats.hypercalls["SchedOp"].mean_ns, Some(80.0));
+        assert_eq!(stats.hypercalls["sched_op"].mean_ns, Some(80.0));
     }
 
     #[test]
     fn an_exit_whose_entry_is_lost_gives_no_duration() {
         let stats = trace(&[(100, 1, end(0)), (200, 1, begin())]);
-        let call = &stats.hypercalls["SchedOp"];
+        let call = &stats.hypercalls["sched_op"];
         assert_eq!((call.count, call.paired, call.mean_ns), (1, 0, None));
+    }
+
+    #[test]
+    fn counts_are_held_against_the_hypervisor_s_counters() {
+        let counter = |count| Record::Counter { number: SCHED, count };
+        let calls = [(2, 1, begin()), (3, 1, end(0))];
+        let with = |last| {
+            let records = [&[(1, 1, counter(70))], &calls[..], &[(4, 1, counter(last))]].concat();
+            trace(&records).counters.unwrap()
+        };
+        assert!(with(71).differing.is_empty());
+        assert_eq!(with(72).differing, ["sched_op: 2 counted, 1 in the trace"]);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! One line a record, for people and for `grep`.
 //! It exists because every trace is read by eye sooner or later.
 
-use hypercall_abi::{DomId, Errno, Hypercall};
-use hypervisor_core::trace::{Decoded, Entry};
+use hypercall_abi::{DomId, Errno};
+use hypervisor_core::report::hypercall_name;
+use hypervisor_core::trace::decode::{Decoded, Entry};
 
 /// `   1.234567890 web-1        HypercallEntry SchedOp arg0=1 ...`.
 pub(super) fn line(decoded: &Decoded, entry: &Entry) -> String {
@@ -13,7 +14,10 @@ pub(super) fn line(decoded: &Decoded, entry: &Entry) -> String {
         match name {
             "number" => line.push_str(&format!(" {}", call(value))),
             "result" => line.push_str(&format!(" = {}", result(value))),
-            "from" => line.push_str(&format!(" from={}", u16::try_from(value).map_or("?".to_owned(), |id| domain(decoded, DomId(id))))),
+            "from" => line.push_str(&format!(
+                " from={}",
+                u16::try_from(value).map_or("?".to_owned(), |id| domain(decoded, DomId(id)))
+            )),
             _ if value < 4096 => line.push_str(&format!(" {name}={value}")),
             _ => line.push_str(&format!(" {name}={value:#x}")),
         }
@@ -30,10 +34,9 @@ pub(super) fn domain(decoded: &Decoded, id: DomId) -> String {
     }
 }
 
-/// A hypercall's name, or its number.
+/// A hypercall's name as the counters have it.
 pub(super) fn call(number: u64) -> String {
-    let known = u32::try_from(number).ok().and_then(Hypercall::from_raw);
-    known.map_or_else(|| format!("unknown({number})"), |call| call.name().to_owned())
+    hypercall_name(u32::try_from(number).unwrap_or(u32::MAX))
 }
 
 fn result(value: u64) -> String {
