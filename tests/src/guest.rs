@@ -1,10 +1,10 @@
 //! A guest: a front end with a TCP stack on it.
 //! The adapter between the two is the one thing here that a real guest has as well.
 
-use drivers_frontend::{FrontConfig, NetFront};
+use drivers_frontend::{FrontConfig, NetFront, Platform};
 use hypercall_abi::DomId;
 use hypercall_abi::netif::FRAME_BYTES_MAX;
-use hypercall_abi::ring::FakePage;
+use hypercall_abi::ring::{FakePage, SharedPage};
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{self, DeviceCapabilities, Medium};
 use smoltcp::socket::tcp;
@@ -22,11 +22,11 @@ pub struct Stack {
 }
 
 /// A front end with a stack on it.
-pub struct Guest {
+pub struct Guest<P: Platform = FrontPlatform, M = FakePage> {
     /// Its domain.
     pub domain: DomId,
     /// Its network card.
-    pub front: NetFront<FrontPlatform, FakePage>,
+    pub front: NetFront<P, M>,
     /// Its stack.
     pub stack: Stack,
     /// How many of a thousand frames that it sends are lost.
@@ -100,29 +100,40 @@ impl Guest {
             receive_pages: 16,
             transmit_pages: 8,
         };
-        let mut front = NetFront::new(platform, device.page.clone(), config);
+        Self::over(NetFront::new(platform, device.page.clone(), config), domain, mac, ipv4)
+    }
+
+    /// Lets the guest run until it has nothing more to do; true when it did something.
+    pub fn run(&mut self, world: &World, now: Instant) -> bool {
+        let fired = !world.fired(self.domain).is_empty();
+        self.turn(fired, now);
+        fired
+    }
+}
+
+impl<P: Platform, M: SharedPage> Guest<P, M> {
+    /// A stack on a front end.
+    pub fn over(mut front: NetFront<P, M>, domain: DomId, mac: [u8; 6], ipv4: [u8; 4]) -> Self {
         let mut random = fastrand::Rng::with_seed(u64::from(domain.0));
         let mut card = Card { front: &mut front, loss: 0, random: &mut random };
         let stack = Stack::new(&mut card, mac, ipv4, u64::from(domain.0));
         Self { domain, front, stack, loss: 0, random }
     }
 
-    /// Lets the guest run until it has nothing more to do; true when it did something.
-    pub fn run(&mut self, world: &World, now: Instant) -> bool {
-        let fired = world.fired(self.domain);
-        if !fired.is_empty() {
+    /// Handles events, if any have `fired`, and whatever is due.
+    pub fn turn(&mut self, fired: bool, now: Instant) {
+        if fired {
             self.front.step();
         }
         let mut card = Card { front: &mut self.front, loss: self.loss, random: &mut self.random };
         self.stack.poll(now, &mut card);
         self.front.flush();
-        !fired.is_empty()
     }
 }
 
 /// The front end as smoltcp sees a network card.
-struct Card<'a> {
-    front: &'a mut NetFront<FrontPlatform, FakePage>,
+struct Card<'a, P: Platform, M> {
+    front: &'a mut NetFront<P, M>,
     loss: u32,
     random: &'a mut fastrand::Rng,
 }
@@ -131,22 +142,22 @@ struct Card<'a> {
 struct Arrived(Vec<u8>);
 
 /// A place for a frame to send.
-struct Leave<'a> {
-    front: &'a mut NetFront<FrontPlatform, FakePage>,
+struct Leave<'a, P: Platform, M> {
+    front: &'a mut NetFront<P, M>,
     lost: bool,
 }
 
-impl phy::Device for Card<'_> {
+impl<P: Platform, M: SharedPage> phy::Device for Card<'_, P, M> {
     type RxToken<'a>
         = Arrived
     where
         Self: 'a;
     type TxToken<'a>
-        = Leave<'a>
+        = Leave<'a, P, M>
     where
         Self: 'a;
 
-    fn receive(&mut self, _now: Instant) -> Option<(Arrived, Leave<'_>)> {
+    fn receive(&mut self, _now: Instant) -> Option<(Arrived, Leave<'_, P, M>)> {
         if !self.front.can_transmit() {
             return None;
         }
@@ -157,7 +168,7 @@ impl phy::Device for Card<'_> {
         Some((Arrived(frame), Leave { front: self.front, lost }))
     }
 
-    fn transmit(&mut self, _now: Instant) -> Option<Leave<'_>> {
+    fn transmit(&mut self, _now: Instant) -> Option<Leave<'_, P, M>> {
         let lost = self.random.u32(0..1000) < self.loss;
         self.front.can_transmit().then_some(Leave { front: self.front, lost })
     }
@@ -176,7 +187,7 @@ impl phy::RxToken for Arrived {
     }
 }
 
-impl phy::TxToken for Leave<'_> {
+impl<P: Platform, M: SharedPage> phy::TxToken for Leave<'_, P, M> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, producer: F) -> R {
         let mut frame = vec![0; len];
         let result = producer(&mut frame);

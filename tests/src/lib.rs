@@ -2,9 +2,11 @@
 //! It joins the parts as the real machine does, so that most of what QEMU would show is shown by `cargo test`.
 //!
 //! [`World`] plays the hypervisor: grants and event channels. [`Net`] is a driver domain with its guests; a [`Guest`] is a
-//! front end with smoltcp on it; a [`Wire`] is the network outside, with a host on it, that may lose frames.
+//! front end with smoltcp on it; a [`Wire`] is the network outside, with a host on it, that may lose frames. In [`joined`]
+//! the real hypervisor core takes the place of [`World`].
 
 mod guest;
+pub mod joined;
 mod net;
 mod platforms;
 mod wire;
