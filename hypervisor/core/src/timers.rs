@@ -50,6 +50,9 @@ struct Armed {
     timer: Timer,
 }
 
+/// Bytes that one domain's timers take.
+pub const BYTES_PER_DOMAIN: usize = KINDS * (size_of::<Armed>() + size_of::<u32>());
+
 /// All timers.
 #[derive(Debug, Default)]
 pub struct Timers {

@@ -5,8 +5,6 @@ mod connect;
 mod operations;
 mod ports;
 mod raise;
-#[cfg(test)]
-mod tests;
 
 pub use connect::{close, close_all, connect_pair};
 pub use operations::event_channel_op;

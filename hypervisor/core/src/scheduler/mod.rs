@@ -40,6 +40,9 @@ struct Entity {
     after: Option<DomId>,
 }
 
+/// Bytes that one domain takes here.
+pub const ENTITY_BYTES: usize = size_of::<Entity>();
+
 /// The scheduler.
 #[derive(Debug, Default)]
 pub struct Scheduler {

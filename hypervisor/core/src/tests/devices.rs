@@ -1,1 +1,186 @@
-//! To come.
+//! Split devices: front ends and back ends find each other, over deaths and restarts of both.
+
+use alloc::vec::Vec;
+
+use hypercall_abi::device::{DeviceKind, DirectoryEntry, NetHalf, XenbusState};
+use hypercall_abi::event_channel::{BindVirq, EventChannelOp, PortArgument, Virq};
+use hypercall_abi::extension::{DeviceDirectoryInfo, ExtensionOp};
+use hypercall_abi::grant_table::{GrantTableOp, MapGrantRef, map_flags};
+use hypercall_abi::physdev::{MapPirq, PhysdevOp};
+use hypercall_abi::{DomId, Errno, Hypercall, Pfn};
+use zerocopy::FromBytes;
+
+use super::system::{SCRATCH, System, domain};
+use crate::config::{Device, Domain, OnCrash};
+use crate::memory::{MachineAddress, MachineMemory};
+use crate::testing::BASE;
+
+fn front(name: &str, last: u8) -> Domain {
+    let device = Device::NetFront {
+        backend: "driver".into(),
+        mac: [2, 0xde, 0, 0, 0, last],
+        ipv4: [10, 16, 1, last],
+        prefix: 16,
+        gateway: [10, 16, 0, 2],
+        suppress: last != 2,
+    };
+    Domain { devices: alloc::vec![device], on_crash: OnCrash::Restart, ..domain(name) }
+}
+
+fn driver() -> Domain {
+    let devices = alloc::vec![Device::Pci { vendor: 0x1af4, device: 0x1041 }];
+    Domain { devices, on_crash: OnCrash::Restart, ..domain("driver") }
+}
+
+fn system() -> System {
+    System::new(alloc::vec![front("web-1", 1), driver(), front("web-2", 2)])
+}
+
+fn frame(system: &System, id: DomId, pfn: u64) -> hypercall_abi::Mfn {
+    system.world.domains.get(id).unwrap().address_space.built_mfn(Pfn(pfn)).unwrap()
+}
+
+/// The directory as the guest finds it.
+fn directory(system: &mut System, name: &str) -> Vec<DirectoryEntry> {
+    let id = system.id(name);
+    while system.current() != Some(id) {
+        system.hypercall(Hypercall::SchedOp, [0; 5]).unwrap();
+    }
+    let op = u64::from(ExtensionOp::Devices.raw());
+    system.hypercall(Hypercall::Extension, [op, SCRATCH, 0, 0, 0]).unwrap();
+    let info: DeviceDirectoryInfo = system.peek(id, SCRATCH);
+    let mfn = frame(system, id, info.first_pfn);
+    (0..info.entries)
+        .map(|index| {
+            let mut bytes = [0; 128];
+            system.machine.read(MachineAddress::in_frame(mfn, u64::from(index) * 128), &mut bytes);
+            DirectoryEntry::read_from_bytes(&bytes).unwrap()
+        })
+        .collect()
+}
+
+#[test]
+fn both_directories_describe_the_same_device() {
+    let mut system = system();
+    let fronts = directory(&mut system, "web-2");
+    let backs = directory(&mut system, "driver");
+    assert_eq!((fronts.len(), backs.len()), (1, 3));
+    let (front, back) = (fronts[0], backs[2]);
+    assert_eq!((front.kind, back.kind), (DeviceKind::NetFront.raw(), DeviceKind::NetBack.raw()));
+    assert_eq!((front.peer, back.peer), (system.id("driver").0, system.id("web-2").0));
+    assert_eq!((front.mac, front.ipv4, front.options), (back.mac, back.ipv4, back.options));
+    assert_eq!(front.options, 1, "suppression is off for this one");
+    assert!(front.name.starts_with(b"driver\0") && back.name.starts_with(b"web-2\0"));
+    assert_eq!(backs[0].kind, DeviceKind::None.raw(), "there is no such PCI device");
+    assert!(system.output.contains("driver: no PCI device 1af4:1041"), "{}", system.output);
+    system.check();
+}
+
+#[test]
+fn the_state_ports_are_connected() {
+    let mut system = system();
+    let front = directory(&mut system, "web-1")[0];
+    let back = directory(&mut system, "driver")[1];
+    let driver = system.id("driver");
+    let web = system.id("web-1");
+    while system.current() != Some(web) {
+        system.hypercall(Hypercall::SchedOp, [0; 5]).unwrap();
+    }
+    let send = PortArgument { port: front.state_port };
+    system.with(Hypercall::EventChannelOp, EventChannelOp::Send.raw(), &send).unwrap();
+    assert_eq!(system.handle_events(driver), [back.state_port]);
+}
+
+fn map_page(system: &mut System, back: &DirectoryEntry) -> i16 {
+    let map = MapGrantRef {
+        host_addr: BASE,
+        flags: map_flags::HOST_MAP,
+        reference: back.page as u32,
+        dom: back.peer,
+        ..MapGrantRef::zeroed()
+    };
+    let driver = system.current().unwrap();
+    system.poke(driver, SCRATCH + 0x1000, &map);
+    let op = u64::from(GrantTableOp::MapGrantRef.raw());
+    system.hypercall(Hypercall::GrantTableOp, [op, SCRATCH + 0x1000, 1, 0, 0]).unwrap();
+    let map: MapGrantRef = system.peek(driver, SCRATCH + 0x1000);
+    map.status
+}
+
+#[test]
+fn the_back_end_is_granted_the_device_page() {
+    let mut system = system();
+    let back = directory(&mut system, "driver")[1];
+    assert_eq!(map_page(&mut system, &back), 0);
+    let front = directory(&mut system, "web-1")[0];
+    let page = frame(&system, system.id("web-1"), front.page);
+    system.machine.store(MachineAddress::in_frame(page, 64), 77);
+    let driver = system.id("driver");
+    assert_eq!(system.peek::<u64>(driver, BASE + 64), 77);
+    system.check();
+}
+
+#[test]
+fn the_death_of_a_front_end_is_told_to_the_back_end() {
+    let mut system = system();
+    let old = directory(&mut system, "driver")[1];
+    let driver = system.id("driver");
+    let virq = BindVirq { virq: Virq::Devices.raw(), vcpu: 0, port: 0 };
+    let port = system.with(Hypercall::EventChannelOp, EventChannelOp::BindVirq.raw(), &virq).unwrap().port;
+    assert_eq!(map_page(&mut system, &old), 0);
+    let before = system.id("web-1");
+    crate::life::end(
+        &mut system.world,
+        &mut system.machine,
+        before,
+        crate::life::End::Unhandled { vector: 6, error: 0, rip: 0, address: 0 },
+    );
+    let state: NetHalf = system.peek(driver, BASE);
+    assert_eq!(state.state, XenbusState::Closed.raw());
+    assert!(system.handle_events(driver).contains(&port));
+    system.settle();
+    system.check();
+    let new = directory(&mut system, "driver")[1];
+    let after = system.id("web-1");
+    assert_ne!(after, before);
+    assert_eq!(new.peer, after.0, "the restarted front end takes the old one's place");
+    assert!(new.generation > old.generation);
+    assert!(system.world.domains.get(before).is_some(), "its page is still mapped");
+    assert!(system.handle_events(driver).contains(&port));
+    system.check();
+}
+
+#[test]
+fn the_death_of_the_back_end_is_told_to_each_front_end_and_mended_by_its_restart() {
+    let mut system = system();
+    let old = directory(&mut system, "web-1")[0];
+    let driver = system.id("driver");
+    crate::life::end(
+        &mut system.world,
+        &mut system.machine,
+        driver,
+        crate::life::End::Unhandled { vector: 6, error: 0, rip: 0, address: 0 },
+    );
+    let web = system.id("web-1");
+    let page = frame(&system, web, old.page);
+    let half = system.machine.load(MachineAddress::in_frame(page, 2048)) & 0xffff_ffff;
+    assert_eq!(half, u64::from(XenbusState::Closed.raw()));
+    system.settle();
+    let new = directory(&mut system, "web-1")[0];
+    assert_eq!(new.peer, system.id("driver").0);
+    assert!(new.generation >= old.generation + 2);
+    let backs = directory(&mut system, "driver");
+    assert_eq!((backs[1].peer, backs[2].peer), (system.id("web-1").0, system.id("web-2").0));
+    assert_eq!(map_page(&mut system, &backs[2]), 0);
+    system.check();
+}
+
+#[test]
+fn nobody_reaches_a_device_that_is_not_assigned() {
+    let mut system = system();
+    let map = MapPirq { domid: DomId::SELF.0, kind: 0, pirq: u32::MAX, ..MapPirq::zeroed() };
+    let result = system.with(Hypercall::PhysdevOp, PhysdevOp::MapPirq.raw(), &map);
+    assert_eq!(result, Err(Errno::NoDev));
+    let op = u64::from(ExtensionOp::PciConfig.raw());
+    assert_eq!(system.hypercall(Hypercall::Extension, [op, SCRATCH, 0, 0, 0]), Err(Errno::NoDev));
+}

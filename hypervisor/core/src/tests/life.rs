@@ -1,1 +1,159 @@
-//! To come.
+//! Births, deaths and restarts: everything comes back.
+
+use hypercall_abi::sched::{SchedOp, Shutdown, ShutdownReason};
+use hypercall_abi::{Errno, Hypercall};
+
+use super::system::{System, domain};
+use crate::config::{Domain, OnCrash};
+use crate::effects::Todo;
+use crate::testing::PAGES;
+
+fn shut_down(system: &mut System, reason: ShutdownReason) {
+    let _ = system.with(Hypercall::SchedOp, SchedOp::Shutdown.raw(), &Shutdown { reason: reason.raw() });
+}
+
+#[test]
+fn a_dead_domain_gives_everything_back() {
+    let mut system = System::new(alloc::vec![domain("a"), domain("b")]);
+    let free = system.world.frames.free_frames();
+    shut_down(&mut system, ShutdownReason::Poweroff);
+    assert_eq!(system.world.frames.free_frames(), free + PAGES);
+    assert_eq!(system.world.domains.len(), 1);
+    assert!(system.output.contains(r#""name":"a","state":"dead","reason":"poweroff""#), "{}", system.output);
+    assert!(system.output.contains(r#"@audit {"ok":true"#), "{}", system.output);
+    system.check();
+}
+
+#[test]
+fn free_memory_is_the_same_before_and_after_a_hundred_creations() {
+    let again = Domain { on_crash: OnCrash::Restart, ..domain("a") };
+    let mut system = System::new(alloc::vec![again, domain("b")]);
+    let free = system.world.frames.free_frames();
+    for _ in 0..100 {
+        while system.current() != Some(system.id("a")) {
+            system.hypercall(Hypercall::SchedOp, [0; 5]).unwrap();
+        }
+        shut_down(&mut system, ShutdownReason::Crash);
+        assert_eq!(system.world.frames.free_frames(), free);
+    }
+    system.check();
+}
+
+#[test]
+fn a_crash_is_answered_as_configured() {
+    for (on_crash, living, end) in
+        [(OnCrash::Destroy, false, false), (OnCrash::Restart, true, false), (OnCrash::Poweroff, false, true)]
+    {
+        let mut system = System::new(alloc::vec![Domain { on_crash, ..domain("a") }, domain("b")]);
+        shut_down(&mut system, ShutdownReason::Crash);
+        assert_eq!(system.world.living("a").is_some(), living, "{on_crash:?}");
+        assert_eq!(system.todo.contains(Todo::POWEROFF), end, "{on_crash:?}");
+        system.check();
+    }
+}
+
+#[test]
+fn a_reboot_starts_the_domain_again_and_a_poweroff_does_not() {
+    for (reason, living) in [(ShutdownReason::Reboot, true), (ShutdownReason::Poweroff, false)] {
+        let again = Domain { on_crash: OnCrash::Restart, ..domain("a") };
+        let mut system = System::new(alloc::vec![again]);
+        let before = system.id("a");
+        shut_down(&mut system, reason);
+        assert_eq!(system.world.living("a").is_some_and(|id| id != before), living);
+    }
+}
+
+#[test]
+fn a_bad_image_is_named_and_the_others_start() {
+    let missing = Domain { image: "guests/none".into(), ..domain("a") };
+    let small = Domain { memory_bytes: 4 << 12, ..domain("b") };
+    let ring = Domain { ring: 1, ..domain("c") };
+    let system = System::new(alloc::vec![missing, small, ring, domain("d")]);
+    for text in [
+        "a not started: no image guests/none",
+        "b not started: guests/test ",
+        "c not started: ring 1 is not offered",
+        r#""name":"d","state":"running""#,
+    ] {
+        assert!(system.output.contains(text), "{text} in {}", system.output);
+    }
+    assert_eq!(system.world.domains.len(), 1);
+    system.check();
+}
+
+#[test]
+fn an_unknown_reason_is_refused() {
+    let mut system = System::new(alloc::vec![domain("a")]);
+    let shutdown = Shutdown { reason: 99 };
+    assert_eq!(system.with(Hypercall::SchedOp, SchedOp::Shutdown.raw(), &shutdown), Err(Errno::Inval));
+    assert!(system.world.living("a").is_some());
+}
+
+#[test]
+fn commands_are_answered_by_exactly_one_line() {
+    let mut system = System::new(alloc::vec![domain("web-1"), domain("web-2")]);
+    for (command, kind) in [
+        ("delivery * batched 4 100", "@ok"),
+        ("delivery web-* synchronous", "@ok"),
+        ("delivery nobody batched", "@error"),
+        ("delivery * sometimes", "@error"),
+        ("delivery * batched x", "@error"),
+        ("delivery * batched 1 9999999", "@error"),
+        ("snapshot before", "@snapshot"),
+        ("trace on", "@error"),
+        ("trace off", "@ok"),
+        ("list", "@list"),
+        ("audit", "@audit"),
+        ("nonsense \"quoted\"", "@error"),
+        ("poweroff", "@ok"),
+    ] {
+        system.output.clear();
+        for byte in command.bytes().chain([b'\n']) {
+            system.world.serial_input(&mut system.machine, byte);
+        }
+        system.settle();
+        let lines: alloc::vec::Vec<_> = system.output.lines().collect();
+        assert_eq!(lines.len(), 1, "{command}: {lines:?}");
+        assert!(lines[0].starts_with(kind), "{command}: {lines:?}");
+        let json = lines[0].split_once(' ').unwrap().1;
+        assert!(serde_json::from_str::<serde_json::Value>(json).is_ok(), "{json}");
+    }
+    assert!(system.todo.contains(Todo::POWEROFF));
+}
+
+#[test]
+fn destroying_a_domain_spares_the_others() {
+    let mut system = System::new(alloc::vec![domain("web-1"), domain("web-2"), domain("driver")]);
+    crate::control::command(&mut system.world, &mut system.machine, "destroy web-*");
+    system.settle();
+    assert_eq!(system.current(), Some(system.id("driver")));
+    assert_eq!(system.world.domains.len(), 1);
+    system.check();
+}
+
+#[test]
+fn the_records_of_a_small_guest_take_at_most_four_kib() {
+    let system = System::new(alloc::vec![domain("a")]);
+    let domain = system.world.domains.get(system.id("a")).unwrap();
+    let record = size_of::<crate::domain::Domain>();
+    let ports = crate::events::Ports::new(4096);
+    let mut used = ports.clone();
+    for _ in 0..8 {
+        used.take(crate::events::Channel::Ipi).unwrap();
+    }
+    let software = domain.vcpu.traps.software.capacity() * 24;
+    let entities = crate::scheduler::ENTITY_BYTES + crate::timers::BYTES_PER_DOMAIN;
+    let slot = size_of::<usize>();
+    let items = [
+        ("domain and vCPU", record),
+        ("ports in use", used.heap_bytes()),
+        ("software interrupts", software),
+        ("queue and timers", entities),
+        ("place in the table", slot),
+        ("grants", domain.grants.heap_bytes()),
+        ("memory lists", domain.address_space.heap_bytes()),
+        ("directory", domain.directory.entries.capacity() * 128 + domain.directory.links.capacity() * 4),
+    ];
+    let sum: usize = items.iter().map(|(_, bytes)| bytes).sum();
+    assert!(sum <= 4096, "{sum} bytes: {items:?}");
+}

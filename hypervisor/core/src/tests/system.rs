@@ -138,6 +138,7 @@ impl System {
         let caller = self.current().expect("somebody runs");
         self.poke(caller, SCRATCH, argument);
         self.hypercall(call, [u64::from(op), SCRATCH, 0, 0, 0])?;
+        self.world.domain(caller)?;
         Ok(self.peek(caller, SCRATCH))
     }
 

@@ -9,8 +9,6 @@ pub mod layout;
 mod pack;
 pub mod records;
 mod ring;
-#[cfg(test)]
-mod tests;
 
 use hypercall_abi::{DomId, Port};
 
