@@ -8,7 +8,7 @@ use comfy_table::{CellAlignment, Table, presets};
 /// A table with these headings; all columns but the first are numbers.
 pub(crate) fn new(headings: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(headings);
+    table.load_style(presets::ASCII_MARKDOWN).set_header(headings);
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }

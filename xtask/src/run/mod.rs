@@ -13,6 +13,7 @@ mod watch;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use hypervisor_core::config::OnCrash;
 
 use self::session::Session;
 use crate::cli;
@@ -53,7 +54,9 @@ fn listen(options: &cli::Run, scenario: &Scenario) -> Result<()> {
             Next::Line(line) => {
                 show(&line);
                 session.watch.see(&line);
-                let over = session.watch.all_dead(session.plan.config.domains.len());
+                let domains = &session.plan.config.domains;
+                let stays = domains.iter().all(|domain| domain.on_crash != OnCrash::Restart);
+                let over = stays && session.watch.all_dead(domains.len());
                 if over {
                     session.machine.tell("poweroff")?;
                     session.follow_out(show)?;

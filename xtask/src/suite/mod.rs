@@ -2,6 +2,7 @@
 //! It exists so that what is tested is what is used.
 
 mod host;
+mod iso;
 mod judge;
 mod long;
 mod machine;
@@ -19,6 +20,7 @@ pub(crate) fn test(options: &Json) -> Result<()> {
     let mut report = Report::new("test");
     report.run(&host::tests());
     report.run(&machine::parts());
+    report.run(&iso::parts());
     report.finish(options)
 }
 
@@ -38,6 +40,7 @@ pub(crate) fn check() -> Result<()> {
     report.run(&[Part::here("tidy", || tidy::tidy(false).map(|()| String::new()))]);
     report.run(&host::tests());
     report.run(&machine::parts());
+    report.run(&iso::parts());
     report.finish(&Json::default())
 }
 
