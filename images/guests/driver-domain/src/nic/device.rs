@@ -2,6 +2,7 @@
 //! Frames are copied once between the device's buffers and the switch's, so that neither side holds the other's.
 
 use alloc::vec::Vec;
+use core::sync::atomic::{Ordering, fence};
 
 use drivers_backend::{MacAddress, SendError};
 use guest_kernel::memory::Page;
@@ -118,8 +119,10 @@ impl Virtio {
         Ok(())
     }
 
-    /// Whether a received frame waits.
+    /// Whether a received frame waits. If not, the device interrupts with the next one: taking the last frame asked for
+    /// that, and the fence keeps our look from being earlier than the device's.
     pub(super) fn waits(&self) -> bool {
+        fence(Ordering::SeqCst);
         self.raw.poll_receive().is_some()
     }
 
