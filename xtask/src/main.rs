@@ -7,6 +7,7 @@ mod cli;
 mod compile;
 mod counters;
 mod figures;
+mod host;
 mod html;
 mod image;
 mod interrupt;

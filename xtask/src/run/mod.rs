@@ -20,7 +20,7 @@ use crate::cli;
 use crate::qemu::Next;
 use crate::scenario::Scenario;
 use crate::serial::Line;
-use crate::{compile, interrupt, paths, setup};
+use crate::{compile, host, interrupt, paths, setup};
 
 /// For all purposes.
 const FOREVER: Duration = Duration::from_secs(86_400);
@@ -31,6 +31,10 @@ pub(crate) fn run(options: &cli::Run) -> Result<()> {
     let mut scenario = Scenario::open(&root, options::scenario_name(options))?;
     options::apply(options, &mut scenario)?;
     scenario.check(&compile::is_guest)?;
+    if let Some(bytes) = host::memory_bytes() {
+        scenario.check_host(bytes)?;
+    }
+    host::raise_open_files();
     eprintln!("{}: {}", scenario.name, scenario.system.description);
     setup::need(setup::QEMU)?;
     setup::need_target()?;

@@ -61,6 +61,17 @@ impl Scenario {
         check::check(self, images)
     }
 
+    /// Checks that the machine is not larger than this host, which has so many bytes.
+    pub(crate) fn check_host(&self, host_bytes: u64) -> Result<(), Refusal> {
+        let memory = &self.system.memory;
+        if memory.get_ref().0 <= host_bytes {
+            return Ok(());
+        }
+        let (wanted, there) = (memory.get_ref(), host_bytes >> 20);
+        let message = format!("more memory than there is: the machine has {wanted}, this host {there}M");
+        Err(self.refuse(memory.span(), message))
+    }
+
     /// The entry whose domains `--guests` counts, the host loads and the report measures.
     pub(crate) fn subject(&self) -> Option<&Entry> {
         let name = self.system.subject.as_ref()?;

@@ -156,6 +156,14 @@ fn more_memory_than_there_is_is_refused() {
 }
 
 #[test]
+fn a_machine_larger_than_its_host_is_refused() {
+    let scenario = judge(GOOD).unwrap();
+    scenario.check_host(64 << 20).unwrap();
+    let message = scenario.check_host((64 << 20) - 1).unwrap_err().to_string();
+    says(&message, &["images/t.toml:2: memory", "more memory than there is"]);
+}
+
+#[test]
 fn a_back_end_that_does_not_exist_is_refused() {
     says(
         &refusal("backend = \"driver\"", "backend = \"drvier\""),

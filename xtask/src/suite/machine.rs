@@ -23,7 +23,10 @@ pub(super) fn parts() -> Vec<Part> {
 fn hello() -> Result<String> {
     let output = plain("hello", &["run", "hello", "--seconds", "20"])?;
     ensure!(output.contains("hello| hello from hello"), "the guest did not say hello:\n{output}");
-    Ok(String::new())
+    let image = crate::paths::run("guests").join("hello");
+    let bytes = std::fs::metadata(&image).context("looking at hello's image")?.len();
+    ensure!(bytes <= 256 << 10, "hello's image has {bytes} bytes; the limit is 256 KiB");
+    Ok(format!("image of {} KiB", bytes >> 10))
 }
 
 fn web() -> Result<String> {
