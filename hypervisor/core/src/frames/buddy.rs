@@ -107,6 +107,8 @@ impl FrameTable {
     }
 
     /// Frees one frame that has no references left.
+    #[cold]
+    #[inline(never)]
     pub(super) fn free_frame(&mut self, mfn: Mfn) {
         let Ok(frame) = u32::try_from(mfn.0) else { return };
         let Some(record) = self.record_mut(mfn) else { return };

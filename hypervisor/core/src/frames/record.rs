@@ -65,6 +65,8 @@ pub(crate) const SHARED: u32 = 1 << 5;
 pub(crate) const HELD: u32 = 1 << 6;
 
 const KIND: u32 = 7;
+/// Bits of the type of which each table's has one, and no other's has any.
+const TABLE: u32 = 6;
 const FLAGS: u32 = 0xf8;
 const ONE: u32 = 1 << 8;
 /// More uses of one frame than this are refused; far below what the count can hold.
@@ -99,6 +101,23 @@ impl Typing {
     /// Whether the type is `kind` and in use as such.
     pub(crate) const fn is_in_use_as(self, kind: FrameType) -> bool {
         self.0 >= ONE && self.0 & KIND == kind_bits(kind)
+    }
+
+    /// With one use more as writable; `None` if it is a table or has its most. A frame has a table's type only
+    /// while it is one or is being released.
+    #[inline]
+    pub(crate) const fn used_as_writable(self) -> Option<Self> {
+        if self.0 & TABLE != 0 || self.count() >= TYPE_COUNT_MAX {
+            None
+        } else {
+            Some(Self((self.0 & !KIND | kind_bits(FrameType::Writable)).wrapping_add(ONE)))
+        }
+    }
+
+    /// Whether it is a table, or being released as one.
+    #[inline]
+    pub(crate) const fn is_table(self) -> bool {
+        self.0 & TABLE != 0
     }
 
     /// Uses as this type.
@@ -149,7 +168,7 @@ pub(crate) struct Record {
     pub(crate) typing: Typing,
     /// Free: the next block of the free list. Allocated: the next table to release.
     pub(crate) link: u32,
-    /// Allocated: whose.
+    /// Allocated: whose. Otherwise [`DomId::INVALID`], so that a frame of an ordinary domain is allocated.
     pub(crate) owner: DomId,
     /// What it is.
     pub(crate) state: State,

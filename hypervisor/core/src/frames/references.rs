@@ -3,7 +3,7 @@
 
 use hypercall_abi::{DomId, Errno, Mfn};
 
-use super::record::{DEMOTING, HELD, NO_LINK, PINNED, REFS_MAX, SHARED, State, TYPE_COUNT_MAX};
+use super::record::{DEMOTING, HELD, NO_LINK, PINNED, REFS_MAX, Record, SHARED, State, TYPE_COUNT_MAX};
 use super::{FrameTable, FrameType};
 
 /// How a wish to use a frame as a page table stands.
@@ -17,15 +17,22 @@ pub(crate) enum TableUse {
 }
 
 impl FrameTable {
+    /// The record of a frame of `owner`, an ordinary domain.
+    #[inline]
+    fn own(&mut self, mfn: Mfn, owner: DomId) -> Result<&mut Record, Errno> {
+        match self.record_mut(mfn) {
+            Some(record) if record.owner == owner => Ok(record),
+            _ => Err(Errno::Inval),
+        }
+    }
+
     /// Takes a reference to a frame of `owner`.
     ///
     /// # Errors
     /// `Inval`: not a frame of that domain. `Busy`: too many references.
+    #[inline]
     pub(crate) fn get(&mut self, mfn: Mfn, owner: DomId) -> Result<(), Errno> {
-        let record = self.record_mut(mfn).ok_or(Errno::Inval)?;
-        if record.state != State::Allocated || record.owner != owner {
-            return Err(Errno::Inval);
-        }
+        let record = self.own(mfn, owner)?;
         if record.refs >= REFS_MAX {
             return Err(Errno::Busy);
         }
@@ -37,24 +44,13 @@ impl FrameTable {
     ///
     /// # Errors
     /// `Inval`: not a frame of that domain. `Busy`: in use as a page table, or too many uses.
+    #[inline]
     pub(crate) fn get_writable(&mut self, mfn: Mfn, owner: DomId) -> Result<(), Errno> {
-        let record = self.record_mut(mfn).ok_or(Errno::Inval)?;
-        if record.state != State::Allocated || record.owner != owner {
-            return Err(Errno::Inval);
-        }
+        let record = self.own(mfn, owner)?;
         if record.refs >= REFS_MAX {
             return Err(Errno::Busy);
         }
-        if record.typing.is_in_use_as(FrameType::Writable) {
-            if record.typing.count() >= TYPE_COUNT_MAX {
-                return Err(Errno::Busy);
-            }
-            record.typing = record.typing.one_more();
-        } else if record.typing.count() == 0 && !record.typing.has(DEMOTING) {
-            record.typing = record.typing.retyped(FrameType::Writable, 1);
-        } else {
-            return Err(Errno::Busy);
-        }
+        record.typing = record.typing.used_as_writable().ok_or(Errno::Busy)?;
         record.refs = record.refs.wrapping_add(1);
         Ok(())
     }
@@ -62,34 +58,42 @@ impl FrameTable {
     /// Whether a frame of `owner` may be written now: it is theirs, and no page table.
     #[inline]
     pub(crate) fn may_write(&self, mfn: Mfn, owner: DomId) -> bool {
-        self.record(mfn).is_some_and(|record| {
-            record.state == State::Allocated
-                && record.owner == owner
-                && (record.typing.is_in_use_as(FrameType::Writable)
-                    || (record.typing.count() == 0 && !record.typing.has(DEMOTING)))
-        })
+        self.record(mfn).is_some_and(|record| record.owner == owner && !record.typing.is_table())
+    }
+
+    /// Whether a frame is of `owner`, an ordinary domain.
+    #[inline]
+    pub(crate) fn is_of(&self, mfn: Mfn, owner: DomId) -> bool {
+        self.record(mfn).is_some_and(|record| record.owner == owner)
     }
 
     /// Gives back a reference; the last one frees the frame.
     pub(crate) fn put(&mut self, mfn: Mfn) {
-        let Some(record) = self.record_mut(mfn) else { return };
-        if record.state != State::Allocated {
-            return;
+        let _ = self.put_mapped(mfn, false);
+    }
+
+    /// Gives back a reference and a use as writable.
+    pub(crate) fn put_writable(&mut self, mfn: Mfn) {
+        let _ = self.put_mapped(mfn, true);
+    }
+
+    /// Gives back a reference, and a use as writable if it was `written`; the last reference frees the frame.
+    /// Returns whose frame it was; `None` and nothing happens if it is no domain's.
+    #[inline]
+    pub(crate) fn put_mapped(&mut self, mfn: Mfn, written: bool) -> Option<DomId> {
+        let record = self.record_mut(mfn)?;
+        let owner = record.owner;
+        if owner == DomId::INVALID {
+            return None;
+        }
+        if written {
+            record.typing = record.typing.one_less();
         }
         record.refs = record.refs.saturating_sub(1);
         if record.refs == 0 {
             self.free_frame(mfn);
         }
-    }
-
-    /// Gives back a reference and a use as writable.
-    pub(crate) fn put_writable(&mut self, mfn: Mfn) {
-        if let Some(record) = self.record_mut(mfn)
-            && record.state == State::Allocated
-        {
-            record.typing = record.typing.one_less();
-        }
-        self.put(mfn);
+        Some(owner)
     }
 
     /// Takes a reference to a frame of `owner` and a use of it as a table.
@@ -98,10 +102,7 @@ impl FrameTable {
     /// `Inval`: not a frame of that domain, or in use as something else. `Busy`: too many uses. `Again`: it was a
     /// table until now and its entries are still being released.
     pub(crate) fn get_table(&mut self, mfn: Mfn, owner: DomId, kind: FrameType) -> Result<TableUse, Errno> {
-        let record = self.record_mut(mfn).ok_or(Errno::Inval)?;
-        if record.state != State::Allocated || record.owner != owner {
-            return Err(Errno::Inval);
-        }
+        let record = self.own(mfn, owner)?;
         if record.refs >= REFS_MAX {
             return Err(Errno::Busy);
         }
@@ -152,7 +153,7 @@ impl FrameTable {
     #[inline]
     pub(crate) fn type_of_own(&self, mfn: Mfn, owner: DomId) -> Result<FrameType, Errno> {
         match self.record(mfn) {
-            Some(record) if record.state == State::Allocated && record.owner == owner => {
+            Some(record) if record.owner == owner => {
                 Ok(if record.typing.count() > 0 { record.typing.kind() } else { FrameType::None })
             }
             _ => Err(Errno::Inval),

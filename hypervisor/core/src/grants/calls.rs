@@ -7,6 +7,7 @@ use hypercall_abi::grant_table::{
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+use super::copy::Request;
 use super::{OPERATIONS_MAX, copy, mapping, setup};
 use crate::call::Call;
 use crate::guest_access::{self, Access};
@@ -25,6 +26,7 @@ const fn raw(result: &Result<(), GrantStatus>) -> i16 {
 /// # Errors
 /// `Fault`: an operation lies in no writable memory; those before it were carried out. `NoSys`: unknown operation.
 /// `TooBig`: more than [`OPERATIONS_MAX`] operations. `Inval`: several where there can be one, or another version.
+#[inline(never)]
 pub fn grant_table_op<M: Machine>(call: &mut Call<'_, M>, args: [u64; 5]) -> Result<u64, Errno> {
     let [op, at, count, ..] = args;
     let op = u32::try_from(op).ok().and_then(GrantTableOp::from_raw).ok_or(Errno::NoSys)?;
@@ -94,9 +96,6 @@ fn each<M: Machine, T: FromBytes + IntoBytes + Immutable>(
     Ok(0)
 }
 
-/// Bytes from a [`CopyGrant`]'s start to the word that holds its status.
-const STATUS_WORD: u64 = 32;
-
 /// Copies, whose structures are translated once and answered in one word when they lie conveniently.
 fn copies<M: Machine>(call: &mut Call<'_, M>, at: u64, count: u64) -> Result<u64, Errno> {
     let root = call.domain()?.vcpu.root();
@@ -105,19 +104,22 @@ fn copies<M: Machine>(call: &mut Call<'_, M>, at: u64, count: u64) -> Result<u64
         let offset = at & 0xfff;
         if offset & 7 != 0 || offset > 4096 - 40 {
             each(call, at, 1, |call, request: &mut CopyGrant| {
-                request.status = raw(&copy::copy(call, request));
+                let words = Request::from(&*request);
+                request.status = raw(&copy::copy(call, words));
                 Ok(())
             })?;
         } else {
             let place = guest_access::translate(call.memory, &call.world.frames, root, at, Access::Write)?;
-            let mut request = CopyGrant::zeroed();
-            guest_access::copy_out(call.memory, place, request.as_mut_bytes());
-            let status = raw(&copy::copy(call, &request));
-            let [len_low, len_high] = request.len.to_ne_bytes();
-            let [flags_low, flags_high] = request.flags.to_ne_bytes();
-            let [status_low, status_high] = status.to_ne_bytes();
+            let [a, b, c, d, e] =
+                [0, 8, 16, 24, 32].map(|offset| MachineAddress(place.0.wrapping_add(offset)));
+            let tail = call.memory.load(e);
+            let words = [a, b, c, d].map(|at| call.memory.load(at));
+            let [first, second, third, fourth] = words;
+            let status = raw(&copy::copy(call, Request([first, second, third, fourth, tail])));
+            let [len_low, len_high, flags_low, flags_high, ..] = tail.to_le_bytes();
+            let [status_low, status_high] = status.to_le_bytes();
             let word = [len_low, len_high, flags_low, flags_high, status_low, status_high, 0, 0];
-            call.memory.store(MachineAddress(place.0.wrapping_add(STATUS_WORD)), u64::from_ne_bytes(word));
+            call.memory.store(e, u64::from_le_bytes(word));
         }
         at = at.wrapping_add(40);
     }

@@ -1,8 +1,8 @@
 //! Copying between frames by grant: what network packets travel by.
 //! Nothing is mapped and nothing recorded: both sides are judged, the bytes move, and the entries are let go.
 
-use hypercall_abi::grant_table::{CopyGrant, CopySide, GrantStatus, copy_flags};
-use hypercall_abi::{DomId, GrantRef, Mfn, PAGE_SIZE};
+use hypercall_abi::grant_table::{CopyGrant, GrantStatus, copy_flags};
+use hypercall_abi::{DomId, GrantRef, Mfn};
 
 use super::table::{GrantTable, Use};
 use crate::call::Call;
@@ -10,83 +10,126 @@ use crate::machine::Machine;
 use crate::memory::MachineAddress;
 use crate::world::World;
 
+/// A [`CopyGrant`] as the words that it lies in, which are what is read from the guest.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Request(pub(super) [u64; 5]);
+
+impl From<&CopyGrant> for Request {
+    fn from(request: &CopyGrant) -> Self {
+        Self(zerocopy::transmute!(*request))
+    }
+}
+
+/// The half word at `index` of a word.
+#[inline]
+const fn half(word: u64, index: usize) -> u16 {
+    let [a, b, c, d, e, f, ..] = word.to_le_bytes();
+    match index {
+        0 => u16::from_le_bytes([a, b]),
+        1 => u16::from_le_bytes([c, d]),
+        _ => u16::from_le_bytes([e, f]),
+    }
+}
+
+/// One side of a copy as the guest names it.
+#[derive(Clone, Copy, Debug)]
+struct Named {
+    frame_or_ref: u64,
+    domain: DomId,
+    offset: u64,
+    is_grant: bool,
+}
+
+impl Named {
+    #[inline]
+    fn new(caller: DomId, frame_or_ref: u64, rest: u64, is_grant: bool) -> Self {
+        let domain = DomId(half(rest, 0));
+        Self {
+            frame_or_ref,
+            domain: if domain == DomId::SELF { caller } else { domain },
+            offset: u64::from(half(rest, 1)),
+            is_grant,
+        }
+    }
+}
+
 /// One side of a copy, judged.
 struct Side {
     frame: Mfn,
     used: Option<Use>,
 }
 
-#[inline]
-fn side<M: Machine>(
+#[inline(always)]
+fn judge<M: Machine>(
     world: &World,
     memory: &mut M,
     caller: DomId,
-    side: &CopySide,
-    is_grant: bool,
+    named: Named,
     write: bool,
 ) -> Result<Side, GrantStatus> {
-    let named = if side.domid == DomId::SELF.0 { caller } else { DomId(side.domid) };
-    let (frame, used, owner) = if is_grant {
-        let reference = GrantRef(u32::try_from(side.frame_or_ref).map_err(|_| GrantStatus::BadGntref)?);
-        let granter = world.domains.get(named).ok_or(GrantStatus::BadDomain)?;
+    let side = if named.is_grant {
+        let reference = GrantRef(u32::try_from(named.frame_or_ref).map_err(|_| GrantStatus::BadGntref)?);
+        let granter = world.domains.get(named.domain).ok_or(GrantStatus::BadDomain)?;
         let used = granter.grants.begin_use(memory, reference, caller, write)?;
-        (used.frame, Some(used), named)
+        Side { frame: used.frame, used: Some(used) }
+    } else if named.domain == caller {
+        Side { frame: Mfn(named.frame_or_ref), used: None }
     } else {
-        if named != caller {
-            return Err(GrantStatus::PermissionDenied);
-        }
-        (Mfn(side.frame_or_ref), None, caller)
+        return Err(GrantStatus::PermissionDenied);
     };
     // One lock is held from here to the end of the copy, so what is judged now still holds then and no
     // reference is taken.
-    let usable =
-        if write { world.frames.may_write(frame, owner) } else { world.frames.owner(frame) == Some(owner) };
+    let usable = if write {
+        world.frames.may_write(side.frame, named.domain)
+    } else {
+        world.frames.is_of(side.frame, named.domain)
+    };
     if usable {
-        return Ok(Side { frame, used });
+        Ok(side)
+    } else {
+        let_go(memory, &side);
+        Err(GrantStatus::BadPage)
     }
-    if let Some(used) = used {
+}
+
+#[inline(always)]
+fn let_go<M: Machine>(memory: &mut M, side: &Side) {
+    if let Some(used) = side.used {
         GrantTable::end_use(memory, used);
     }
-    Err(GrantStatus::BadPage)
 }
 
 /// Carries out one copy for the caller.
-#[inline]
-pub(super) fn copy<M: Machine>(call: &mut Call<'_, M>, request: &CopyGrant) -> Result<(), GrantStatus> {
+#[inline(always)]
+pub(super) fn copy<M: Machine>(call: &mut Call<'_, M>, request: Request) -> Result<(), GrantStatus> {
     const KNOWN: u16 = copy_flags::SOURCE_GREF | copy_flags::DEST_GREF;
-    if request.flags & !KNOWN != 0 {
+    let Request([source, source_rest, dest, dest_rest, tail]) = request;
+    let (length, flags) = (u64::from(half(tail, 0)), half(tail, 1));
+    if flags & !KNOWN != 0 {
         return Err(GrantStatus::GeneralError);
     }
-    let length = usize::from(request.len);
-    let (from, to) = (usize::from(request.source.offset), usize::from(request.dest.offset));
-    if from.saturating_add(length) > PAGE_SIZE || to.saturating_add(length) > PAGE_SIZE {
+    let source = Named::new(call.caller, source, source_rest, flags & copy_flags::SOURCE_GREF != 0);
+    let dest = Named::new(call.caller, dest, dest_rest, flags & copy_flags::DEST_GREF != 0);
+    if source.offset.wrapping_add(length) > 4096 || dest.offset.wrapping_add(length) > 4096 {
         return Err(GrantStatus::BadCopyArg);
     }
-    let source_is_grant = request.flags & copy_flags::SOURCE_GREF != 0;
-    let dest_is_grant = request.flags & copy_flags::DEST_GREF != 0;
-    let source = side(call.world, call.memory, call.caller, &request.source, source_is_grant, false)?;
-    let dest = match side(call.world, call.memory, call.caller, &request.dest, dest_is_grant, true) {
-        Ok(dest) => dest,
+    let from = judge(call.world, call.memory, call.caller, source, false)?;
+    let to = match judge(call.world, call.memory, call.caller, dest, true) {
+        Ok(to) => to,
         Err(status) => {
-            if let Some(used) = source.used {
-                GrantTable::end_use(call.memory, used);
-            }
+            let_go(call.memory, &from);
             return Err(status);
         }
     };
-    let overlaps = source.frame == dest.frame && from.abs_diff(to) < length;
+    let overlaps = from.frame == to.frame && source.offset.abs_diff(dest.offset) < length;
     if !overlaps {
         call.memory.copy(
-            MachineAddress::in_frame(dest.frame, u64::from(request.dest.offset)),
-            MachineAddress::in_frame(source.frame, u64::from(request.source.offset)),
-            length,
+            MachineAddress::in_frame(to.frame, dest.offset),
+            MachineAddress::in_frame(from.frame, source.offset),
+            usize::try_from(length).unwrap_or(0),
         );
     }
-    if let Some(used) = dest.used {
-        GrantTable::end_use(call.memory, used);
-    }
-    if let Some(used) = source.used {
-        GrantTable::end_use(call.memory, used);
-    }
+    let_go(call.memory, &to);
+    let_go(call.memory, &from);
     if overlaps { Err(GrantStatus::BadCopyArg) } else { Ok(()) }
 }

@@ -28,17 +28,14 @@ impl Entry {
         Self(flags | u64::from_le_bytes([0, 0, low, high, 0, 0, 0, 0]) | (mfn.0 << 32))
     }
 
-    const fn domain(self) -> DomId {
-        let [_, _, low, high, ..] = self.0.to_le_bytes();
-        DomId(u16::from_le_bytes([low, high]))
-    }
-
     pub(super) const fn frame(self) -> Mfn {
         Mfn(self.0 >> 32)
     }
 
-    const fn permits(self) -> bool {
-        self.0 & 3 == 1
+    /// Whether it lets `user` map and copy: type and domain in one comparison.
+    #[inline]
+    const fn permits(self, user: DomId) -> bool {
+        (self.0 ^ Self::new(1, user, Mfn(0)).0) & 0xffff_0003 == 0
     }
 
     const fn is_read_only(self) -> bool {
@@ -175,18 +172,15 @@ impl GrantTable {
         let bits = if write { READING | WRITING } else { READING };
         let mut entry = Entry(memory.load(at));
         for _ in 0..ATTEMPTS {
-            if !entry.permits() || entry.domain() != user {
+            if !entry.permits(user) {
                 return Err(GrantStatus::BadGntref);
             }
             if write && entry.is_read_only() {
                 return Err(GrantStatus::PermissionDenied);
             }
-            let set = bits & !entry.0;
-            if set == 0 {
-                return Ok(Use { frame: entry.frame(), at, set });
-            }
+            let used = Use { frame: entry.frame(), at, set: bits & !entry.0 };
             match memory.compare_exchange(at, entry.0, entry.0 | bits) {
-                Ok(()) => return Ok(Use { frame: entry.frame(), at, set }),
+                Ok(()) => return Ok(used),
                 Err(changed) => entry = Entry(changed),
             }
         }

@@ -43,6 +43,7 @@ fn set_machine_to_physical<M: MachineMemory>(
 }
 
 impl<M: MachineMemory> Tables<'_, M> {
+    #[inline]
     fn request(&mut self, request: MmuUpdate, page_owner: DomId) -> Result<(), Errno> {
         let kind = UpdateKind::from_raw(request.ptr & 3).ok_or(Errno::NoSys)?;
         match kind {
@@ -65,6 +66,7 @@ impl<M: MachineMemory> Tables<'_, M> {
 /// # Errors
 /// Of the first request that was refused; `done` says how many went before it. `Again`: more than
 /// [`BATCH_MAX`] requests or too much work for one call, ask again for the rest.
+#[inline(never)]
 pub fn mmu_update<M: Machine>(call: &mut Call<'_, M>, args: [u64; 5]) -> Result<u64, Errno> {
     let [requests, count, done_at, named, _] = args;
     let caller = call.caller;
@@ -78,11 +80,12 @@ pub fn mmu_update<M: Machine>(call: &mut Call<'_, M>, args: [u64; 5]) -> Result<
     let mut window = Window::new(root);
     let mut at = requests;
     let mut done = 0_u64;
+    let limit = count.min(u64::from(BATCH_MAX));
     let result = loop {
-        if done >= count {
-            break Ok(0);
+        if done >= limit {
+            break if limit == count { Ok(0) } else { Err(Errno::Again) };
         }
-        if done >= u64::from(BATCH_MAX) || (tables.work < WORK_PER_CALL / 2 && done > 0) {
+        if tables.work < WORK_PER_CALL / 2 && done > 0 {
             break Err(Errno::Again);
         }
         let request = match window.read::<MmuUpdate, _>(tables.memory, tables.frames, at) {

@@ -18,6 +18,7 @@ use crate::memory::MachineAddress;
 /// # Errors
 /// Of the first request that was refused; `done` says how many went before it. `Again`: ask again for the rest.
 /// `Perm`: another domain was named.
+#[inline(never)]
 pub fn mmuext_op<M: Machine>(call: &mut Call<'_, M>, args: [u64; 5]) -> Result<u64, Errno> {
     let [requests, count, done_at, named, _] = args;
     let named = u16::try_from(named).map(DomId).map_err(|_| Errno::Perm)?;

@@ -173,16 +173,10 @@ impl<'a, M: MachineMemory> Tables<'a, M> {
         if !entry::is_present(old) {
             return;
         }
-        let mfn = entry::frame(old);
-        let Some(owner) = self.frames.owner(mfn) else { return };
-        if owner != self.space.owner {
+        let owner = self.frames.put_mapped(entry::frame(old), old & pte::WRITABLE != 0);
+        if owner.is_some_and(|owner| owner != self.space.owner) {
             // The frame's owner may do with it what it likes as soon as this domain cannot reach it.
             self.todo |= Todo::FLUSH_TLB;
-        }
-        if old & pte::WRITABLE != 0 {
-            self.frames.put_writable(mfn);
-        } else {
-            self.frames.put(mfn);
         }
     }
 

@@ -27,6 +27,7 @@ pub(super) fn flush_address(effects: &mut Effects, address: u64) {
 ///
 /// # Errors
 /// `Inval`: no level 1 table maps the address, or unknown flags, or an entry that may not be; and as `mmu_update`.
+#[inline(never)]
 pub fn update_va_mapping<M: Machine>(call: &mut Call<'_, M>, args: [u64; 5]) -> Result<u64, Errno> {
     let [va, value, flags, ..] = args;
     if flags & flush::KIND == flush::KIND {
