@@ -20,6 +20,7 @@
 #[cfg(target_os = "none")]
 extern crate alloc;
 
+pub mod backlog;
 pub mod backtrace;
 pub mod command_line;
 pub mod events;

@@ -9,10 +9,15 @@ use embassy_net_driver::{Capabilities, HardwareAddress, LinkState};
 use hypercall_abi::netif::FRAME_BYTES_MAX;
 
 use super::Front;
+use crate::backlog::Backlog;
+use crate::machine::clock;
 use crate::machine::ports::{self, EventPort};
 
 /// A front end that device and tasks share; all of them run on one executor.
 pub(super) type Shared = Rc<RefCell<Front>>;
+
+/// The port on which connections may wait, if the application listens.
+pub(super) type SharedBacklog = Rc<RefCell<Option<Backlog>>>;
 
 /// One frame's bytes.
 type Frame = Box<[u8; FRAME_BYTES_MAX]>;
@@ -22,14 +27,15 @@ pub(super) struct Device {
     front: Shared,
     state_port: EventPort,
     mac: [u8; 6],
+    backlog: SharedBacklog,
     received: Frame,
     sent: Frame,
 }
 
 impl Device {
-    pub(super) fn new(front: Shared, state_port: EventPort, mac: [u8; 6]) -> Self {
+    pub(super) fn new(front: Shared, state_port: EventPort, mac: [u8; 6], backlog: SharedBacklog) -> Self {
         let frame = || Box::new([0; FRAME_BYTES_MAX]);
-        Self { front, state_port, mac, received: frame(), sent: frame() }
+        Self { front, state_port, mac, backlog, received: frame(), sent: frame() }
     }
 
     /// Takes what ports tell, and has later events wake the stack.
@@ -40,6 +46,17 @@ impl Device {
         }
         if let Some(port) = front.ring_port() {
             ports::wake_on(port, waker);
+        }
+    }
+}
+
+impl Device {
+    /// Whether the stack should see the frame of `bytes` bytes that was just received.
+    fn admits(&self, bytes: usize) -> bool {
+        let Some(frame) = self.received.get(..bytes) else { return false };
+        match self.backlog.borrow_mut().as_mut() {
+            Some(backlog) => backlog.admits(frame, clock::now_ns() / 1_000),
+            None => true,
         }
     }
 }
@@ -55,7 +72,12 @@ impl embassy_net_driver::Driver for Device {
         if !front.can_transmit() {
             return None;
         }
-        let bytes = front.receive(self.received.as_mut_slice())?;
+        let bytes = loop {
+            let bytes = front.receive(self.received.as_mut_slice())?;
+            if self.admits(bytes) {
+                break bytes;
+            }
+        };
         let frame = self.received.get_mut(..bytes)?;
         Some((RxToken(frame), TxToken { front: &self.front, buffer: self.sent.as_mut_slice() }))
     }

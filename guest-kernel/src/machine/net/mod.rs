@@ -15,18 +15,20 @@ use core::future::{Future, poll_fn};
 use core::pin::pin;
 use core::task::Poll;
 
-use embassy_net::{Ipv4Address, Ipv4Cidr, Stack, StackResources, StaticConfigV4};
+use embassy_net::tcp::{AcceptError, TcpSocket};
+use embassy_net::{IpAddress, IpEndpoint, Ipv4Address, Ipv4Cidr, Stack, StackResources, StaticConfigV4};
 use hypercall_abi::device::{DeviceKind, DirectoryEntry, net_options};
 use hypercall_abi::event_channel::Virq;
 use hypercall_abi::{Pfn, Port};
 
 use drivers_frontend::{FrontConfig, NetFront};
 
-use self::device::{Device, Shared};
+use self::device::{Device, Shared, SharedBacklog};
 use self::platform::Kernel;
 use super::ports::EventPort;
 use super::shared_page::Mapped;
 use super::{Guest, devices};
+use crate::backlog::Backlog;
 
 /// A front end in this kernel.
 type Front = NetFront<Kernel, Mapped>;
@@ -35,7 +37,7 @@ type Front = NetFront<Kernel, Mapped>;
 const TRANSMIT_PAGES: u16 = 16;
 
 /// A running network.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Network {
     /// The stack: make sockets with it.
     pub stack: Stack<'static>,
@@ -43,6 +45,44 @@ pub struct Network {
     pub address: Ipv4Address,
     /// Our hardware address.
     pub mac: [u8; 6],
+    backlog: SharedBacklog,
+}
+
+impl Network {
+    /// Has connections to `port` wait while no socket listens, instead of being refused. There is one such port.
+    #[must_use]
+    pub fn listen(&self, port: u16) -> Listener {
+        *self.backlog.borrow_mut() = Some(Backlog::new(port));
+        Listener { port, backlog: self.backlog.clone() }
+    }
+}
+
+/// Accepts connections to one port.
+#[derive(Clone)]
+pub struct Listener {
+    port: u16,
+    backlog: SharedBacklog,
+}
+
+impl Listener {
+    /// Has a socket listen until a client connects to it.
+    ///
+    /// # Errors
+    /// As [`TcpSocket::accept`].
+    pub async fn accept(&self, socket: &mut TcpSocket<'_>) -> Result<(), AcceptError> {
+        let with = |work: &mut dyn FnMut(&mut Backlog)| {
+            if let Some(backlog) = self.backlog.borrow_mut().as_mut() {
+                work(backlog);
+            }
+        };
+        with(&mut Backlog::listen);
+        let accepted = socket.accept(self.port).await;
+        let peer = socket
+            .remote_endpoint()
+            .map(|IpEndpoint { addr: IpAddress::Ipv4(address), port }| (address.octets(), port));
+        with(&mut |backlog| backlog.take(peer));
+        accepted
+    }
 }
 
 /// Why there is no network.
@@ -77,7 +117,8 @@ pub fn start<const SOCKETS: usize>(guest: &Guest) -> Result<Network, NoDevice> {
         },
     );
     let shared: Shared = Rc::new(RefCell::new(front));
-    let device = Device::new(shared.clone(), state_port, entry.mac);
+    let backlog = SharedBacklog::default();
+    let device = Device::new(shared.clone(), state_port, entry.mac, backlog.clone());
     let resources = Box::leak(Box::new(StackResources::<SOCKETS>::new()));
     let seed = u64::from_be_bytes([
         0,
@@ -92,7 +133,7 @@ pub fn start<const SOCKETS: usize>(guest: &Guest) -> Result<Network, NoDevice> {
     let (stack, runner) = embassy_net::new(device, config(&entry), resources, seed);
     guest.spawn(run(runner, shared.clone()));
     guest.spawn(follow_directory(index, shared));
-    Ok(Network { stack, address: Ipv4Address::from(entry.ipv4), mac: entry.mac })
+    Ok(Network { stack, address: Ipv4Address::from(entry.ipv4), mac: entry.mac, backlog })
 }
 
 /// The address that the directory gives.

@@ -34,7 +34,7 @@ async fn run(guest: Guest) {
     network.stack.wait_link_up().await;
     log::info!("serving on http://{}/", network.address);
     let state = app::State::new(guest, settings.size);
-    server::run(guest, network.stack, app::router(state), settings).await
+    server::run(guest, network, app::router(state), settings).await
 }
 
 /// What the command line says.

@@ -7,6 +7,7 @@ use embassy_net::Stack;
 use embassy_net::tcp::TcpSocket;
 use embassy_time::Duration;
 use guest_kernel::Guest;
+use guest_kernel::net::{Listener, Network};
 use picoserve::routing::PathRouter;
 use picoserve::{Config, Router, Server, Timeouts};
 
@@ -17,6 +18,8 @@ const PORT: u16 = 80;
 /// A request's headers have to fit.
 const HTTP_BUFFER_BYTES: usize = 1024;
 const RX_BUFFER_BYTES: usize = 1024;
+/// How long data may stay unacknowledged.
+const SILENCE: Duration = Duration::from_secs(30);
 
 static CONFIG: Config = Config::new(Timeouts {
     start_read_request: Duration::from_secs(30),
@@ -29,19 +32,25 @@ static CONFIG: Config = Config::new(Timeouts {
 /// Serves for ever.
 pub(crate) async fn run<P: PathRouter + 'static>(
     guest: Guest,
-    stack: Stack<'static>,
+    network: Network,
     app: Router<P>,
     settings: Settings,
 ) {
+    let listener = network.listen(PORT);
     let app: &'static Router<P> = Box::leak(Box::new(app));
     for _ in 1..settings.connections {
-        guest.spawn(connections(stack, app, settings));
+        guest.spawn(connections(network.stack, listener.clone(), app, settings));
     }
-    connections(stack, app, settings).await;
+    connections(network.stack, listener.clone(), app, settings).await;
 }
 
 /// Serves one connection after the other.
-async fn connections<P: PathRouter>(stack: Stack<'static>, app: &'static Router<P>, settings: Settings) {
+async fn connections<P: PathRouter>(
+    stack: Stack<'static>,
+    listener: Listener,
+    app: &'static Router<P>,
+    settings: Settings,
+) {
     let mut rx = vec![0; RX_BUFFER_BYTES];
     let mut tx = vec![0; settings.tx_buffer];
     let mut http = vec![0; HTTP_BUFFER_BYTES];
@@ -49,7 +58,9 @@ async fn connections<P: PathRouter>(stack: Stack<'static>, app: &'static Router<
         let mut socket = TcpSocket::new(stack, &mut rx, &mut tx);
         // An answer is written at once; its last, short segment must not wait for an acknowledgement.
         socket.set_nagle_enabled(false);
-        if let Err(error) = socket.accept(PORT).await {
+        // A peer that has gone silent gives its place back.
+        socket.set_timeout(Some(SILENCE));
+        if let Err(error) = listener.accept(&mut socket).await {
             log::warn!("accept: {error:?}");
             continue;
         }
