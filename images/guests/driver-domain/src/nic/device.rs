@@ -1,6 +1,7 @@
 //! The virtio network device: queues kept full of empty buffers, and sent buffers taken back.
 //! Frames are copied once between the device's buffers and the switch's, so that neither side holds the other's.
 
+use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::sync::atomic::{Ordering, fence};
 
@@ -16,7 +17,7 @@ use super::NicError;
 use super::config_space::ConfigSpace;
 use super::hal::{self, DomainMemory};
 use super::interrupt;
-use super::transport::{MsixTransport, NO_VECTOR};
+use super::transport::{Doorbells, MsixTransport, NO_VECTOR};
 use crate::kernel::PORTS;
 
 /// Entries of each queue.
@@ -51,6 +52,7 @@ impl Buffers {
 /// A running device.
 pub(crate) struct Virtio {
     raw: VirtIONetRaw<DomainMemory, MsixTransport, QUEUE>,
+    doorbells: Rc<Doorbells>,
     interrupt: EventPort,
     receiving: Buffers,
     /// Which receive buffer each token stands for.
@@ -80,10 +82,12 @@ impl Virtio {
         ))?;
         let interrupt = interrupt::bind(pci_address, 0).map_err(NicError::Interrupt)?;
         interrupt.join(&PORTS);
+        let doorbells = transport.doorbells();
         let raw = VirtIONetRaw::new(transport).map_err(NicError::Device)?;
         let buffers = || Buffers::new().ok_or(NicError::Device(virtio_drivers::Error::DmaError));
         let mut device = Self {
             raw,
+            doorbells,
             interrupt,
             receiving: buffers()?,
             received_by: [0; QUEUE],
@@ -94,6 +98,7 @@ impl Virtio {
         for buffer in 0..BUFFERS as u16 {
             device.post(buffer).map_err(NicError::Device)?;
         }
+        device.flush();
         Ok(device)
     }
 
@@ -117,6 +122,11 @@ impl Virtio {
             *by = buffer;
         }
         Ok(())
+    }
+
+    /// Tells the device of all buffers that it was given since the last time.
+    pub(super) fn flush(&self) {
+        self.doorbells.ring();
     }
 
     /// Whether a received frame waits. If not, the device interrupts with the next one: taking the last frame asked for

@@ -97,7 +97,11 @@ impl Uplink for Nic {
         }
     }
 
-    fn flush(&mut self) {}
+    fn flush(&mut self) {
+        if let Self::Virtio(device) = self {
+            device.flush();
+        }
+    }
 
     fn arm(&mut self) -> bool {
         match self {

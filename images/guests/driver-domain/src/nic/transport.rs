@@ -1,6 +1,8 @@
-//! The PCI transport with message-signalled interrupts, which the virtio driver leaves to us.
-//! Everything but a queue's interrupt is passed on.
+//! The PCI transport with message-signalled interrupts and gathered doorbells, which the virtio driver leaves to us.
+//! Everything else is passed on.
 
+use alloc::rc::Rc;
+use core::cell::Cell;
 use core::ptr::NonNull;
 
 use virtio_drivers::transport::pci::PciTransport;
@@ -11,23 +13,110 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Type of the capability that locates the common configuration.
 const COMMON_CFG: u8 = 1;
-/// Bytes into the common configuration of `queue_select`, a 16-bit register.
+/// Type of the capability that locates the doorbells.
+const NOTIFY_CFG: u8 = 2;
+/// Bytes into the common configuration of its 16-bit registers.
 const QUEUE_SELECT: usize = 22;
-/// Bytes into the common configuration of `queue_msix_vector`, a 16-bit register.
 const QUEUE_MSIX_VECTOR: usize = 26;
+const QUEUE_NOTIFY_OFF: usize = 30;
 /// In `queue_msix_vector`: no interrupt.
 pub(super) const NO_VECTOR: u16 = 0xffff;
+/// Queues of a network device without extras: receive and transmit.
+const QUEUES: usize = 2;
 
-/// A transport that gives each queue its entry of the MSI-X table.
+/// A run of device registers.
+#[derive(Clone, Copy, Debug)]
+struct Registers {
+    start: NonNull<u8>,
+    bytes: usize,
+    /// Of the doorbells' capability: bytes from one to the next.
+    multiplier: usize,
+}
+
+impl Registers {
+    /// Finds the registers that a capability of the device locates.
+    fn find<H: Hal, C: ConfigurationAccess>(
+        root: &mut PciRoot<C>,
+        config: &C,
+        function: DeviceFunction,
+        kind: u8,
+    ) -> Option<Self> {
+        let capability = root.capabilities(function).find(|capability| {
+            capability.id == PCI_CAP_ID_VNDR && (capability.private_header >> 8) as u8 == kind
+        })?;
+        let word = |at: u8| config.read_word(function, capability.offset + at);
+        let (bar, offset, bytes) = (word(4) as u8, word(8), word(12) as usize);
+        let multiplier = if kind == NOTIFY_CFG { word(16) as usize } else { 0 };
+        let (base, size) = root.bar_info(function, bar).ok()??.memory_address_size()?;
+        if u64::from(offset) + bytes as u64 > size {
+            return None;
+        }
+        // SAFETY: the region lies in a BAR, as was just checked.
+        let start = unsafe { H::mmio_phys_to_virt(base + u64::from(offset), bytes) };
+        Some(Self { start, bytes, multiplier })
+    }
+
+    /// A 16-bit register; `None` outside the run.
+    fn register(self, offset: usize) -> Option<NonNull<u16>> {
+        if offset + 2 > self.bytes || !offset.is_multiple_of(2) {
+            return None;
+        }
+        // SAFETY: within the run, as was just checked.
+        Some(unsafe { self.start.byte_add(offset) }.cast())
+    }
+
+    fn write(self, offset: usize, value: u16) {
+        if let Some(register) = self.register(offset) {
+            // SAFETY: a mapped device register, written in one piece.
+            unsafe { register.write_volatile(value) };
+        }
+    }
+
+    fn read(self, offset: usize) -> u16 {
+        // SAFETY: a mapped device register, read in one piece.
+        self.register(offset).map_or(0, |register| unsafe { register.read_volatile() })
+    }
+}
+
+/// Doorbells that are due, and where they are.
+#[derive(Debug)]
+pub(super) struct Doorbells {
+    due: Cell<[bool; QUEUES]>,
+    offsets: Cell<[usize; QUEUES]>,
+    registers: Registers,
+}
+
+impl Doorbells {
+    fn note(&self, queue: u16) {
+        let mut due = self.due.get();
+        if let Some(due) = due.get_mut(usize::from(queue)) {
+            *due = true;
+        }
+        self.due.set(due);
+    }
+
+    /// Rings each doorbell that is due, once.
+    pub(super) fn ring(&self) {
+        let due = self.due.replace([false; QUEUES]);
+        for (queue, (due, offset)) in (0..).zip(due.into_iter().zip(self.offsets.get())) {
+            if due {
+                self.registers.write(offset, queue);
+            }
+        }
+    }
+}
+
+/// A transport that gives each queue its entry of the MSI-X table, and rings doorbells when it is told to.
 pub(super) struct MsixTransport {
     inner: PciTransport,
-    common: NonNull<u8>,
+    common: Registers,
+    doorbells: Rc<Doorbells>,
     /// Entry for each queue, by its number; others get none.
     vectors: &'static [u16],
 }
 
 impl MsixTransport {
-    /// Adds interrupts to `inner`; `None` when the device has no common configuration.
+    /// Adds interrupts and doorbells to `inner`; `None` when the device does not say where they are.
     pub(super) fn new<H: Hal, C: ConfigurationAccess>(
         inner: PciTransport,
         root: &mut PciRoot<C>,
@@ -35,23 +124,19 @@ impl MsixTransport {
         function: DeviceFunction,
         vectors: &'static [u16],
     ) -> Option<Self> {
-        let capability = root.capabilities(function).find(|capability| {
-            capability.id == PCI_CAP_ID_VNDR && (capability.private_header >> 8) as u8 == COMMON_CFG
-        })?;
-        let bar = config.read_word(function, capability.offset + 4) as u8;
-        let offset = config.read_word(function, capability.offset + 8);
-        let length = config.read_word(function, capability.offset + 12);
-        let (base, _) = root.bar_info(function, bar).ok()??.memory_address_size()?;
-        // SAFETY: the region lies in a BAR, as the device itself says.
-        let common = unsafe { H::mmio_phys_to_virt(base + u64::from(offset), length as usize) };
-        Some(Self { inner, common, vectors })
+        let common = Registers::find::<H, C>(root, config, function, COMMON_CFG)?;
+        let registers = Registers::find::<H, C>(root, config, function, NOTIFY_CFG)?;
+        let doorbells = Rc::new(Doorbells {
+            due: Cell::new([false; QUEUES]),
+            offsets: Cell::new([0; QUEUES]),
+            registers,
+        });
+        Some(Self { inner, common, doorbells, vectors })
     }
 
-    fn write_common(&mut self, register: usize, value: u16) {
-        // SAFETY: the common configuration is 56 bytes long, mapped, and these registers lie in it.
-        let register = unsafe { self.common.byte_add(register) };
-        // SAFETY: as above; device registers are written in one piece.
-        unsafe { register.cast::<u16>().write_volatile(value) };
+    /// The doorbells, to be rung by whoever knows that a turn is over.
+    pub(super) fn doorbells(&self) -> Rc<Doorbells> {
+        self.doorbells.clone()
     }
 }
 
@@ -65,9 +150,19 @@ impl Transport for MsixTransport {
         device: PhysAddr,
     ) {
         let vector = self.vectors.get(usize::from(queue)).copied().unwrap_or(NO_VECTOR);
-        self.write_common(QUEUE_SELECT, queue);
-        self.write_common(QUEUE_MSIX_VECTOR, vector);
+        self.common.write(QUEUE_SELECT, queue);
+        self.common.write(QUEUE_MSIX_VECTOR, vector);
+        let offset = usize::from(self.common.read(QUEUE_NOTIFY_OFF)) * self.doorbells.registers.multiplier;
+        let mut offsets = self.doorbells.offsets.get();
+        if let Some(place) = offsets.get_mut(usize::from(queue)) {
+            *place = offset;
+        }
+        self.doorbells.offsets.set(offsets);
         self.inner.queue_set(queue, size, descriptors, driver, device);
+    }
+
+    fn notify(&mut self, queue: u16) {
+        self.doorbells.note(queue);
     }
 
     fn device_type(&self) -> DeviceType {
@@ -81,9 +176,6 @@ impl Transport for MsixTransport {
     }
     fn max_queue_size(&mut self, queue: u16) -> u32 {
         self.inner.max_queue_size(queue)
-    }
-    fn notify(&mut self, queue: u16) {
-        self.inner.notify(queue);
     }
     fn get_status(&self) -> DeviceStatus {
         self.inner.get_status()
