@@ -4,7 +4,8 @@
 mod image;
 
 use alloc::boxed::Box;
-use alloc::rc::Rc;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use hypercall_abi::mmu::pte;
 use hypercall_abi::{DomId, Errno, Mfn};
@@ -35,11 +36,16 @@ pub(crate) const SLOTS: [u64; 16] = [0x1063; 16];
 /// Frames below this are the hypervisor's; the machine-to-physical table begins at frame 4.
 const RESERVED: u64 = 16;
 
+/// Words of the trace's storage: eight blocks.
+pub(crate) const TRACE_WORDS: usize = 512 + 4096 + 8 * 512;
+
 /// A machine without devices over some memory.
 #[derive(Debug)]
 pub(crate) struct FakeMachine<T> {
     pub(crate) memory: T,
     pub(crate) now: Time,
+    /// The trace's storage.
+    pub(crate) trace: Vec<u64>,
 }
 
 impl<T: MachineMemory> MachineMemory for FakeMachine<T> {
@@ -80,7 +86,9 @@ impl<T: MachineMemory> Machine for FakeMachine<T> {
         u32::MAX
     }
     fn pci_write(&mut self, _: PciAddress, _: u16, _: u8, _: u32) {}
-    fn trace_store(&mut self, _: usize, _: u64) {}
+    fn trace_store(&mut self, index: usize, word: u64) {
+        self.trace[index] = word;
+    }
 }
 
 /// A world with its machine.
@@ -138,18 +146,19 @@ impl Fixture<FakeMemory> {
             scale: TimeScale { origin: 0, multiplier: 1 << 31, shift: 1 },
             tsc_khz: 1_000_000,
             wall_clock: 0,
-            trace_words: 0,
+            trace_words: TRACE_WORDS,
             heap_bytes: 1 << 20,
         });
         let memory = FakeMemory::new(frames as usize);
-        Self { world, machine: FakeMachine { memory, now: Time(0) } }
+        Self { world, machine: FakeMachine { memory, now: Time(0), trace: alloc::vec![0; TRACE_WORDS] } }
     }
 }
 
 impl<T: MachineMemory> Fixture<T> {
     /// The same world over memory that was made of this one.
     pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Fixture<U> {
-        let machine = FakeMachine { memory: change(self.machine.memory), now: self.machine.now };
+        let FakeMachine { memory, now, trace } = self.machine;
+        let machine = FakeMachine { memory: change(memory), now, trace };
         Fixture { world: self.world, machine }
     }
 
@@ -160,7 +169,7 @@ impl<T: MachineMemory> Fixture<T> {
         let image = TestImage::good(BASE).file();
         let built = builder::build(&mut self.machine, &mut self.world.frames, &image, &order).unwrap();
         let Built { address_space, grants, shared_info, root, registers, .. } = built;
-        let mut domain = Domain::new(id, Rc::new(config()), Time(0));
+        let mut domain = Domain::new(id, Arc::new(config()), Time(0));
         domain.state = State::Running;
         domain.address_space = address_space;
         domain.grants = grants;

@@ -100,7 +100,7 @@ fn commands_are_answered_by_exactly_one_line() {
         ("delivery * batched x", "@error"),
         ("delivery * batched 1 9999999", "@error"),
         ("snapshot before", "@snapshot"),
-        ("trace on", "@error"),
+        ("trace on", "@ok"),
         ("trace off", "@ok"),
         ("list", "@list"),
         ("audit", "@audit"),

@@ -6,4 +6,5 @@ mod hostile;
 mod life;
 mod scheduling;
 mod system;
+mod trace;
 mod traps;

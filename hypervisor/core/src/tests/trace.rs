@@ -1,0 +1,178 @@
+//! The trace: what was written is read, what is missing is counted, damage stops at its block.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use hypercall_abi::event_channel::{BindIpi, EventChannelOp, PortArgument};
+use hypercall_abi::multicall::MulticallEntry;
+use hypercall_abi::{DomId, Hypercall};
+use proptest::prelude::*;
+
+use super::system::{SCRATCH, System, domain};
+use crate::control;
+use crate::memory::MachineMemory;
+use crate::testing::{Fixture, TRACE_WORDS};
+use crate::time::Time;
+use crate::trace::decode::{Decoded, NoTrace, decode};
+use crate::trace::layout::{BLOCK_WORDS, BLOCKS_START};
+use crate::trace::{Record, Trace, records};
+
+fn bytes(words: &[u64]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+fn command(system: &mut System, text: &str) {
+    control::command(&mut system.world, &mut system.machine, text);
+}
+
+fn read(system: &System) -> Decoded {
+    decode(&bytes(&system.machine.trace)).unwrap()
+}
+
+#[test]
+fn the_trace_agrees_with_the_counters() {
+    let mut system = System::new(alloc::vec![domain("web-1"), domain("driver")]);
+    let a = system.id("web-1");
+    command(&mut system, "trace on");
+    let bind = BindIpi { vcpu: 0, port: 0 };
+    let port = system.with(Hypercall::EventChannelOp, EventChannelOp::BindIpi.raw(), &bind).unwrap().port;
+    for _ in 0..5 {
+        let send = PortArgument { port };
+        system.with(Hypercall::EventChannelOp, EventChannelOp::Send.raw(), &send).unwrap();
+    }
+    let _ = system.raw_hypercall(63, [0; 5]);
+    let _ = system.raw_hypercall(1 << 40, [0; 5]);
+    let entry = |op: u64| MulticallEntry { op, ..MulticallEntry::zeroed() };
+    system.poke(a, SCRATCH + 0x1000 - 0x100, &[entry(17), entry(17), entry(99)]);
+    system.hypercall(Hypercall::Multicall, [SCRATCH + 0x1000 - 0x100, 3, 0, 0, 0]).unwrap();
+    command(&mut system, "trace off");
+    let decoded = read(&system);
+    assert_eq!((decoded.lost, decoded.damaged_blocks), (0, 0));
+    assert_eq!(decoded.names[&a], "web-1");
+    let mut counted: BTreeMap<u16, u64> = BTreeMap::new();
+    let mut change: BTreeMap<u16, i64> = BTreeMap::new();
+    let mut before = true;
+    for entry in decoded.entries.iter().filter(|entry| entry.domain == a) {
+        match entry.record {
+            Record::Counter { number, count } => {
+                *change.entry(number).or_default() += if before { -(count as i64) } else { count as i64 };
+            }
+            Record::HypercallEntry { number, .. } | Record::PartEntry { number, .. } => {
+                before = false;
+                *counted.entry(number).or_default() += 1;
+            }
+            _ => {}
+        }
+    }
+    for (number, count) in &counted {
+        assert_eq!(change[number], *count as i64, "hypercall {number}");
+    }
+    assert_eq!(counted[&32], 6);
+    assert_eq!(counted[&17], 2);
+    assert_eq!(counted[&u16::MAX], 2);
+    let raised = decoded.entries.iter().filter(|entry| matches!(entry.record, Record::EventRaised { .. }));
+    assert_eq!(raised.count(), 5);
+}
+
+#[test]
+fn each_entry_has_its_exit_with_the_result() {
+    let mut system = System::new(alloc::vec![domain("a")]);
+    command(&mut system, "trace on");
+    system.hypercall(Hypercall::XenVersion, [0; 5]).unwrap();
+    let decoded = read(&system);
+    let [.., entry, exit] = decoded.entries.as_slice() else { panic!("too few") };
+    assert_eq!(entry.record, Record::HypercallEntry { number: 17, arg0: 0, arg1: 0, arg2: 0, arg3: 0 });
+    assert_eq!(exit.record, Record::HypercallExit { number: 17, result: 4 << 16 | 17 });
+}
+
+#[test]
+fn numbers_and_names_of_records_are_unique() {
+    let mut kinds: Vec<_> = records::DESCRIPTIONS.iter().map(|description| description.kind).collect();
+    let mut names: Vec<_> = records::DESCRIPTIONS.iter().map(|description| description.name).collect();
+    kinds.dedup();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!((kinds.len(), names.len()), (records::DESCRIPTIONS.len(), records::DESCRIPTIONS.len()));
+    assert!(kinds.is_sorted());
+}
+
+#[test]
+fn a_file_that_is_no_trace_is_named_so() {
+    assert!(matches!(decode(b"").unwrap_err(), NoTrace::TooShort));
+    assert!(matches!(decode(&[0; 64]).unwrap_err(), NoTrace::Magic(0)));
+}
+
+/// A trace of `count` records, each with its ordinal, a microsecond apart.
+fn numbered(count: u64) -> (Vec<u64>, Trace) {
+    let Fixture { mut machine, .. } = Fixture::new(32);
+    let mut system = Fixture::new(32).world;
+    system.trace.begin(&mut machine, 1_000_000);
+    crate::trace::set_on(&mut system, &mut machine, true);
+    for ordinal in 0..count {
+        machine.now = Time(ordinal * 1000);
+        let record = match ordinal % 3 {
+            0 => Record::Guest { a: ordinal, b: u64::MAX, c: 0 },
+            1 => Record::Upcall { selector: ordinal },
+            _ => Record::HypercallExit { number: 7, result: ordinal },
+        };
+        system.trace.put(&mut machine, DomId((ordinal % 5) as u16), &record);
+    }
+    let _ = machine.load(crate::memory::MachineAddress(0));
+    (machine.trace, system.trace)
+}
+
+fn ordinal(record: &Record) -> u64 {
+    match record {
+        Record::Guest { a, .. } => *a,
+        Record::Upcall { selector } => *selector,
+        Record::HypercallExit { result, .. } => *result,
+        _ => panic!("{record:?} was never written"),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn lost_and_found_records_add_up(count in 0u64..6000) {
+        let (words, trace) = numbered(count);
+        let decoded = decode(&bytes(&words)).unwrap();
+        prop_assert_eq!(decoded.lost + decoded.entries.len() as u64, count);
+        prop_assert_eq!((trace.written(), trace.lost(), decoded.overwritten), (count, decoded.lost, decoded.lost));
+        for (entry, expected) in decoded.entries.iter().zip(decoded.lost..) {
+            prop_assert_eq!(ordinal(&entry.record), expected);
+            prop_assert_eq!(entry.time_ns, expected * 1000);
+            prop_assert_eq!(u64::from(entry.domain.0), expected % 5);
+        }
+    }
+
+    #[test]
+    fn a_truncated_file_is_read_as_far_as_it_goes(count in 1u64..6000, keep in 64usize..TRACE_WORDS * 8) {
+        let (words, _) = numbered(count);
+        let whole = decode(&bytes(&words)).unwrap();
+        let mut file = bytes(&words);
+        file.truncate(keep);
+        let decoded = decode(&file).unwrap();
+        prop_assert!(decoded.entries.len() <= whole.entries.len());
+        let all: Vec<_> = whole.entries.iter().map(|entry| ordinal(&entry.record)).collect();
+        for entry in &decoded.entries {
+            prop_assert!(all.binary_search(&ordinal(&entry.record)).is_ok());
+        }
+        let blocks = keep.saturating_sub(BLOCKS_START * 8) / (BLOCK_WORDS * 8);
+        prop_assert!(blocks == 0 || !decoded.entries.is_empty());
+    }
+
+    #[test]
+    fn damage_never_stops_the_reader(
+        count in 1u64..6000,
+        damage in prop::collection::vec((0usize..TRACE_WORDS, any::<u64>()), 1..200)
+    ) {
+        let (mut words, _) = numbered(count);
+        for (at, word) in damage {
+            words[at] = word;
+        }
+        words[0] = crate::trace::layout::MAGIC;
+        words[1] = crate::trace::layout::VERSION;
+        let _ = decode(&bytes(&words)).unwrap();
+    }
+}
