@@ -52,7 +52,10 @@ pub(super) fn measure(options: &cli::Run, scenario: &Scenario) -> Result<()> {
         let run = loaded(options, &mut session, delivery, connections, length)?;
         figures.runs.push(run);
     }
-    traced(options, scenario, &mut session, connections, &mut figures)?;
+    if let Err(error) = traced(options, scenario, &mut session, connections, &mut figures) {
+        session.drain()?;
+        eprintln!("no trace: {error:#}");
+    }
     figures.audit = Some(session.command("audit")?);
     session.end()?;
     report::finish(options, scenario, &figures, &session.watch)
