@@ -8,7 +8,7 @@ use hypercall_abi::trap::Vector;
 use super::hypercall::domain;
 use super::trap::{self, Registers};
 use super::upcall;
-use crate::backtrace::follows_call;
+use crate::backtrace::{Call, call_before};
 use crate::symbols::Symbols;
 
 /// Set by the first panic, so that a panic in its report ends at once.
@@ -34,7 +34,7 @@ fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     begin();
     crate::println!("{info}");
     let here = 0_u8;
-    backtrace((&raw const here).addr());
+    backtrace(panic as *const () as u64, (&raw const here).addr());
     domain::shutdown(ShutdownReason::Crash)
 }
 
@@ -50,8 +50,8 @@ pub(super) fn unhandled_exception(registers: &Registers) -> ! {
         trap::fault_address(),
         registers.rsp,
     );
-    show(registers.rip);
-    backtrace(registers.rsp as usize);
+    show("at", registers.rip);
+    backtrace(registers.rip, registers.rsp as usize);
     domain::shutdown(ShutdownReason::Crash)
 }
 
@@ -80,16 +80,23 @@ fn symbols() -> Option<Symbols<'static>> {
     Symbols::read(unsafe { core::slice::from_raw_parts(head.cast(), bytes) })
 }
 
+/// The start of the function that an address lies in.
+fn function(address: u64) -> Option<u64> {
+    symbols()?.find(address).map(|(_, offset)| address - offset)
+}
+
 /// Shows an address with the function that it lies in.
-fn show(address: u64) {
+fn show(how: &str, address: u64) {
     match symbols().and_then(|symbols| symbols.find(address)) {
-        Some((name, offset)) => crate::println!("  at {address:#x} {name}+{offset:#x}"),
-        None => crate::println!("  at {address:#x}"),
+        Some((name, offset)) => crate::println!("  {how} {address:#x} {name}+{offset:#x}"),
+        None => crate::println!("  {how} {address:#x}"),
     }
 }
 
-/// Shows what on the stack from `top` up may be a return address.
-fn backtrace(top: usize) {
+/// Shows what on the stack from `top` up may be a return address, on the way out from `inner`.
+///
+/// What is left over from earlier calls looks the same; `by` marks what called the function shown before it.
+fn backtrace(inner: u64, top: usize) {
     let text = (&raw const guest_text_start).addr()..(&raw const guest_text_end).addr();
     let stack_end = (&raw const guest_stack_end).addr();
     let stack_start = super::memory::VIRT_BASE as usize;
@@ -99,12 +106,21 @@ fn backtrace(top: usize) {
     let words = (top.next_multiple_of(8)..stack_end).step_by(8);
     // SAFETY: all of it lies within the stack, which is mapped.
     let words = words.map(|at| unsafe { (at as *const usize).read_volatile() });
-    let returns = words.filter(|word| text.contains(word)).filter(|&word| {
+    let calls = words.filter(|word| text.contains(word)).filter_map(|word| {
         let start = word.saturating_sub(7).max(text.start);
         // SAFETY: these bytes lie within the code, which nobody writes.
-        follows_call(unsafe { core::slice::from_raw_parts(start as *const u8, word - start) })
+        let before = unsafe { core::slice::from_raw_parts(start as *const u8, word - start) };
+        call_before(before, word as u64).map(|call| (word as u64 - 1, call))
     });
-    for word in returns.take(FRAMES_MAX) {
-        show(word as u64 - 1);
+    let mut last = inner;
+    for (address, call) in calls.take(FRAMES_MAX) {
+        let fits = match call {
+            Call::Direct(target) => function(last).is_none_or(|function| function == target),
+            Call::Indirect => true,
+        };
+        show(if fits { "by" } else { "? " }, address);
+        if fits {
+            last = address;
+        }
     }
 }
