@@ -5,6 +5,7 @@
 //! front end with smoltcp on it; a [`Wire`] is the network outside, with a host on it, that may lose frames. In [`joined`]
 //! the real hypervisor core takes the place of [`World`].
 
+mod fickle;
 mod guest;
 pub mod joined;
 mod net;
@@ -12,6 +13,7 @@ mod platforms;
 mod wire;
 mod world;
 
+pub use fickle::FicklePage;
 pub use guest::{Guest, Stack};
 pub use net::Net;
 pub use platforms::{BackPlatform, FrontPlatform, PacketPage};

@@ -35,7 +35,7 @@ impl Net {
     pub fn new(guests: u16, seed: u64, loss: u32, suppress: bool) -> Self {
         let world = World::default();
         let wire = Wire::new(seed, loss);
-        let platform = BackPlatform { world: world.clone(), domain: DRIVER };
+        let platform = BackPlatform { world: world.clone(), domain: DRIVER, fickle: None };
         let back = NetBack::new(platform, wire.clone(), 128).expect("128 pages are enough");
         let host = Host::new(&wire);
         let mut net = Self {

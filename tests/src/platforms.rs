@@ -10,7 +10,7 @@ use hypercall_abi::grant_table::{CopyGrant, CopySide, GrantStatus};
 use hypercall_abi::ring::FakePage;
 use hypercall_abi::{DomId, Errno, GrantRef, Port};
 
-use crate::World;
+use crate::{FicklePage, World};
 
 /// The kernel of a guest.
 #[derive(Clone, Debug)]
@@ -28,6 +28,8 @@ pub struct BackPlatform {
     pub world: World,
     /// Its domain.
     pub domain: DomId,
+    /// A front end whose pages are rewritten before each read, and the seed of who does it.
+    pub fickle: Option<(DomId, u64)>,
 }
 
 /// A page of the driver domain's own memory.
@@ -68,15 +70,17 @@ impl drivers_frontend::Platform for FrontPlatform {
 }
 
 impl drivers_backend::Platform for BackPlatform {
-    type Page = FakePage;
+    type Page = FicklePage;
     type Buffer = PacketPage;
 
-    fn map(&mut self, peer: DomId, reference: GrantRef) -> Result<FakePage, GrantStatus> {
-        self.world.state().map(self.domain, peer, reference)
+    fn map(&mut self, peer: DomId, reference: GrantRef) -> Result<FicklePage, GrantStatus> {
+        let page = self.world.state().map(self.domain, peer, reference)?;
+        let fickle = self.fickle.filter(|(domain, _)| *domain == peer);
+        Ok(FicklePage::new(page, fickle.map(|(_, seed)| seed ^ u64::from(reference.0))))
     }
 
-    fn unmap(&mut self, page: FakePage) {
-        self.world.state().unmap(&page);
+    fn unmap(&mut self, page: FicklePage) {
+        self.world.state().unmap(page.inner());
     }
 
     fn bind_port(&mut self, peer: DomId, remote: Port) -> Result<Port, Errno> {

@@ -273,3 +273,27 @@ fn an_offer_of_what_was_not_granted_is_refused_with_a_reason() {
         assert_eq!(DomId(11), Net::domain(1));
     }
 }
+
+#[test]
+fn pages_that_change_before_each_read_harm_only_their_owner() {
+    let clean = honest_bytes(&mut Net::new(2, 0, 0, true), 120, |_, _| {});
+    let mut ends = std::collections::BTreeSet::new();
+    for seed in 0..120 {
+        let mut net = Net::new(2, seed, 0, true);
+        net.back.platform().fickle = Some((Net::domain(2), seed));
+        let mut hostile = Hostile::join(&mut net, 2);
+        let received = honest_bytes(&mut net, 120, |net, moment| {
+            match moment % 8 {
+                0 => hostile.enter(XenbusState::Initialising),
+                1 => hostile.enter(XenbusState::Initialised),
+                _ => hostile.ring(),
+            }
+            net.wire.inject(&[&Net::mac(2)[..], &tests::HOST_MAC, &[8, 0], &[5; 50]].concat());
+        });
+        assert_eq!(received, clean, "seed {seed}: the honest pair is as fast as alone");
+        ends.insert(net.back.error(VifId(2)).unwrap().raw());
+        net.back.remove(VifId(2));
+        assert_eq!(net.world.state().mapped_of(Net::domain(2)), 0, "seed {seed}: nothing of it stays mapped");
+    }
+    assert!(ends.len() > 1, "connections ended for different reasons: {ends:?}");
+}
