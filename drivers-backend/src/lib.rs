@@ -22,6 +22,7 @@ mod platform;
 mod pool;
 mod queue;
 mod rings;
+mod route;
 mod switch;
 #[cfg(test)]
 mod switch_tests;

@@ -8,11 +8,9 @@ use hypercall_abi::device::{NetCounters, NetError};
 use hypercall_abi::grant_table::{CopyGrant, GrantStatus};
 use hypercall_abi::{Errno, GrantRef, Port};
 
-use crate::frame::ARP_FRAME_BYTES;
 use crate::platform::Platform;
 use crate::pool::{Packet, Pool};
-use crate::queue::Sender;
-use crate::switch::{AddressTaken, DropReason, Ingress, Switch, Verdict, VifId};
+use crate::switch::{AddressTaken, Switch, VifId};
 use crate::uplink::Uplink;
 use crate::vif::{FrontEnd, Link, Step, Vif};
 use crate::work::WorkList;
@@ -21,14 +19,10 @@ use crate::work::WorkList;
 pub(crate) const BATCH: usize = 64;
 /// Frames that one front end may send in one turn.
 pub(crate) const BUDGET: usize = 16;
-/// Frames taken from the uplink in one turn.
-const UPLINK_BUDGET: usize = 64;
 /// Changes of state handled in one turn.
 const STATE_BUDGET: usize = 16;
 /// Wrong requests in a row that end a connection.
 pub(crate) const WRONG_MAX: u32 = 64;
-/// Packets that one queue holds at most.
-pub(crate) const QUEUE_MAX: usize = 64;
 
 /// Why a front end was not taken up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +99,7 @@ pub struct NetBack<P: Platform, U> {
     /// Front ends whose rings were worked on in this turn.
     pub(crate) touched: WorkList,
     /// The uplink may have frames.
-    uplink_ready: bool,
+    pub(crate) uplink_ready: bool,
     asked: BTreeSet<[u8; 4]>,
     pub(crate) copies: Vec<CopyGrant>,
     pub(crate) jobs: Vec<Job>,
@@ -293,97 +287,6 @@ impl<P: Platform, U: Uplink> NetBack<P, U> {
         }
     }
 
-    fn take_from_uplink(&mut self) {
-        if !self.uplink_ready {
-            return;
-        }
-        for _ in 0..UPLINK_BUDGET {
-            let Some(mut packet) = self.pool.take() else { return };
-            let received = self.pool.write(&packet, |room| self.uplink.receive(room));
-            match received.and_then(|bytes| u16::try_from(bytes).ok()) {
-                Some(bytes) => {
-                    packet.bytes = bytes;
-                    self.counters.from_uplink += 1;
-                    self.route(Ingress::Uplink, packet);
-                }
-                None => {
-                    self.pool.give_back(packet);
-                    self.uplink_ready = self.uplink.arm();
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Decides where a packet goes and sends it there.
-    pub(crate) fn route(&mut self, from: Ingress, mut packet: Packet) {
-        let sender = match from {
-            Ingress::Guest(id, _) => Sender(id.0.into()),
-            Ingress::Uplink => Sender::UPLINK,
-        };
-        let verdict = self.pool.read(&packet, |frame| self.switch.decide(from, frame));
-        match verdict {
-            Verdict::Guest(to) => self.enqueue(sender, to, packet),
-            Verdict::Uplink => {
-                let sent = self.pool.read(&packet, |frame| self.uplink.send(frame));
-                self.note_sent(sent.is_ok());
-                self.pool.give_back(packet);
-            }
-            Verdict::Answer(answer) => {
-                self.counters.answered += 1;
-                match from {
-                    Ingress::Guest(to, _) => {
-                        packet.bytes = self.pool.write(&packet, |room| fill(room, &answer));
-                        self.enqueue(sender, to, packet);
-                    }
-                    Ingress::Uplink => {
-                        let sent = self.uplink.send(&answer);
-                        self.note_sent(sent.is_ok());
-                        self.pool.give_back(packet);
-                    }
-                }
-            }
-            Verdict::Drop(reason) => {
-                match reason {
-                    DropReason::Spoofed => self.counters.spoofed += 1,
-                    DropReason::Consumed => {}
-                    _ => self.counters.dropped += 1,
-                }
-                self.pool.give_back(packet);
-            }
-        }
-    }
-
-    const fn note_sent(&mut self, sent: bool) {
-        if sent {
-            self.counters.to_uplink += 1;
-        } else {
-            self.counters.dropped += 1;
-        }
-    }
-
-    fn enqueue(&mut self, from: Sender, to: VifId, packet: Packet) {
-        let limit = self.pool.queue_limit().min(QUEUE_MAX);
-        let Some(Some(vif)) = self.vifs.get_mut(usize::from(to.0)) else {
-            self.counters.dropped += 1;
-            return self.pool.give_back(packet);
-        };
-        let before = vif.queue.len();
-        let dropped = match vif.link {
-            Link::Connected(_) => vif.queue.push(from, packet, limit.max(before.min(QUEUE_MAX))),
-            Link::Waiting | Link::Closed => Some(packet),
-        };
-        if vif.queue.len() > before {
-            self.pool.note_queued();
-        }
-        self.receivers.add(to);
-        if let Some(packet) = dropped {
-            vif.counters.dropped += 1;
-            self.counters.dropped += 1;
-            self.pool.give_back(packet);
-        }
-    }
-
     /// Asks for the gateway once, so that it is known before the first guest needs it.
     fn ask_for(&mut self, front: &FrontEnd) {
         if front.gateway != [0; 4] && front.ipv4 != [0; 4] && self.asked.insert(front.gateway) {
@@ -393,12 +296,4 @@ impl<P: Platform, U: Uplink> NetBack<P, U> {
             self.uplink.flush();
         }
     }
-}
-
-/// Copies a small frame to the start of a place; its bytes.
-fn fill(room: &mut [u8], frame: &[u8; ARP_FRAME_BYTES]) -> u16 {
-    if let Some(room) = room.get_mut(..frame.len()) {
-        room.copy_from_slice(frame);
-    }
-    frame.len() as u16
 }
