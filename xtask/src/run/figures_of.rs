@@ -4,15 +4,17 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
 
 use super::options::from_inside;
 use super::session::Session;
 use crate::cli::{self, Idle, Switch};
 use crate::counters::{Snapshot, ratio};
-use crate::figures::{Boot, Call, Domain, Figures, Http, Memory, Run};
+use crate::figures::{Boot, Call, Domain, Figures, Http, Memory, Run, Traced};
 use crate::load::Outcome;
 use crate::scenario::{Delivery, Scenario};
+use crate::{paths, trace};
 
 /// Percentiles of the latency curve.
 const CURVE: &[f64] = &[1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 100.0];
@@ -127,6 +129,34 @@ pub(super) fn pace(requests: u64, elapsed: Duration, connections: usize) -> Http
         seconds: (seconds * 1000.0).round() / 1000.0,
         ..Http::default()
     }
+}
+
+/// Reads the trace that a run left, copies it to where it was asked for, and adds what it says.
+pub(super) fn add_trace(
+    options: &cli::Run,
+    scenario: &Scenario,
+    figures: &mut Figures,
+    delivery: Delivery,
+    requests: u64,
+) -> Result<()> {
+    let file = paths::run(&scenario.name).join("trace.bin");
+    let stats = trace::of(&trace::read(&file)?);
+    if let Some(copy) = &options.trace {
+        std::fs::copy(&file, copy).with_context(|| format!("writing {}", copy.display()))?;
+    }
+    for run in &mut figures.runs {
+        for (name, call) in &mut run.hypercalls {
+            call.mean_ns = stats.hypercalls.get(name).and_then(|traced| traced.mean_ns);
+        }
+    }
+    figures.traced = Some(Traced {
+        file: file.display().to_string(),
+        delivery: delivery.word().to_owned(),
+        records: stats.records,
+        lost: stats.lost,
+        requests,
+    });
+    Ok(())
 }
 
 fn quantile(latency: &Histogram<u64>, percentile: f64) -> u64 {

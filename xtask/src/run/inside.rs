@@ -11,12 +11,16 @@ use super::figures_of;
 use super::session::Session;
 use super::{boot, options as wanted, report};
 use crate::cli;
-use crate::figures::Http;
+use crate::cli::Policies;
+use crate::figures::{Figures, Http};
 use crate::qemu::Next;
-use crate::scenario::Scenario;
+use crate::scenario::{Delivery, Scenario};
 
 /// How long the machine may be silent.
 const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Length of the traced load in seconds of virtual time.
+const TRACED_SECONDS: f64 = 0.2;
 
 /// What the client says of one load.
 #[derive(Clone, Debug, Deserialize)]
@@ -44,7 +48,7 @@ pub(super) fn measure(options: &cli::Run, scenario: &Scenario) -> Result<()> {
         return Err(crate::BadInput("--keep needs load from the host".to_owned()).into());
     }
     let mut wall_s = None;
-    to_the_end(&mut session, &mut wall_s)?;
+    follow(&mut session, &mut wall_s)?;
 
     let guests = session.plan.guests.len();
     let first = session.watch.snapshot(0)?;
@@ -80,11 +84,27 @@ pub(super) fn measure(options: &cli::Run, scenario: &Scenario) -> Result<()> {
         );
     }
     figures.audit = session.watch.audit.clone();
+    if let Err(error) = traced(options, scenario, &mut figures) {
+        eprintln!("no trace: {error:#}");
+    }
     report::finish(options, scenario, &figures, &session.watch)
 }
 
+/// A second, short run, traced from its start: the figures stay those of the run without a trace.
+fn traced(options: &cli::Run, scenario: &Scenario, figures: &mut Figures) -> Result<()> {
+    let Some(&delivery) = options.delivery.list().last() else { return Ok(()) };
+    let only = if delivery == Delivery::Batched { Policies::Batched } else { Policies::Synchronous };
+    let short = cli::Run { delivery: only, seconds: Some(TRACED_SECONDS), ..options.clone() };
+    let mut plan = wanted::plan(&short, scenario)?;
+    plan.config.trace = true;
+    let mut session = Session::new(boot::boot(wanted::how(&short, scenario), scenario, plan)?, scenario);
+    follow(&mut session, &mut None)?;
+    let requests = session.watch.results.last().and_then(|body| body.get("requests")?.as_u64());
+    figures_of::add_trace(options, scenario, figures, delivery, requests.unwrap_or(0))
+}
+
 /// Follows the machine until it powers off.
-fn to_the_end(session: &mut Session, wall_s: &mut Option<f64>) -> Result<()> {
+fn follow(session: &mut Session, wall_s: &mut Option<f64>) -> Result<()> {
     let bar = ProgressBar::new_spinner();
     bar.enable_steady_tick(Duration::from_millis(200));
     let guests = session.plan.guests.len();

@@ -3,16 +3,16 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use super::figures_of;
 use super::session::Session;
 use super::{boot, options as wanted, report};
 use crate::cli;
-use crate::figures::{Figures, Run, Traced};
+use crate::figures::{Figures, Run};
+use crate::interrupt;
 use crate::load::load;
 use crate::scenario::{Delivery, Scenario};
-use crate::{interrupt, paths, trace};
 
 /// Length of a load when nobody says otherwise.
 const SECONDS: f64 = 5.0;
@@ -94,24 +94,7 @@ fn traced(
     session.command("trace on")?;
     let outcome = load(&session.targets, connections, TRACED, &session.machine.ended())?;
     session.command("trace off")?;
-    let file = paths::run(&scenario.name).join("trace.bin");
-    let stats = trace::of(&trace::read(&file)?);
-    if let Some(copy) = &options.trace {
-        std::fs::copy(&file, copy).with_context(|| format!("writing {}", copy.display()))?;
-    }
-    for run in &mut figures.runs {
-        for (name, call) in &mut run.hypercalls {
-            call.mean_ns = stats.hypercalls.get(name).and_then(|traced| traced.mean_ns);
-        }
-    }
-    figures.traced = Some(Traced {
-        file: file.display().to_string(),
-        delivery: delivery.word().to_owned(),
-        records: stats.records,
-        lost: stats.lost,
-        requests: outcome.requests,
-    });
-    Ok(())
+    figures_of::add_trace(options, scenario, figures, delivery, outcome.requests)
 }
 
 /// Stays up until Ctrl-C.
