@@ -2,7 +2,7 @@
 //! It is a record without behaviour of its own; events, memory, grants and time each work on their part of it.
 
 use alloc::boxed::Box;
-use alloc::rc::Rc;
+use alloc::sync::Arc;
 
 use hypercall_abi::{DomId, Mfn};
 
@@ -39,7 +39,7 @@ pub struct Domain {
     /// Its name.
     pub name: Box<str>,
     /// What it was made from.
-    pub config: Rc<config::Domain>,
+    pub config: Arc<config::Domain>,
     /// Where it is in its life.
     pub state: State,
     /// Its one virtual CPU.
@@ -67,7 +67,7 @@ pub struct Domain {
 impl Domain {
     /// A domain that is being built, without memory.
     #[must_use]
-    pub fn new(id: DomId, config: Rc<config::Domain>, now: Time) -> Self {
+    pub fn new(id: DomId, config: Arc<config::Domain>, now: Time) -> Self {
         Self {
             id,
             name: config.name.as_str().into(),

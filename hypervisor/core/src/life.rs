@@ -4,8 +4,8 @@
 
 use alloc::boxed::Box;
 use alloc::format;
-use alloc::rc::Rc;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -114,7 +114,7 @@ pub struct Life {
     /// Domains of which others still map frames.
     zombies: Vec<DomId>,
     /// Domains to be built again.
-    restarts: Vec<Rc<config::Domain>>,
+    restarts: Vec<Arc<config::Domain>>,
 }
 
 impl Life {
@@ -217,7 +217,7 @@ pub(crate) fn bury<M: Machine>(world: &mut World, m: &mut M) {
 
 /// Creates each domain of a system. One that cannot be built is named in the log; the others start.
 pub(crate) fn create_all<M: Machine>(world: &mut World, m: &mut M, domains: Vec<config::Domain>) {
-    let domains: Vec<_> = domains.into_iter().map(Rc::new).collect();
+    let domains: Vec<_> = domains.into_iter().map(Arc::new).collect();
     world.devices.links = devices::plan(&domains);
     for config in &domains {
         create(world, m, config);
@@ -225,7 +225,7 @@ pub(crate) fn create_all<M: Machine>(world: &mut World, m: &mut M, domains: Vec<
 }
 
 /// Creates one domain.
-fn create<M: Machine>(world: &mut World, m: &mut M, config: &Rc<config::Domain>) {
+fn create<M: Machine>(world: &mut World, m: &mut M, config: &Arc<config::Domain>) {
     if let Err(why) = try_create(world, m, config) {
         world.output.log(&format!("{} not started: {why}", config.name));
         world.output.report(
@@ -244,7 +244,7 @@ fn quoted(text: &str) -> String {
     serde_json::to_string(text).unwrap_or_default()
 }
 
-fn try_create<M: Machine>(world: &mut World, m: &mut M, config: &Rc<config::Domain>) -> Result<(), String> {
+fn try_create<M: Machine>(world: &mut World, m: &mut M, config: &Arc<config::Domain>) -> Result<(), String> {
     if config.ring != 3 {
         return Err(format!("ring {} is not offered, only ring 3", config.ring));
     }

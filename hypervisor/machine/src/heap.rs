@@ -14,9 +14,7 @@ pub(crate) fn initialise(memory: &'static mut [u8]) {
     assert!(claimed.is_some(), "a region of {} bytes is too small for a heap", memory.len());
 }
 
-/// Bytes in use, and bytes that the heap has.
-pub(crate) fn usage() -> (usize, usize) {
-    let heap = HEAP.lock();
-    let counters = heap.counters();
-    (counters.allocated_bytes, counters.claimed_bytes)
+/// Bytes in use.
+pub(crate) fn used() -> usize {
+    HEAP.lock().counters().allocated_bytes
 }

@@ -6,9 +6,8 @@ use hypercall_abi::layout::{HYPERVISOR_SLOT_FIRST, HYPERVISOR_START};
 /// Bytes that one top-level slot spans.
 const SLOT_BYTES: u64 = 1 << 39;
 
-/// The machine-to-physical table: fixed by the ABI, readable by guests.
-pub(crate) const M2P_SLOT: usize = HYPERVISOR_SLOT_FIRST;
 /// The image, per-CPU memory and the descriptor table's window; the linker script says the same.
+/// The first slot is the machine-to-physical table's, which the ABI fixes.
 pub(crate) const IMAGE_SLOT: usize = HYPERVISOR_SLOT_FIRST + 1;
 /// Registers of devices, uncached.
 pub(crate) const DEVICE_SLOT: usize = HYPERVISOR_SLOT_FIRST + 2;

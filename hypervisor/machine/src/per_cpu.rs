@@ -1,12 +1,20 @@
 //! What each processor has of its own, at a fixed address in its address space.
 //! Entry paths reach it relative to RIP, so that no register that a guest can set (GS) is ever trusted.
+//!
+//! [`PerCpu`] consists of whole pages: another processor's root maps other frames at the same address.
 
 use core::cell::UnsafeCell;
 use core::mem::offset_of;
 use core::sync::atomic::AtomicU64;
 
+use crate::descriptors::gdt::Gdt;
+use crate::descriptors::tss::Tss;
+use hypervisor_core::registers::Registers;
+
 /// Bytes of a processor's stack; entries from guests start at its end.
-const STACK_BYTES: usize = 32 * 1024;
+const STACK_BYTES: usize = 64 * 1024;
+/// Bytes of the stacks for the vectors that may strike anywhere.
+const INTERRUPT_STACK_BYTES: usize = 8 * 1024;
 
 /// A stack.
 #[repr(C, align(4096))]
@@ -19,20 +27,50 @@ impl<const BYTES: usize> Stack<BYTES> {
     const fn new() -> Self {
         Self(UnsafeCell::new([0; BYTES]))
     }
+
+    /// Address past its end, where it starts.
+    pub(crate) fn end(&self) -> u64 {
+        self.0.get() as u64 + BYTES as u64
+    }
 }
 
-/// A processor's own memory. Whole pages, so that each processor's root can map other frames here.
+/// A processor's own memory.
 #[repr(C, align(4096))]
 pub(crate) struct PerCpu {
-    stack: Stack<STACK_BYTES>,
+    /// Entries from guests and all work of the hypervisor.
+    pub(crate) stack: Stack<STACK_BYTES>,
+    /// For #DF, NMI, #MC and #DB, by their number in the interrupt stack table minus one.
+    pub(crate) interrupt_stacks: [Stack<INTERRUPT_STACK_BYTES>; 4],
+    /// Descriptors from selector 0xe000 upwards.
+    pub(crate) gdt: Gdt,
+    /// Where the processor finds the stacks.
+    pub(crate) tss: Tss,
     /// Where the `syscall` entry keeps the guest's RSP until it has a stack.
     guest_rsp: AtomicU64,
+    /// Vectors that came in while the processor was idle, a bit each.
+    pub(crate) pending: [AtomicU64; 4],
+    /// Non-maskable interrupts taken.
+    pub(crate) nmis: AtomicU64,
 }
 
 /// The first processor's.
-pub(crate) static PER_CPU: PerCpu = PerCpu { stack: Stack::new(), guest_rsp: AtomicU64::new(0) };
+pub(crate) static PER_CPU: PerCpu = PerCpu {
+    stack: Stack::new(),
+    interrupt_stacks: [const { Stack::new() }; 4],
+    gdt: Gdt::new(),
+    tss: Tss::new(),
+    guest_rsp: AtomicU64::new(0),
+    pending: [const { AtomicU64::new(0) }; 4],
+    nmis: AtomicU64::new(0),
+};
 
 /// Offset of the end of the stack in [`PerCpu`].
 pub(crate) const STACK_END: usize = offset_of!(PerCpu, stack) + STACK_BYTES;
+/// Offset of the frame in which a guest's registers are saved, at the stack's end.
+pub(crate) const FRAME: usize = STACK_END - size_of::<Registers>();
 /// Offset of [`PerCpu::guest_rsp`].
 pub(crate) const GUEST_RSP: usize = offset_of!(PerCpu, guest_rsp);
+/// Offset of [`PerCpu::pending`].
+pub(crate) const PENDING: usize = offset_of!(PerCpu, pending);
+/// Offset of [`PerCpu::nmis`].
+pub(crate) const NMIS: usize = offset_of!(PerCpu, nmis);

@@ -1,8 +1,8 @@
 //! Split devices: the link between a front end and a back end, over deaths and restarts of either.
 //! A link is of the configuration and lasts; the domains at its ends come and go.
 
-use alloc::rc::Rc;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use hypercall_abi::device::{BACK_HALF, DeviceKind, FRONT_HALF, NetHalf, XenbusState};
@@ -46,7 +46,7 @@ struct Ends {
 }
 
 /// Lists the links of a configuration. A back end's entries follow its domain's own devices.
-pub(crate) fn plan(domains: &[Rc<config::Domain>]) -> Vec<Link> {
+pub(crate) fn plan(domains: &[Arc<config::Domain>]) -> Vec<Link> {
     let mut links: Vec<Link> = Vec::new();
     let mut taken: Vec<u32> =
         domains.iter().map(|domain| u32::try_from(domain.devices.len()).unwrap_or(0)).collect();

@@ -38,6 +38,8 @@ fn leave<M: Machine>(call: &mut Call<'_, M>, regs: &mut Registers) -> Result<(),
     if frame.rflags & rflags::INTERRUPT == 0 {
         call.memory.fetch_or(at, 1 << 8);
     }
+    // RCX and R11 are the guest's own again, unlike after other hypercalls.
+    regs.entry = 0;
     regs.rax = frame.rax;
     regs.rcx = frame.rcx;
     regs.r11 = frame.r11;

@@ -1,14 +1,19 @@
 //! From the boot loader to a running system.
-//! It exists to turn what two boot protocols say into one [`info::Information`] before anything else looks at the machine.
+//! It exists to turn what two boot protocols say into one [`information::Information`] before anything else looks at
+//! the machine, and to build the [`System`] from it in one readable order.
 
+mod archive;
+mod bytes;
+mod information;
+mod memory_map;
+mod multiboot2;
+#[cfg(target_os = "none")]
+mod plan;
+mod pvh;
+#[cfg(target_os = "none")]
+mod sequence;
+#[cfg(target_os = "none")]
 mod start;
 
-use crate::log::log;
-use crate::{power, serial};
-
-/// Where [`start`] hands over: the boot tables map the first 4 GiB at 0, at the image's slot and at the direct map.
-pub(crate) extern "C" fn enter(protocol: u32, information: u32) -> ! {
-    serial::initialise();
-    log!("Denizen {} by protocol {protocol}, information at {information:#x}", env!("CARGO_PKG_VERSION"));
-    power::exit(power::Code::Orderly)
-}
+#[cfg(target_os = "none")]
+pub(crate) use sequence::enter;

@@ -3,8 +3,8 @@
 
 use core::arch::asm;
 
-macro_rules! width {
-    ($read:ident, $write:ident, $type:ty, $register:tt) => {
+macro_rules! reader {
+    ($read:ident, $type:ty, $register:tt) => {
         /// Reads a port.
         pub(crate) fn $read(port: u16) -> $type {
             let value;
@@ -15,7 +15,11 @@ macro_rules! width {
             }
             value
         }
+    };
+}
 
+macro_rules! writer {
+    ($write:ident, $type:ty, $register:tt) => {
         /// Writes a port.
         pub(crate) fn $write(port: u16, value: $type) {
             // SAFETY: ring 0 may write every port; no device behind the ports in use has memory at its mercy.
@@ -27,6 +31,8 @@ macro_rules! width {
     };
 }
 
-width!(read_u8, write_u8, u8, "al");
-width!(read_u16, write_u16, u16, "ax");
-width!(read_u32, write_u32, u32, "eax");
+reader!(read_u8, u8, "al");
+reader!(read_u32, u32, "eax");
+writer!(write_u8, u8, "al");
+writer!(write_u16, u16, "ax");
+writer!(write_u32, u32, "eax");

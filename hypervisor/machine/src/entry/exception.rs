@@ -1,0 +1,103 @@
+//! Entry by exception, NMI and machine check.
+//! From a guest it leads to the core; from the hypervisor itself it is the end, with a report.
+//!
+//! The processor has pushed SS, RSP, RFLAGS, CS and RIP at the end of the processor's stack, and for some vectors an
+//! error code, which the other stubs make up for with 0. The vector goes into the upper half of that word. #DB may
+//! strike on the first instruction of any other entry (MOV SS), so it comes on a stack of its own: from a guest
+//! its frame is carried over to the usual place, from ring 0 it is ignored. An NMI is counted and touches nothing.
+
+use core::arch::global_asm;
+
+use super::push_registers;
+use crate::per_cpu::{NMIS, PER_CPU, STACK_END};
+
+/// Bytes from one stub to the next.
+const STUB_BYTES: u64 = 16;
+
+unsafe extern "C" {
+    static exception_stubs: u8;
+    fn debug_entry();
+    fn nmi_entry();
+}
+
+/// Address of a vector's stub.
+pub(crate) fn stub(vector: usize) -> u64 {
+    &raw const exception_stubs as u64 + vector as u64 * STUB_BYTES
+}
+
+/// Address of the stub for #DB.
+pub(crate) fn debug_stub() -> u64 {
+    debug_entry as *const () as u64
+}
+
+/// Address of the stub for NMIs.
+pub(crate) fn nmi_stub() -> u64 {
+    nmi_entry as *const () as u64
+}
+
+global_asm!(
+    ".pushsection .text.entry, \"ax\"",
+    ".balign 16",
+    ".globl exception_stubs",
+    "exception_stubs:",
+    ".set vector, 0",
+    ".rept 32",
+    ".balign {stub_bytes}",
+    // Vectors with an error code: 8, 10 to 14, 17, 21, 29, 30.
+    ".if ((0x60227d00 >> vector) & 1) == 0",
+    "push 0",
+    ".endif",
+    "mov dword ptr [rsp + 4], vector",
+    "jmp 2f",
+    ".set vector, vector + 1",
+    ".endr",
+    ".balign 16",
+    "2:",
+    // CS of the interrupted code: ring 0 is the hypervisor itself.
+    "test byte ptr [rsp + 16], 3",
+    "jz 3f",
+    "cld",
+    push_registers!(),
+    "mov rdi, rsp",
+    "call {exception}",
+    "jmp {exit}",
+    "3:",
+    "cld",
+    push_registers!(),
+    "mov rdi, rsp",
+    "call {own_fault}",
+    "ud2",
+    ".balign 16",
+    ".globl debug_entry",
+    "debug_entry:",
+    "test byte ptr [rsp + 8], 3",
+    "jz 4f",
+    // From a guest: carry SS, RSP, RFLAGS, CS and RIP over.
+    "push rax",
+    "lea rax, [rip + {per_cpu} + {stack_end}]",
+    "xchg rax, rsp",
+    "push qword ptr [rax + 40]",
+    "push qword ptr [rax + 32]",
+    "push qword ptr [rax + 24]",
+    "push qword ptr [rax + 16]",
+    "push qword ptr [rax + 8]",
+    "mov rax, [rax]",
+    "push 0",
+    "mov dword ptr [rsp + 4], 1",
+    "jmp 2b",
+    "4:",
+    "iretq",
+    ".balign 16",
+    ".globl nmi_entry",
+    "nmi_entry:",
+    "lock inc qword ptr [rip + {per_cpu} + {nmis}]",
+    "iretq",
+    ".popsection",
+    stub_bytes = const STUB_BYTES,
+    per_cpu = sym PER_CPU,
+    stack_end = const STACK_END,
+    nmis = const NMIS,
+    exception = sym crate::run::exception,
+    own_fault = sym crate::fault::own_fault,
+    exit = sym crate::exit::exit_to_guest,
+);

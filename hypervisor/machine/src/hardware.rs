@@ -1,0 +1,126 @@
+//! The hardware as the core sees it ([`Machine`]), and what the machine itself keeps of it.
+//! All of it is behind the one lock, beside the world.
+
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use hypercall_abi::Mfn;
+use hypervisor_core::machine::{Machine, PciAddress};
+use hypervisor_core::memory::{MachineAddress, MachineMemory};
+use hypervisor_core::registers::Segments;
+use hypervisor_core::time::Time;
+
+use crate::apic::local::LocalApic;
+use crate::clock::Clock;
+use crate::cpu::control::Features;
+use crate::cpu::string;
+use crate::heap;
+use crate::paging::direct;
+use crate::pci::{Config, MessageTable};
+
+/// The hardware.
+#[derive(Debug)]
+pub(crate) struct Hardware {
+    /// System time.
+    pub(crate) clock: Clock,
+    /// The processor's interrupt controller.
+    pub(crate) apic: LocalApic,
+    /// Configuration space.
+    pub(crate) config: Config,
+    /// Message interrupts of the devices that have them.
+    pub(crate) message_tables: Vec<MessageTable>,
+    /// Where the trace is kept.
+    pub(crate) trace: &'static [AtomicU64],
+    /// Features of the processor.
+    pub(crate) features: Features,
+    /// The hypervisor's own root, without a guest.
+    pub(crate) root: u64,
+    /// When the timer will fire; [`Time::NEVER`] if it has or was stopped.
+    pub(crate) timer: Time,
+    /// Segment bases as they were loaded for the domain that has the processor.
+    pub(crate) segments: Segments,
+}
+
+/// A word of RAM.
+#[inline]
+fn word(at: MachineAddress) -> &'static AtomicU64 {
+    // SAFETY: the core passes addresses in frames of its table, which are RAM outside the hypervisor, all of it in the
+    // direct map; they are reached by atomics and string instructions alone.
+    unsafe { direct::word(at.0) }
+}
+
+impl MachineMemory for Hardware {
+    #[inline]
+    fn load(&self, at: MachineAddress) -> u64 {
+        word(at).load(Ordering::Acquire)
+    }
+
+    #[inline]
+    fn store(&mut self, at: MachineAddress, value: u64) {
+        word(at).store(value, Ordering::Release);
+    }
+
+    #[inline]
+    fn fetch_or(&mut self, at: MachineAddress, bits: u64) -> u64 {
+        word(at).fetch_or(bits, Ordering::SeqCst)
+    }
+
+    #[inline]
+    fn fetch_and(&mut self, at: MachineAddress, bits: u64) -> u64 {
+        word(at).fetch_and(bits, Ordering::SeqCst)
+    }
+
+    #[inline]
+    fn compare_exchange(&mut self, at: MachineAddress, old: u64, new: u64) -> Result<(), u64> {
+        word(at).compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst).map(drop)
+    }
+
+    #[inline]
+    fn read(&self, at: MachineAddress, into: &mut [u8]) {
+        // SAFETY: RAM in the direct map, as for `word`; `into` is the caller's own.
+        unsafe { string::copy(into.as_mut_ptr(), direct::pointer(at.0), into.len()) };
+    }
+
+    #[inline]
+    fn write(&mut self, at: MachineAddress, from: &[u8]) {
+        // SAFETY: RAM in the direct map, as for `word`, to which no reference exists.
+        unsafe { string::copy(direct::pointer(at.0), from.as_ptr(), from.len()) };
+    }
+
+    #[inline]
+    fn copy(&mut self, to: MachineAddress, from: MachineAddress, bytes: usize) {
+        // SAFETY: RAM in the direct map, as for `word`; the core passes ranges that do not overlap.
+        unsafe { string::copy(direct::pointer(to.0), direct::pointer(from.0), bytes) };
+    }
+
+    fn zero_frame(&mut self, frame: Mfn) {
+        // SAFETY: a whole frame of RAM in the direct map, as for `word`.
+        unsafe { string::clear(direct::pointer(frame.address()).cast(), 512) };
+    }
+}
+
+impl Machine for Hardware {
+    #[inline]
+    fn now(&self) -> Time {
+        self.clock.now()
+    }
+
+    fn heap_used(&self) -> u64 {
+        heap::used() as u64
+    }
+
+    fn pci_read(&mut self, device: PciAddress, offset: u16, width: u8) -> u32 {
+        self.config.read(device, offset, width)
+    }
+
+    fn pci_write(&mut self, device: PciAddress, offset: u16, width: u8, value: u32) {
+        self.config.write(device, offset, width, value);
+    }
+
+    #[inline]
+    fn trace_store(&mut self, index: usize, word: u64) {
+        if let Some(slot) = self.trace.get(index) {
+            slot.store(word, Ordering::Relaxed);
+        }
+    }
+}

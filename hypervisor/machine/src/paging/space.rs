@@ -1,0 +1,127 @@
+//! The final address space, piece by piece.
+//! After it is loaded, code cannot be written, data cannot be executed, and guests see the machine-to-physical table alone.
+
+use core::sync::atomic::AtomicU64;
+
+use hypercall_abi::layout::{HYPERVISOR_SLOT_FIRST, HYPERVISOR_SLOT_LAST, MACHINE_TO_PHYS};
+
+use super::registers::Registers;
+use super::{Flags, Tables};
+use crate::cpu::control;
+use crate::descriptors::gdt;
+use crate::layout::{DEVICE_BASE, DIRECT_BASE, IMAGE_BASE};
+use crate::per_cpu::PER_CPU;
+
+const PAGE: u64 = 4096;
+const GIB: u64 = 1 << 30;
+/// The direct map covers at least this, for tables of firmware wherever they lie.
+pub(crate) const DIRECT_LEAST: u64 = 4 * GIB;
+
+const DATA: Flags = Flags::WRITE.union(Flags::NO_EXECUTE);
+
+/// The hypervisor's address space.
+#[derive(Debug)]
+pub(crate) struct Space {
+    tables: Tables,
+    next_device: u64,
+}
+
+/// Bytes of page tables for RAM that ends at `memory_end`, and what the devices may need.
+pub(crate) fn pool_bytes(memory_end: u64) -> u64 {
+    let direct = memory_end.max(DIRECT_LEAST).div_ceil(GIB);
+    let m2p = (memory_end / PAGE * 8).div_ceil(512 * PAGE);
+    (direct + m2p + 192) * PAGE
+}
+
+impl Space {
+    /// The image and the direct map, with tables from `pool`, loaded.
+    pub(crate) fn enter(pool: u64, memory_end: u64, huge_pages: bool) -> Self {
+        let tables = Tables::new(pool, pool_bytes(memory_end), huge_pages);
+        let mut space = Self { tables, next_device: DEVICE_BASE };
+        space.map_image();
+        let direct = memory_end.max(DIRECT_LEAST).next_multiple_of(GIB);
+        space.tables.map(DIRECT_BASE, 0, direct, DATA);
+        control::load_root(space.tables.root());
+        space
+    }
+
+    /// Machine address of the top-level table.
+    pub(crate) fn root(&self) -> u64 {
+        self.tables.root()
+    }
+
+    /// What every domain's top-level table gets.
+    pub(crate) fn hypervisor_slots(&self) -> [u64; HYPERVISOR_SLOT_LAST - HYPERVISOR_SLOT_FIRST + 1] {
+        core::array::from_fn(|slot| self.tables.root_entry(HYPERVISOR_SLOT_FIRST + slot))
+    }
+
+    /// Shows guests the machine-to-physical table, which lies at `table`.
+    pub(crate) fn map_machine_to_phys(&mut self, table: u64, bytes: u64) {
+        self.tables.map(MACHINE_TO_PHYS, table, bytes, Flags::USER | Flags::NO_EXECUTE);
+    }
+
+    /// The descriptor table's window: one page of zeros fourteen times, then this processor's descriptors.
+    pub(crate) fn map_descriptors(&mut self, zeros: u64) {
+        for page in 0..gdt::FIRST / PAGE {
+            self.tables.map(gdt::window() + page * PAGE, zeros, PAGE, Flags::NO_EXECUTE);
+        }
+        let descriptors = &raw const PER_CPU.gdt as u64 - IMAGE_BASE;
+        self.tables.map(gdt::window() + gdt::FIRST, descriptors, PAGE, Flags::NO_EXECUTE);
+    }
+
+    /// Maps registers of a device.
+    ///
+    /// # Safety
+    /// A device that the hypervisor alone drives answers at these machine addresses.
+    pub(crate) unsafe fn map_registers(&mut self, address: u64, bytes: u64) -> Registers {
+        let at = self.map_device(address, bytes, DATA | Flags::UNCACHED);
+        // SAFETY: just mapped, for ever; the caller vouches for the device.
+        unsafe { Registers::new(at, bytes) }
+    }
+
+    /// Maps a device's memory as words.
+    ///
+    /// # Safety
+    /// The addresses are a device's memory that nothing else in the hypervisor maps.
+    pub(crate) unsafe fn map_words(&mut self, address: u64, bytes: u64) -> &'static [AtomicU64] {
+        let at = self.map_device(address, bytes, DATA);
+        // SAFETY: just mapped, for ever; atomics may be shared with whoever else sees the memory.
+        unsafe { core::slice::from_raw_parts(at as *const AtomicU64, (bytes / 8) as usize) }
+    }
+
+    fn map_device(&mut self, address: u64, bytes: u64, flags: Flags) -> u64 {
+        const LARGE: u64 = 1 << 21;
+        let first = address & !(PAGE - 1);
+        let end = (address + bytes).next_multiple_of(PAGE);
+        // The same place within a large page on both sides, so that large pages fit.
+        let at = self.next_device.next_multiple_of(LARGE) + first % LARGE;
+        self.tables.map(at, first, end - first, flags);
+        self.next_device = at + (end - first);
+        at + (address - first)
+    }
+
+    fn map_image(&mut self) {
+        unsafe extern "C" {
+            static text_start: u8;
+            static text_end: u8;
+            static rodata_end: u8;
+            static image_end: u8;
+        }
+        let (text, rodata) = (&raw const text_start as u64, &raw const text_end as u64);
+        let (data, end) = (&raw const rodata_end as u64, &raw const image_end as u64);
+        for (start, end, flags) in
+            [(text, rodata, Flags::empty()), (rodata, data, Flags::NO_EXECUTE), (data, end, DATA)]
+        {
+            self.tables.map(start, start - IMAGE_BASE, end - start, flags);
+        }
+    }
+}
+
+/// Machine addresses of the image, with its boot part.
+pub(crate) fn image() -> (u64, u64) {
+    unsafe extern "C" {
+        static image_start: u8;
+        static image_end: u8;
+    }
+    (&raw const image_start as u64, &raw const image_end as u64 - IMAGE_BASE)
+}

@@ -1,0 +1,149 @@
+//! The loop between guests: what the entry paths call, and what is carried out before each return.
+//! Here the lock around world and hardware is taken, and nowhere else after boot.
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use hypercall_abi::layout;
+use hypervisor_core::registers::{Registers, rflags};
+use hypervisor_core::world::{Exception, Next};
+use spin::MutexGuard;
+
+use crate::apic::{DEVICE_VECTORS, SERIAL_VECTOR, SPURIOUS_VECTOR, TIMER_VECTOR};
+use crate::cpu::{self, control};
+use crate::per_cpu::PER_CPU;
+use crate::system::{self, System};
+use crate::{entry, fpu, serial, switch};
+
+/// How a guest is returned to; the value that [`crate::exit`] takes.
+const BY_IRETQ: u32 = 0;
+const BY_SYSRETQ: u32 = 1;
+
+const DEVICE_NOT_AVAILABLE: u8 = 7;
+const GENERAL_PROTECTION: u8 = 13;
+const PAGE_FAULT: u8 = 14;
+
+/// A guest executed `syscall`.
+pub(crate) extern "C" fn hypercall(regs: &mut Registers) -> u32 {
+    let mut guard = system::lock();
+    let system = &mut *guard;
+    system.world.hypercall(&mut system.hardware, regs);
+    leave(guard, regs)
+}
+
+/// A guest caused an exception.
+pub(crate) extern "C" fn exception(regs: &mut Registers) -> u32 {
+    let vector = entry::vector(regs) as u8;
+    let address = if vector == PAGE_FAULT { control::fault_address() } else { 0 };
+    let exception = Exception { vector, error: regs.entry as u32, address };
+    let mut guard = system::lock();
+    let system = &mut *guard;
+    match system.world.current_mut() {
+        Some(domain) if vector == DEVICE_NOT_AVAILABLE && !domain.vcpu.fpu.trap => {
+            fpu::hand_over(&mut domain.vcpu.fpu);
+        }
+        _ => system.world.exception(&mut system.hardware, regs, exception),
+    }
+    leave(guard, regs)
+}
+
+/// A device or the timer interrupted a guest.
+pub(crate) extern "C" fn interrupt(regs: &mut Registers) -> u32 {
+    let vector = entry::vector(regs) as u8;
+    let mut guard = system::lock();
+    serve(&mut guard, vector);
+    leave(guard, regs)
+}
+
+/// The boot is over.
+pub(crate) extern "C" fn first(regs: &mut Registers) -> u32 {
+    leave(system::lock(), regs)
+}
+
+/// Serves an interrupt.
+fn serve(system: &mut System, vector: u8) {
+    let System { world, hardware } = system;
+    match vector {
+        SPURIOUS_VECTOR => return,
+        TIMER_VECTOR => {
+            hardware.timer = hypervisor_core::time::Time::NEVER;
+            world.timer_interrupt(hardware);
+        }
+        SERIAL_VECTOR => {
+            while let Some(byte) = serial::received() {
+                world.serial_input(hardware, byte);
+            }
+        }
+        DEVICE_VECTORS..TIMER_VECTOR => world.device_interrupt(hardware, u32::from(vector - DEVICE_VECTORS)),
+        _ => {}
+    }
+    hardware.apic.end_of_interrupt();
+}
+
+/// Serves the interrupts that came in while the processor was idle.
+fn serve_pending(system: &mut System) {
+    for (index, word) in PER_CPU.pending.iter().enumerate() {
+        let mut bits = word.swap(0, Relaxed);
+        while bits != 0 {
+            let bit = bits.trailing_zeros();
+            bits &= bits - 1;
+            serve(system, (64 * index as u32 + bit) as u8);
+        }
+    }
+}
+
+/// Carries out what the core decided until a guest can be returned to; how.
+#[inline]
+fn leave(mut guard: MutexGuard<'static, System>, regs: &mut Registers) -> u32 {
+    loop {
+        let system = &mut *guard;
+        let next = system.world.before_return(&mut system.hardware, regs);
+        if next == Next::Resume && system.world.effects.todo.is_empty() {
+            if let Some(way) = way_back(regs) {
+                return way;
+            }
+            refuse_return(system, regs);
+            continue;
+        }
+        guard = carry_out(guard, next);
+    }
+}
+
+/// Switches, carries out effects, idles; afterwards the core is asked again.
+#[inline(never)]
+fn carry_out(mut guard: MutexGuard<'static, System>, next: Next) -> MutexGuard<'static, System> {
+    let system = &mut *guard;
+    match next {
+        Next::Resume => {}
+        Next::Switched { from, to } => switch::to(system, from, to),
+        Next::Idle { from } => switch::to_idle(system, from),
+    }
+    switch::effects(system);
+    if let Next::Idle { .. } = next
+        && system.world.current.is_none()
+    {
+        switch::program_timer(system);
+        drop(guard);
+        cpu::wait_for_interrupt();
+        guard = system::lock();
+        serve_pending(&mut guard);
+    }
+    guard
+}
+
+/// How the frame may be returned to; not at all if RIP is no guest's, at which `iretq` or `sysretq` could fault.
+#[inline]
+fn way_back(regs: &Registers) -> Option<u32> {
+    if regs.rip >> 47 != 0 && !layout::is_guest(regs.rip) {
+        return None;
+    }
+    let by_syscall = entry::vector(regs) == entry::SYSCALL_VECTOR;
+    let plain = regs.rflags & (rflags::TRAP | rflags::RESUME) == 0;
+    Some(if by_syscall && plain { BY_SYSRETQ } else { BY_IRETQ })
+}
+
+/// What the processor would have done in ring 3 with such a RIP.
+#[cold]
+fn refuse_return(system: &mut System, regs: &mut Registers) {
+    let exception = Exception { vector: GENERAL_PROTECTION, error: 0, address: 0 };
+    system.world.exception(&mut system.hardware, regs, exception);
+}
