@@ -1,5 +1,6 @@
 //! Tests of the whole core: systems of several domains, driven through the entry points that the machine uses.
 
+mod calls;
 mod devices;
 mod events;
 mod hostile;

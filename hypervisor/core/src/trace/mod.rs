@@ -5,6 +5,7 @@
 //! Counters count everything always; the trace adds order and durations while it is on.
 
 pub mod decode;
+pub mod document;
 pub mod layout;
 mod pack;
 pub mod records;
