@@ -27,6 +27,7 @@ pub mod events;
 pub mod grant_entry;
 #[cfg(target_os = "none")]
 mod machine;
+pub mod port_set;
 pub mod ranges;
 pub mod symbols;
 pub mod timers;

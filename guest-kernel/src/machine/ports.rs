@@ -5,7 +5,7 @@
 
 use alloc::boxed::Box;
 use core::future::poll_fn;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use core::task::Poll;
 
 use atomic_waker::AtomicWaker;
@@ -14,6 +14,7 @@ use hypercall_abi::{DomId, Port};
 
 use super::hypercall::{self, event as calls};
 use super::upcall;
+pub use crate::port_set::PortSet;
 
 /// What an event on one port does.
 struct Slot {
@@ -184,79 +185,5 @@ impl Drop for EventPort {
         }
         // A port that the hypervisor closed already is closed.
         let _ = calls::close(self.0);
-    }
-}
-
-/// Many ports that one task serves: it learns which of them had events, without looking at the others.
-#[derive(Debug)]
-pub struct PortSet {
-    selector: AtomicU64,
-    fired: [AtomicU64; 64],
-    waker: AtomicWaker,
-}
-
-impl PortSet {
-    /// A set without ports.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self {
-            selector: AtomicU64::new(0),
-            fired: [const { AtomicU64::new(0) }; 64],
-            waker: AtomicWaker::new(),
-        }
-    }
-
-    fn add(&self, port: Port) {
-        let word = port.0 / 64;
-        if let Some(fired) = self.fired.get(word as usize) {
-            fired.fetch_or(1 << (port.0 % 64), Ordering::AcqRel);
-            self.selector.fetch_or(1 << word, Ordering::AcqRel);
-            self.waker.wake();
-        }
-    }
-
-    /// Takes one port that had events; the order is by number.
-    #[must_use]
-    pub fn take(&self) -> Option<Port> {
-        loop {
-            let selector = self.selector.load(Ordering::Acquire);
-            if selector == 0 {
-                return None;
-            }
-            let word = selector.trailing_zeros();
-            let fired = self.fired.get(word as usize)?;
-            let bits = fired.load(Ordering::Acquire);
-            if bits == 0 {
-                self.selector.fetch_and(!(1 << word), Ordering::AcqRel);
-                // An upcall may have set a bit of the word in between.
-                if fired.load(Ordering::Acquire) != 0 {
-                    self.selector.fetch_or(1 << word, Ordering::AcqRel);
-                }
-                continue;
-            }
-            let bit = bits.trailing_zeros();
-            fired.fetch_and(!(1 << bit), Ordering::AcqRel);
-            return Some(Port(word * 64 + bit));
-        }
-    }
-
-    /// Polls for a port that had events.
-    pub fn poll_take(&self, context: &mut core::task::Context<'_>) -> Poll<Port> {
-        if let Some(port) = self.take() {
-            return Poll::Ready(port);
-        }
-        self.waker.register(context.waker());
-        self.take().map_or(Poll::Pending, Poll::Ready)
-    }
-
-    /// Waits for a port that had events.
-    pub async fn wait(&self) -> Port {
-        poll_fn(|context| self.poll_take(context)).await
-    }
-}
-
-impl Default for PortSet {
-    fn default() -> Self {
-        Self::new()
     }
 }
