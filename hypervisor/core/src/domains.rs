@@ -11,6 +11,9 @@ use crate::domain::Domain;
 /// Domains that can exist at once; numbers are below this.
 pub const DOMAINS_MAX: u16 = 0x7ff0;
 
+/// The fewest numbers that are handed out in turn.
+const CIRCLE_MIN: usize = 64;
+
 /// All domains.
 #[derive(Debug, Default)]
 pub struct Domains {
@@ -25,8 +28,11 @@ impl Domains {
     /// # Errors
     /// [`Errno::NoSpc`] if all are taken, [`Errno::NoMem`] if the table cannot grow.
     pub fn free_id(&mut self) -> Result<DomId, Errno> {
-        for step in 0..DOMAINS_MAX {
-            let number = self.next.wrapping_add(step).checked_rem(DOMAINS_MAX).unwrap_or(0);
+        // A circle with room to spare, so that numbers rest for a while and the table stays in proportion.
+        let wanted = self.count.saturating_mul(2).saturating_add(CIRCLE_MIN);
+        let circle = u16::try_from(wanted).unwrap_or(u16::MAX).min(DOMAINS_MAX);
+        for step in 0..circle {
+            let number = self.next.wrapping_add(step).checked_rem(circle).unwrap_or(0);
             let index = usize::from(number);
             if self.slots.get(index).is_none_or(Option::is_none) {
                 let missing = index.saturating_add(1).saturating_sub(self.slots.len());
@@ -97,5 +103,55 @@ impl Domains {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.count == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::sync::Arc;
+
+    use super::*;
+    use crate::config;
+    use crate::time::Time;
+
+    fn config() -> Arc<config::Domain> {
+        Arc::new(config::Domain {
+            name: "a".into(),
+            image: "a".into(),
+            memory_bytes: 0,
+            weight: 256,
+            slice_us: None,
+            ring: 3,
+            command_line: "".into(),
+            delivery: config::Delivery { policy: config::Policy::Batched, window_events: 0, window_us: 0 },
+            on_crash: config::OnCrash::Destroy,
+            control: false,
+            devices: alloc::vec![],
+        })
+    }
+
+    #[test]
+    fn a_dead_domains_number_rests_and_the_table_stays_small() {
+        let mut domains = Domains::default();
+        let mut last = DomId::INVALID;
+        for _ in 0..1000 {
+            let id = domains.free_id().unwrap();
+            assert_ne!(id, last);
+            domains.insert(Box::new(Domain::new(id, config(), Time(0))));
+            last = id;
+            domains.remove(id);
+        }
+        assert!(domains.slots.len() <= 70);
+    }
+
+    #[test]
+    fn thousands_of_domains_have_numbers_of_their_own() {
+        let mut domains = Domains::default();
+        for number in 0..2000 {
+            let id = domains.free_id().unwrap();
+            assert!(domains.get(id).is_none());
+            domains.insert(Box::new(Domain::new(id, config(), Time(0))));
+            assert_eq!(domains.len(), number + 1);
+        }
     }
 }
