@@ -5,7 +5,7 @@ use hypercall_abi::{DomId, Errno};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::domain::Domain;
-use crate::guest_access;
+use crate::guest_access::View;
 use crate::machine::Machine;
 use crate::world::World;
 
@@ -43,8 +43,7 @@ impl<M: Machine> Call<'_, M> {
     /// [`Errno::Fault`] if the address does not lead to memory that the caller may read.
     #[inline]
     pub fn read<T: FromBytes + IntoBytes>(&self, va: u64) -> Result<T, Errno> {
-        let root = self.domain()?.vcpu.root();
-        guest_access::read(self.memory, &self.world.frames, root, va)
+        View::of(self.domain()?, &self.world.frames).read(self.memory, va)
     }
 
     /// Writes a structure to the caller's memory.
@@ -53,8 +52,7 @@ impl<M: Machine> Call<'_, M> {
     /// [`Errno::Fault`] if the address does not lead to memory that the caller may write; nothing was written.
     #[inline]
     pub fn write<T: IntoBytes + Immutable>(&mut self, va: u64, value: &T) -> Result<(), Errno> {
-        let root = self.domain()?.vcpu.root();
-        guest_access::write(self.memory, &self.world.frames, root, va, value)
+        View::of(self.world.domain(self.caller)?, &self.world.frames).write(self.memory, va, value)
     }
 
     /// The domain that an argument names: [`DomId::SELF`] or the caller's own number, which are all that an

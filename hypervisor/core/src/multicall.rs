@@ -8,7 +8,7 @@ use hypercall_abi::{Errno, Hypercall};
 
 use crate::call::Call;
 use crate::dispatch::{answer, count, known, traced_number};
-use crate::guest_access::{self, Access};
+use crate::guest_access::{Access, View};
 use crate::machine::Machine;
 use crate::memory::MachineAddress;
 use crate::registers::Registers;
@@ -138,8 +138,8 @@ impl Place {
         }
         let page = va & !0xfff;
         if page != self.page {
-            let root = call.domain()?.vcpu.root();
-            self.at = guest_access::translate(call.memory, &call.world.frames, root, page, Access::Write)?;
+            let view = View::of(call.domain()?, &call.world.frames);
+            self.at = view.translate(call.memory, page, Access::Write)?;
             self.page = page;
         }
         Ok(MachineAddress(self.at.0 | (va & 0xfff)))
@@ -151,7 +151,6 @@ impl Place {
         if va & 7 != 0 || (va & 0xfff) > 0x1000 - ENTRY {
             return Err(Errno::Fault);
         }
-        let root = call.domain()?.vcpu.root();
-        guest_access::translate(call.memory, &call.world.frames, root, va, Access::Write)
+        View::of(call.domain()?, &call.world.frames).translate(call.memory, va, Access::Write)
     }
 }

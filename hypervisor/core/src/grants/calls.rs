@@ -10,7 +10,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use super::copy::Request;
 use super::{OPERATIONS_MAX, copy, mapping, setup};
 use crate::call::Call;
-use crate::guest_access::{self, Access};
+use crate::guest_access::{Access, View};
 use crate::machine::Machine;
 use crate::memory::MachineAddress;
 
@@ -82,14 +82,14 @@ fn each<M: Machine, T: FromBytes + IntoBytes + Immutable>(
     let size = u64::try_from(size_of::<T>()).unwrap_or(0);
     let mut at = at;
     for _ in 0..count {
-        let root = call.domain()?.vcpu.root();
+        let view = View::of(call.domain()?, &call.world.frames);
         let last = at.saturating_add(size).saturating_sub(1);
         // Found out before anything is done: an operation that is done must be able to say so.
-        guest_access::translate(call.memory, &call.world.frames, root, at, Access::Write)?;
-        guest_access::translate(call.memory, &call.world.frames, root, last, Access::Write)?;
-        let mut request: T = guest_access::read(call.memory, &call.world.frames, root, at)?;
+        view.translate(call.memory, at, Access::Write)?;
+        view.translate(call.memory, last, Access::Write)?;
+        let mut request: T = view.read(call.memory, at)?;
         let result = act(call, &mut request);
-        guest_access::write(call.memory, &call.world.frames, root, at, &request)?;
+        View::of(call.world.domain(call.caller)?, &call.world.frames).write(call.memory, at, &request)?;
         result?;
         at = at.wrapping_add(size);
     }
@@ -98,7 +98,6 @@ fn each<M: Machine, T: FromBytes + IntoBytes + Immutable>(
 
 /// Copies, whose structures are translated once and answered in one word when they lie conveniently.
 fn copies<M: Machine>(call: &mut Call<'_, M>, at: u64, count: u64) -> Result<u64, Errno> {
-    let root = call.domain()?.vcpu.root();
     let mut at = at;
     for _ in 0..count {
         let offset = at & 0xfff;
@@ -109,7 +108,8 @@ fn copies<M: Machine>(call: &mut Call<'_, M>, at: u64, count: u64) -> Result<u64
                 Ok(())
             })?;
         } else {
-            let place = guest_access::translate(call.memory, &call.world.frames, root, at, Access::Write)?;
+            let view = View::of(call.domain()?, &call.world.frames);
+            let place = view.translate(call.memory, at, Access::Write)?;
             let [a, b, c, d, e] =
                 [0, 8, 16, 24, 32].map(|offset| MachineAddress(place.0.wrapping_add(offset)));
             let tail = call.memory.load(e);

@@ -7,7 +7,7 @@ use hypercall_abi::{DomId, Errno, Mfn};
 use super::{AddressSpace, Tables, WORK_PER_CALL};
 use crate::call::Call;
 use crate::frames::FrameTable;
-use crate::guest_access::{self, Window};
+use crate::guest_access::View;
 use crate::machine::Machine;
 use crate::memory::{MachineAddress, MachineMemory};
 
@@ -77,7 +77,6 @@ pub fn mmu_update<M: Machine>(call: &mut Call<'_, M>, args: [u64; 5]) -> Result<
     if !tables.space.queue.is_empty() {
         tables.drain();
     }
-    let mut window = Window::new(root);
     let mut at = requests;
     let mut done = 0_u64;
     let limit = count.min(u64::from(BATCH_MAX));
@@ -88,7 +87,8 @@ pub fn mmu_update<M: Machine>(call: &mut Call<'_, M>, args: [u64; 5]) -> Result<
         if tables.work < WORK_PER_CALL / 2 && done > 0 {
             break Err(Errno::Again);
         }
-        let request = match window.read::<MmuUpdate, _>(tables.memory, tables.frames, at) {
+        let view = View::remembering(tables.frames, root, tables.space.remembered());
+        let request = match view.read::<MmuUpdate, _>(tables.memory, at) {
             Ok(request) => request,
             Err(errno) => break Err(errno),
         };
@@ -102,7 +102,7 @@ pub fn mmu_update<M: Machine>(call: &mut Call<'_, M>, args: [u64; 5]) -> Result<
     call.world.effects.todo |= todo;
     if done_at != 0 {
         let done = u32::try_from(done).unwrap_or(u32::MAX);
-        guest_access::write(call.memory, &call.world.frames, root, done_at, &done)?;
+        View::of(call.world.domain(caller)?, &call.world.frames).write(call.memory, done_at, &done)?;
     }
     result
 }

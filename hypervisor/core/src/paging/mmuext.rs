@@ -9,7 +9,6 @@ use super::{Tables, WORK_PER_CALL};
 use crate::call::Call;
 use crate::effects::Todo;
 use crate::frames::Level;
-use crate::guest_access;
 use crate::machine::Machine;
 use crate::memory::MachineAddress;
 
@@ -35,9 +34,7 @@ pub fn mmuext_op<M: Machine>(call: &mut Call<'_, M>, args: [u64; 5]) -> Result<u
         if done >= u64::from(BATCH_MAX) || (work < WORK_PER_CALL / 2 && done > 0) {
             break Err(Errno::Again);
         }
-        let root = call.domain()?.vcpu.root();
-        let outcome = guest_access::read::<MmuextRequest, _>(call.memory, &call.world.frames, root, at)
-            .and_then(|request| one(call, request, &mut work));
+        let outcome = call.read::<MmuextRequest>(at).and_then(|request| one(call, request, &mut work));
         if let Err(errno) = outcome {
             break Err(errno);
         }
@@ -46,8 +43,7 @@ pub fn mmuext_op<M: Machine>(call: &mut Call<'_, M>, args: [u64; 5]) -> Result<u
     };
     if done_at != 0 {
         let done = u32::try_from(done).unwrap_or(u32::MAX);
-        let root = call.domain()?.vcpu.root();
-        guest_access::write(call.memory, &call.world.frames, root, done_at, &done)?;
+        call.write(done_at, &done)?;
     }
     result
 }

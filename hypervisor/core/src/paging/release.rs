@@ -35,6 +35,7 @@ impl Queue {
 impl<M: MachineMemory> Tables<'_, M> {
     /// Gives back a use of a table of this domain, with its reference.
     pub(crate) fn put_table(&mut self, mfn: Mfn) {
+        self.space.remembered().forget();
         if !self.frames.put_table_use(mfn) {
             self.frames.put(mfn);
             return;

@@ -8,6 +8,7 @@ use hypercall_abi::{DomId, Mfn, Pfn};
 use super::release::Queue;
 use super::teardown::Stage;
 use crate::frames::Extent;
+use crate::guest_access::Remembered;
 use crate::memory::MachineAddress;
 
 /// What all address spaces have in common.
@@ -38,6 +39,7 @@ pub struct AddressSpace {
     pub(super) devices: Vec<Extent>,
     pub(super) queue: Queue,
     pub(super) stage: Stage,
+    remembered: Remembered,
 }
 
 impl AddressSpace {
@@ -52,7 +54,14 @@ impl AddressSpace {
             devices: Vec::new(),
             queue: Queue::EMPTY,
             stage: Stage::Alive,
+            remembered: Remembered::new(),
         }
+    }
+
+    /// The page that was translated last.
+    #[inline]
+    pub(crate) const fn remembered(&self) -> &Remembered {
+        &self.remembered
     }
 
     /// Whose it is.

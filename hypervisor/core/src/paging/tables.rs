@@ -173,7 +173,9 @@ impl<'a, M: MachineMemory> Tables<'a, M> {
         if !entry::is_present(old) {
             return;
         }
-        let owner = self.frames.put_mapped(entry::frame(old), old & pte::WRITABLE != 0);
+        let mfn = entry::frame(old);
+        self.space.remembered().forget_frame(mfn);
+        let owner = self.frames.put_mapped(mfn, old & pte::WRITABLE != 0);
         if owner.is_some_and(|owner| owner != self.space.owner) {
             // The frame's owner may do with it what it likes as soon as this domain cannot reach it.
             self.todo |= Todo::FLUSH_TLB;

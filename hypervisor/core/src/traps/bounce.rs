@@ -5,7 +5,7 @@ use hypercall_abi::trap::trap_flags;
 use hypercall_abi::{DomId, Errno, layout};
 
 use crate::effects::Todo;
-use crate::guest_access;
+use crate::guest_access::View;
 use crate::life;
 use crate::machine::Machine;
 use crate::memory::MachineAddress;
@@ -50,7 +50,7 @@ pub(crate) fn bounce<M: Machine>(
     entry: Entry,
 ) -> Result<(), Errno> {
     let domain = world.domains.get_mut(id).ok_or(Errno::Srch)?;
-    let vcpu = &mut domain.vcpu;
+    let vcpu = &domain.vcpu;
     let flags_at = MachineAddress::in_frame(domain.shared_info, 0);
     let mask = (m.load(flags_at) & MASK) >> 8;
     let (stack, cs) = if vcpu.user_mode {
@@ -62,24 +62,24 @@ pub(crate) fn bounce<M: Machine>(
     let shown = (regs.rflags & !rflags::INTERRUPT) | interrupts;
     let tail = [regs.rip, cs | (mask << 32), shown, regs.rsp, regs.ss];
     let [rip, cs, shown, rsp, ss] = tail;
-    let root = vcpu.kernel_root;
+    let view = View::of_kernel(domain, &world.frames);
     let top = stack & !0xf;
     let sp = match entry.error {
         Some(error) => {
             let sp = top.wrapping_sub(64);
             let frame = [regs.rcx, regs.r11, u64::from(error), rip, cs, shown, rsp, ss];
-            guest_access::write(m, &world.frames, root, sp, &frame)?;
+            view.write(m, sp, &frame)?;
             sp
         }
         None => {
             let sp = top.wrapping_sub(56);
             let frame = [regs.rcx, regs.r11, rip, cs, shown, rsp, ss];
-            guest_access::write(m, &world.frames, root, sp, &frame)?;
+            view.write(m, sp, &frame)?;
             sp
         }
     };
-    if vcpu.user_mode {
-        vcpu.user_mode = false;
+    if domain.vcpu.user_mode {
+        domain.vcpu.user_mode = false;
         world.effects.todo |= Todo::LOAD_ROOT | Todo::SEGMENTS;
     }
     if entry.masks {

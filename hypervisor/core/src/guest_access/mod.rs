@@ -5,9 +5,19 @@
 //! Tables above the last level were validated when they became tables, so only the frame that the walk ends
 //! at is checked: it must be some domain's memory, never a device or the hypervisor's own. A range that crosses
 //! pages is translated page by page before anything is copied, so a refused write has written nothing.
+//!
+//! A [`View`] is one domain's memory for the length of a call. It remembers the last page that it found, in the domain's
+//! [`crate::paging::AddressSpace`], which forgets it when an entry changes that the way there may lead through.
+
+mod remembered;
+mod view;
+
+pub use view::View;
+
+pub use remembered::Remembered;
 
 use hypercall_abi::mmu::pte;
-use hypercall_abi::{Errno, Mfn, PAGE_SIZE, layout};
+use hypercall_abi::{Errno, Mfn, layout};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::frames::FrameTable;
@@ -20,18 +30,6 @@ pub enum Access {
     Read,
     /// Write.
     Write,
-}
-
-/// The largest structure that is copied at once, in bytes.
-const COPY_MAX: usize = PAGE_SIZE;
-
-/// Pages that [`COPY_MAX`] bytes can touch.
-const PAGES_MAX: usize = 2;
-
-/// Bytes from an address to the end of its page.
-fn to_page_end(va: u64) -> usize {
-    let offset = usize::try_from(va & 0xfff).unwrap_or(0);
-    PAGE_SIZE.saturating_sub(offset)
 }
 
 const fn entry_address(table: Mfn, va: u64, shift: u32) -> MachineAddress {
@@ -58,6 +56,33 @@ pub(crate) fn find_l1<M: MachineMemory>(memory: &M, root: Mfn, va: u64) -> Resul
     Ok(table)
 }
 
+/// Walks all four levels. Returns the place in machine memory and the flags that all levels grant.
+fn walk<M: MachineMemory>(
+    memory: &M,
+    frames: &FrameTable,
+    root: Mfn,
+    va: u64,
+) -> Result<(MachineAddress, u64), Errno> {
+    if !layout::is_guest(va) {
+        return Err(Errno::Fault);
+    }
+    let mut frame = root;
+    let mut granted = u64::MAX;
+    for shift in [39, 30, 21, 12] {
+        let entry = memory.load(entry_address(frame, va, shift));
+        granted &= entry;
+        if entry & pte::PRESENT == 0 {
+            return Err(Errno::Fault);
+        }
+        frame = Mfn::containing(entry & pte::ADDRESS);
+    }
+    if granted & pte::USER != 0 && frames.is_allocated(frame) {
+        Ok((MachineAddress::in_frame(frame, va & 0xfff), granted))
+    } else {
+        Err(Errno::Fault)
+    }
+}
+
 /// Where in machine memory a guest address leads.
 ///
 /// # Errors
@@ -71,69 +96,7 @@ pub fn translate<M: MachineMemory>(
     va: u64,
     access: Access,
 ) -> Result<MachineAddress, Errno> {
-    if !layout::is_guest(va) {
-        return Err(Errno::Fault);
-    }
-    let needed = match access {
-        Access::Read => pte::PRESENT | pte::USER,
-        Access::Write => pte::PRESENT | pte::USER | pte::WRITABLE,
-    };
-    let mut frame = root;
-    for shift in [39, 30, 21, 12] {
-        let entry = memory.load(entry_address(frame, va, shift));
-        if entry & needed != needed {
-            return Err(Errno::Fault);
-        }
-        frame = Mfn::containing(entry & pte::ADDRESS);
-    }
-    if frames.is_allocated(frame) {
-        Ok(MachineAddress::in_frame(frame, va & 0xfff))
-    } else {
-        Err(Errno::Fault)
-    }
-}
-
-/// A page of guest memory that is read again and again, translated once.
-///
-/// What it reads may be stale when the guest's tables change meanwhile, so it is for arguments of calls during which
-/// no frame that the guest can reach is freed.
-#[derive(Debug)]
-pub(crate) struct Window {
-    root: Mfn,
-    /// First address of the page; an odd one before the first use.
-    page: u64,
-    at: MachineAddress,
-}
-
-impl Window {
-    /// Reads through `root`.
-    pub(crate) const fn new(root: Mfn) -> Self {
-        Self { root, page: 1, at: MachineAddress(0) }
-    }
-
-    /// Reads a structure.
-    ///
-    /// # Errors
-    /// `Fault`, as [`translate`].
-    #[inline]
-    pub(crate) fn read<T: FromBytes + IntoBytes, M: MachineMemory>(
-        &mut self,
-        memory: &M,
-        frames: &FrameTable,
-        va: u64,
-    ) -> Result<T, Errno> {
-        if size_of::<T>() > to_page_end(va) {
-            return read(memory, frames, self.root, va);
-        }
-        let page = va & !0xfff;
-        if page != self.page {
-            self.at = translate(memory, frames, self.root, page, Access::Read)?;
-            self.page = page;
-        }
-        let mut value = T::new_zeroed();
-        copy_out(memory, MachineAddress(self.at.0 | (va & 0xfff)), value.as_mut_bytes());
-        Ok(value)
-    }
+    View::new(frames, root).translate(memory, va, access)
 }
 
 /// Reads a structure.
@@ -147,9 +110,7 @@ pub fn read<T: FromBytes + IntoBytes, M: MachineMemory>(
     root: Mfn,
     va: u64,
 ) -> Result<T, Errno> {
-    let mut value = T::new_zeroed();
-    read_bytes(memory, frames, root, va, value.as_mut_bytes())?;
-    Ok(value)
+    View::new(frames, root).read(memory, va)
 }
 
 /// Writes a structure.
@@ -164,7 +125,7 @@ pub fn write<T: IntoBytes + Immutable, M: MachineMemory>(
     va: u64,
     value: &T,
 ) -> Result<(), Errno> {
-    write_bytes(memory, frames, root, va, value.as_bytes())
+    View::new(frames, root).write(memory, va, value)
 }
 
 /// Reads bytes, at most a page's worth.
@@ -179,12 +140,7 @@ pub fn read_bytes<M: MachineMemory>(
     va: u64,
     into: &mut [u8],
 ) -> Result<(), Errno> {
-    if into.len() <= to_page_end(va) {
-        let at = translate(memory, frames, root, va, Access::Read)?;
-        copy_out(memory, at, into);
-        return Ok(());
-    }
-    read_across(memory, frames, root, va, into)
+    View::new(frames, root).read_bytes(memory, va, into)
 }
 
 /// Writes bytes, at most a page's worth.
@@ -199,110 +155,12 @@ pub fn write_bytes<M: MachineMemory>(
     va: u64,
     from: &[u8],
 ) -> Result<(), Errno> {
-    if from.len() <= to_page_end(va) {
-        let at = translate(memory, frames, root, va, Access::Write)?;
-        copy_in(memory, at, from);
-        return Ok(());
-    }
-    write_across(memory, frames, root, va, from)
-}
-
-/// Copies within one frame, in whole words where the address is aligned.
-#[inline]
-pub(crate) fn copy_out<M: MachineMemory>(memory: &M, at: MachineAddress, into: &mut [u8]) {
-    if at.0 & 7 != 0 || into.len() > 128 {
-        memory.read(at, into);
-        return;
-    }
-    let mut next = at.0;
-    let mut words = into.chunks_exact_mut(8);
-    for word in &mut words {
-        word.copy_from_slice(&memory.load(MachineAddress(next)).to_ne_bytes());
-        next = next.wrapping_add(8);
-    }
-    let rest = words.into_remainder();
-    if !rest.is_empty() {
-        memory.read(MachineAddress(next), rest);
-    }
-}
-
-/// Copies within one frame, in whole words where the address is aligned.
-#[inline]
-pub(crate) fn copy_in<M: MachineMemory>(memory: &mut M, at: MachineAddress, from: &[u8]) {
-    if at.0 & 7 != 0 || from.len() > 128 {
-        memory.write(at, from);
-        return;
-    }
-    let mut next = at.0;
-    let (words, rest) = from.as_chunks::<8>();
-    for word in words {
-        memory.store(MachineAddress(next), u64::from_ne_bytes(*word));
-        next = next.wrapping_add(8);
-    }
-    if !rest.is_empty() {
-        memory.write(MachineAddress(next), rest);
-    }
-}
-
-/// The places of the parts of a range that crosses a page's end.
-#[cold]
-fn parts<M: MachineMemory>(
-    memory: &M,
-    frames: &FrameTable,
-    root: Mfn,
-    va: u64,
-    bytes: usize,
-    access: Access,
-) -> Result<[(MachineAddress, usize); PAGES_MAX], Errno> {
-    let first = to_page_end(va);
-    let second = bytes.checked_sub(first).ok_or(Errno::Fault)?;
-    if bytes > COPY_MAX {
-        return Err(Errno::Fault);
-    }
-    let next = (va | 0xfff).checked_add(1).ok_or(Errno::Fault)?;
-    Ok([
-        (translate(memory, frames, root, va, access)?, first),
-        (translate(memory, frames, root, next, access)?, second),
-    ])
-}
-
-#[cold]
-fn read_across<M: MachineMemory>(
-    memory: &M,
-    frames: &FrameTable,
-    root: Mfn,
-    va: u64,
-    into: &mut [u8],
-) -> Result<(), Errno> {
-    let mut rest = into;
-    for (at, bytes) in parts(memory, frames, root, va, rest.len(), Access::Read)? {
-        let (part, after) = rest.split_at_mut_checked(bytes).ok_or(Errno::Fault)?;
-        memory.read(at, part);
-        rest = after;
-    }
-    Ok(())
-}
-
-#[cold]
-fn write_across<M: MachineMemory>(
-    memory: &mut M,
-    frames: &FrameTable,
-    root: Mfn,
-    va: u64,
-    from: &[u8],
-) -> Result<(), Errno> {
-    let mut rest = from;
-    for (at, bytes) in parts(memory, frames, root, va, rest.len(), Access::Write)? {
-        let (part, after) = rest.split_at_checked(bytes).ok_or(Errno::Fault)?;
-        memory.write(at, part);
-        rest = after;
-    }
-    Ok(())
+    View::new(frames, root).write_bytes(memory, va, from)
 }
 
 #[cfg(test)]
 mod tests {
-    use hypercall_abi::DomId;
+    use hypercall_abi::{DomId, layout};
 
     use super::*;
     use crate::fake::FakeMemory;
@@ -381,7 +239,7 @@ mod tests {
         let (mut memory, frames, root) = guest();
         let bytes: [u8; 21] = core::array::from_fn(|i| i as u8 + 1);
         for offset in 0..9 {
-            write_bytes(&mut memory, &frames, root, 0x40_0100 + offset, &bytes).unwrap();
+            write(&mut memory, &frames, root, 0x40_0100 + offset, &bytes).unwrap();
             let mut back = [0; 21];
             read_bytes(&memory, &frames, root, 0x40_0100 + offset, &mut back).unwrap();
             assert_eq!(bytes, back);

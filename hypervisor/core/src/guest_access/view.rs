@@ -1,0 +1,219 @@
+//! A domain's memory as its addresses show it, for the length of one call.
+//! It is a value rather than a pair of arguments so that what it remembers goes with what it was found by.
+
+use hypercall_abi::mmu::pte;
+use hypercall_abi::{Errno, Mfn, PAGE_SIZE};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use super::{Access, Remembered, walk};
+use crate::domain::Domain;
+use crate::frames::FrameTable;
+use crate::memory::{MachineAddress, MachineMemory};
+
+/// The most bytes that are copied at once.
+const COPY_MAX: usize = PAGE_SIZE;
+/// Pages that [`COPY_MAX`] bytes can touch.
+const PAGES_MAX: usize = 2;
+/// The most bytes that are copied by words; more go by the memory's own copying.
+const WORDS_MAX: usize = 128;
+
+/// Bytes from an address to the end of its page.
+#[inline]
+fn to_page_end(va: u64) -> usize {
+    let offset = usize::try_from(va & 0xfff).unwrap_or(0);
+    PAGE_SIZE.saturating_sub(offset)
+}
+
+/// Memory as seen through one root.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    frames: &'a FrameTable,
+    root: Mfn,
+    remembered: Option<&'a Remembered>,
+}
+
+impl<'a> View<'a> {
+    /// Memory as seen through `root`.
+    #[must_use]
+    #[inline]
+    pub const fn new(frames: &'a FrameTable, root: Mfn) -> Self {
+        Self { frames, root, remembered: None }
+    }
+
+    /// Memory as seen through a `root` of the domain whose last page is `remembered`.
+    #[inline]
+    pub(crate) const fn remembering(frames: &'a FrameTable, root: Mfn, remembered: &'a Remembered) -> Self {
+        Self { frames, root, remembered: Some(remembered) }
+    }
+
+    /// Memory as a domain's vCPU sees it at present.
+    #[must_use]
+    #[inline]
+    pub fn of(domain: &'a Domain, frames: &'a FrameTable) -> Self {
+        Self::remembering(frames, domain.vcpu.root(), domain.address_space.remembered())
+    }
+
+    /// Memory as a domain's kernel sees it, whoever has its vCPU at present.
+    #[must_use]
+    #[inline]
+    pub fn of_kernel(domain: &'a Domain, frames: &'a FrameTable) -> Self {
+        Self { root: domain.vcpu.kernel_root, ..Self::of(domain, frames) }
+    }
+
+    /// Where in machine memory a guest address leads.
+    ///
+    /// # Errors
+    /// `Fault`: not an address that a guest may use, not present, not for user mode, not writable when it is
+    /// to be written, or not memory.
+    #[inline]
+    pub fn translate<M: MachineMemory>(
+        &self,
+        memory: &M,
+        va: u64,
+        access: Access,
+    ) -> Result<MachineAddress, Errno> {
+        if let Some(at) = self.remembered.and_then(|remembered| remembered.find(self.root, va)) {
+            return Ok(at);
+        }
+        let (at, granted) = walk(memory, self.frames, self.root, va)?;
+        if granted & pte::WRITABLE != 0 {
+            if let Some(remembered) = self.remembered {
+                remembered.remember(self.root, va, at);
+            }
+            return Ok(at);
+        }
+        match access {
+            Access::Read => Ok(at),
+            Access::Write => Err(Errno::Fault),
+        }
+    }
+
+    /// Reads a structure.
+    ///
+    /// # Errors
+    /// `Fault`, as [`Self::translate`].
+    #[inline]
+    pub fn read<T: FromBytes + IntoBytes, M: MachineMemory>(&self, memory: &M, va: u64) -> Result<T, Errno> {
+        let mut value = T::new_zeroed();
+        self.read_bytes(memory, va, value.as_mut_bytes())?;
+        Ok(value)
+    }
+
+    /// Writes a structure.
+    ///
+    /// # Errors
+    /// `Fault`, as [`Self::translate`]; nothing was written then.
+    #[inline]
+    pub fn write<T: IntoBytes + Immutable, M: MachineMemory>(
+        &self,
+        memory: &mut M,
+        va: u64,
+        value: &T,
+    ) -> Result<(), Errno> {
+        self.write_bytes(memory, va, value.as_bytes())
+    }
+
+    /// Writes bytes, at most a page's worth.
+    ///
+    /// # Errors
+    /// `Fault`, as [`Self::translate`]; nothing was written then.
+    #[inline]
+    pub fn write_bytes<M: MachineMemory>(&self, memory: &mut M, va: u64, from: &[u8]) -> Result<(), Errno> {
+        if from.len() > to_page_end(va) {
+            return self.write_across(memory, va, from);
+        }
+        let at = self.translate(memory, va, Access::Write)?;
+        copy_in(memory, at, from);
+        Ok(())
+    }
+
+    /// Reads bytes, at most a page's worth.
+    ///
+    /// # Errors
+    /// `Fault`, as [`Self::translate`].
+    #[inline]
+    pub fn read_bytes<M: MachineMemory>(&self, memory: &M, va: u64, into: &mut [u8]) -> Result<(), Errno> {
+        if into.len() > to_page_end(va) {
+            return self.read_across(memory, va, into);
+        }
+        let at = self.translate(memory, va, Access::Read)?;
+        copy_out(memory, at, into);
+        Ok(())
+    }
+
+    /// The places of the parts of a range that crosses a page's end.
+    fn parts<M: MachineMemory>(
+        &self,
+        memory: &M,
+        va: u64,
+        bytes: usize,
+        access: Access,
+    ) -> Result<[(MachineAddress, usize); PAGES_MAX], Errno> {
+        let first = to_page_end(va);
+        let second = bytes.checked_sub(first).ok_or(Errno::Fault)?;
+        if bytes > COPY_MAX {
+            return Err(Errno::Fault);
+        }
+        let next = (va | 0xfff).checked_add(1).ok_or(Errno::Fault)?;
+        Ok([(self.translate(memory, va, access)?, first), (self.translate(memory, next, access)?, second)])
+    }
+
+    #[cold]
+    fn read_across<M: MachineMemory>(&self, memory: &M, va: u64, into: &mut [u8]) -> Result<(), Errno> {
+        let mut rest = into;
+        for (at, bytes) in self.parts(memory, va, rest.len(), Access::Read)? {
+            let (part, after) = rest.split_at_mut_checked(bytes).ok_or(Errno::Fault)?;
+            memory.read(at, part);
+            rest = after;
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn write_across<M: MachineMemory>(&self, memory: &mut M, va: u64, from: &[u8]) -> Result<(), Errno> {
+        let mut rest = from;
+        for (at, bytes) in self.parts(memory, va, rest.len(), Access::Write)? {
+            let (part, after) = rest.split_at_checked(bytes).ok_or(Errno::Fault)?;
+            memory.write(at, part);
+            rest = after;
+        }
+        Ok(())
+    }
+}
+
+/// Copies within one frame, in whole words where the address is aligned.
+#[inline]
+fn copy_out<M: MachineMemory>(memory: &M, at: MachineAddress, into: &mut [u8]) {
+    if at.0 & 7 != 0 || into.len() > WORDS_MAX {
+        memory.read(at, into);
+        return;
+    }
+    let mut next = at.0;
+    let mut words = into.chunks_exact_mut(8);
+    for word in &mut words {
+        word.copy_from_slice(&memory.load(MachineAddress(next)).to_ne_bytes());
+        next = next.wrapping_add(8);
+    }
+    let rest = words.into_remainder();
+    if !rest.is_empty() {
+        memory.read(MachineAddress(next), rest);
+    }
+}
+
+/// Copies within one frame, in whole words where the address is aligned.
+#[inline]
+fn copy_in<M: MachineMemory>(memory: &mut M, at: MachineAddress, from: &[u8]) {
+    if at.0 & 7 != 0 || from.len() > WORDS_MAX {
+        memory.write(at, from);
+        return;
+    }
+    let mut next = at.0;
+    let (words, rest) = from.as_chunks::<8>();
+    for word in words {
+        memory.store(MachineAddress(next), u64::from_ne_bytes(*word));
+        next = next.wrapping_add(8);
+    }
+    if !rest.is_empty() {
+        memory.write(MachineAddress(next), rest);
+    }
+}
