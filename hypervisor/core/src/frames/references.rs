@@ -4,7 +4,7 @@
 use hypercall_abi::{DomId, Errno, Mfn};
 
 use super::record::{DEMOTING, HELD, NO_LINK, PINNED, REFS_MAX, Record, SHARED, State, TYPE_COUNT_MAX};
-use super::{FrameTable, FrameType};
+use super::{FrameTable, FrameType, Level};
 
 /// How a wish to use a frame as a page table stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,6 +146,14 @@ impl FrameTable {
         }
     }
 
+    /// Whether a frame is of `owner` and in use as a level 1 table.
+    #[inline]
+    pub(crate) fn is_l1_of(&self, mfn: Mfn, owner: DomId) -> bool {
+        self.record(mfn).is_some_and(|record| {
+            record.owner == owner && record.typing.is_in_use_as(FrameType::Table(Level::L1))
+        })
+    }
+
     /// What a frame of `owner` is in use as.
     ///
     /// # Errors
@@ -222,7 +230,6 @@ impl FrameTable {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Level;
     use super::*;
 
     fn one_frame() -> (FrameTable, Mfn) {

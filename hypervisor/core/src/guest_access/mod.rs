@@ -57,6 +57,7 @@ pub(crate) fn find_l1<M: MachineMemory>(memory: &M, root: Mfn, va: u64) -> Resul
 }
 
 /// Walks all four levels. Returns the place in machine memory and the flags that all levels grant.
+#[inline(always)]
 fn walk<M: MachineMemory>(
     memory: &M,
     frames: &FrameTable,

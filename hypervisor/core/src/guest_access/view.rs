@@ -65,16 +65,22 @@ impl<'a> View<'a> {
     /// # Errors
     /// `Fault`: not an address that a guest may use, not present, not for user mode, not writable when it is
     /// to be written, or not memory.
-    #[inline]
+    #[inline(always)]
     pub fn translate<M: MachineMemory>(
         &self,
         memory: &M,
         va: u64,
         access: Access,
     ) -> Result<MachineAddress, Errno> {
-        if let Some(at) = self.remembered.and_then(|remembered| remembered.find(self.root, va)) {
-            return Ok(at);
+        match self.remembered.and_then(|remembered| remembered.find(self.root, va)) {
+            Some(at) => Ok(at),
+            None => self.find(memory, va, access),
         }
+    }
+
+    /// Walks the tables and remembers where that led.
+    #[inline(never)]
+    fn find<M: MachineMemory>(&self, memory: &M, va: u64, access: Access) -> Result<MachineAddress, Errno> {
         let (at, granted) = walk(memory, self.frames, self.root, va)?;
         if granted & pte::WRITABLE != 0 {
             if let Some(remembered) = self.remembered {
@@ -92,7 +98,7 @@ impl<'a> View<'a> {
     ///
     /// # Errors
     /// `Fault`, as [`Self::translate`].
-    #[inline]
+    #[inline(always)]
     pub fn read<T: FromBytes + IntoBytes, M: MachineMemory>(&self, memory: &M, va: u64) -> Result<T, Errno> {
         let mut value = T::new_zeroed();
         self.read_bytes(memory, va, value.as_mut_bytes())?;
@@ -103,7 +109,7 @@ impl<'a> View<'a> {
     ///
     /// # Errors
     /// `Fault`, as [`Self::translate`]; nothing was written then.
-    #[inline]
+    #[inline(always)]
     pub fn write<T: IntoBytes + Immutable, M: MachineMemory>(
         &self,
         memory: &mut M,
@@ -117,7 +123,7 @@ impl<'a> View<'a> {
     ///
     /// # Errors
     /// `Fault`, as [`Self::translate`]; nothing was written then.
-    #[inline]
+    #[inline(always)]
     pub fn write_bytes<M: MachineMemory>(&self, memory: &mut M, va: u64, from: &[u8]) -> Result<(), Errno> {
         if from.len() > to_page_end(va) {
             return self.write_across(memory, va, from);
@@ -131,7 +137,7 @@ impl<'a> View<'a> {
     ///
     /// # Errors
     /// `Fault`, as [`Self::translate`].
-    #[inline]
+    #[inline(always)]
     pub fn read_bytes<M: MachineMemory>(&self, memory: &M, va: u64, into: &mut [u8]) -> Result<(), Errno> {
         if into.len() > to_page_end(va) {
             return self.read_across(memory, va, into);
@@ -159,6 +165,7 @@ impl<'a> View<'a> {
     }
 
     #[cold]
+    #[inline(never)]
     fn read_across<M: MachineMemory>(&self, memory: &M, va: u64, into: &mut [u8]) -> Result<(), Errno> {
         let mut rest = into;
         for (at, bytes) in self.parts(memory, va, rest.len(), Access::Read)? {
@@ -170,6 +177,7 @@ impl<'a> View<'a> {
     }
 
     #[cold]
+    #[inline(never)]
     fn write_across<M: MachineMemory>(&self, memory: &mut M, va: u64, from: &[u8]) -> Result<(), Errno> {
         let mut rest = from;
         for (at, bytes) in self.parts(memory, va, rest.len(), Access::Write)? {
@@ -182,7 +190,7 @@ impl<'a> View<'a> {
 }
 
 /// Copies within one frame, in whole words where the address is aligned.
-#[inline]
+#[inline(always)]
 fn copy_out<M: MachineMemory>(memory: &M, at: MachineAddress, into: &mut [u8]) {
     if at.0 & 7 != 0 || into.len() > WORDS_MAX {
         memory.read(at, into);
@@ -201,7 +209,7 @@ fn copy_out<M: MachineMemory>(memory: &M, at: MachineAddress, into: &mut [u8]) {
 }
 
 /// Copies within one frame, in whole words where the address is aligned.
-#[inline]
+#[inline(always)]
 fn copy_in<M: MachineMemory>(memory: &mut M, at: MachineAddress, from: &[u8]) {
     if at.0 & 7 != 0 || from.len() > WORDS_MAX {
         memory.write(at, from);

@@ -45,8 +45,18 @@ impl<'a, M: MachineMemory> Tables<'a, M> {
         page_owner: DomId,
     ) -> Result<(), Errno> {
         let table = at.frame();
+        if self.frames.is_l1_of(table, self.space.owner) {
+            self.update_l1(at, value, kind, page_owner)
+        } else {
+            self.update_other(at, value, kind)
+        }
+    }
+
+    /// Writes one entry of a table above level 1, or plain data.
+    #[inline(never)]
+    fn update_other(&mut self, at: MachineAddress, value: u64, kind: UpdateKind) -> Result<(), Errno> {
+        let table = at.frame();
         match self.frames.type_of_own(table, self.space.owner)? {
-            FrameType::Table(Level::L1) => self.update_l1(at, value, kind, page_owner)?,
             FrameType::Table(level) => self.update_upper(level, at, value, kind)?,
             FrameType::None | FrameType::Writable => {
                 self.frames.get_writable(table, self.space.owner)?;
