@@ -12,8 +12,8 @@ use crate::{archive, compile, paths};
 
 /// Bytes of the shared trace.
 const TRACE_BYTES: u64 = 64 << 20;
-/// QEMU's status after a power-off by the debug-exit device with value 0.
-const EXIT_ORDERLY: i32 = 1;
+/// QEMU's status after an orderly end by the debug-exit device; without the device it is 0.
+const EXIT_ORDERLY: i32 = 33;
 
 /// How a scenario is started.
 #[derive(Clone, Copy, Debug)]

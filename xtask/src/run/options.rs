@@ -146,7 +146,7 @@ mod tests {
         assert_eq!(plan.guests.len(), 3);
         let web: Vec<_> =
             plan.config.domains.iter().filter(|domain| domain.name.starts_with("web-")).collect();
-        assert!(web.iter().all(|domain| domain.command_line == "size=2258 idle=plain"), "{web:?}");
+        assert!(web.iter().all(|domain| domain.command_line.ends_with(" size=2258 idle=plain")), "{web:?}");
         let text = format!("{:?}", web[0].devices);
         assert!(text.contains("suppress: false"), "{text}");
         assert_eq!(scenario.system.memory.get_ref().0, 1 << 30);
@@ -160,7 +160,8 @@ mod tests {
         apply(&options, &mut scenario).unwrap();
         let plan = plan(&options, &scenario).unwrap();
         let client = plan.config.domains.last().unwrap();
-        let line = "policies=batched seconds=0.5 connections=8 seed=9 size=2258 targets=10.16.1.1+4";
+        let line =
+            "name=client policies=batched seconds=0.5 connections=8 seed=9 size=2258 targets=10.16.1.1+4";
         assert_eq!(client.command_line, line);
     }
 

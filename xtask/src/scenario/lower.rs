@@ -99,6 +99,8 @@ pub(crate) fn lower(scenario: &Scenario) -> anyhow::Result<Plan> {
 
 fn alone(entry: &Entry, name: String) -> config::Domain {
     let pci = entry.pci.iter().filter_map(|text| parse_pci(text.get_ref()).ok());
+    // A guest learns its own name, as all else, from its command line.
+    let command_line = format!("name={name} {}", entry.command_line.get_ref()).trim_end().to_owned();
     config::Domain {
         name,
         image: format!("guests/{}", entry.image.get_ref()),
@@ -106,7 +108,7 @@ fn alone(entry: &Entry, name: String) -> config::Domain {
         weight: *entry.weight.get_ref(),
         slice_us: entry.slice.as_ref().map(|slice| micros(slice.get_ref())),
         ring: *entry.ring.get_ref(),
-        command_line: entry.command_line.get_ref().clone(),
+        command_line,
         delivery: config::Delivery {
             policy: match entry.delivery {
                 Delivery::Synchronous => config::Policy::Synchronous,
