@@ -13,6 +13,29 @@ use crate::call::Call;
 use crate::guest_access::{Access, View};
 use crate::machine::Machine;
 use crate::memory::MachineAddress;
+use crate::trace::Record;
+
+/// Writes the trace's record of one operation, if the trace is on.
+#[inline]
+fn traced<M: Machine>(
+    call: &mut Call<'_, M>,
+    op: GrantTableOp,
+    status: i16,
+    peer: u16,
+    reference: u32,
+    bytes: u32,
+) {
+    if call.world.trace.is_on() {
+        let record = Record::Grant {
+            op: u8::try_from(op.raw()).unwrap_or(u8::MAX),
+            status: u8::try_from(status.unsigned_abs()).unwrap_or(u8::MAX),
+            peer,
+            reference,
+            bytes,
+        };
+        call.world.trace.put(call.memory, call.caller, &record);
+    }
+}
 
 const fn raw(result: &Result<(), GrantStatus>) -> i16 {
     match result {
@@ -41,10 +64,12 @@ pub fn grant_table_op<M: Machine>(call: &mut Call<'_, M>, args: [u64; 5]) -> Res
                 request.handle = handle;
                 request.dev_bus_addr = frame.address();
             }));
+            traced(call, op, request.status, request.dom, request.reference, 0);
             Ok(())
         }),
         GrantTableOp::UnmapGrantRef => each(call, at, count, |call, request: &mut UnmapGrantRef| {
             request.status = raw(&mapping::unmap(call, request));
+            traced(call, op, request.status, 0, request.handle, 0);
             Ok(())
         }),
         GrantTableOp::SetupTable => {
@@ -96,6 +121,17 @@ fn each<M: Machine, T: FromBytes + IntoBytes + Immutable>(
     Ok(0)
 }
 
+/// Writes the trace's record of one copy. Its words are read again from where they lie, so that the path without a
+/// trace need not keep them; the record may show what the guest has changed meanwhile, and nothing else uses it.
+#[cold]
+#[inline(never)]
+fn trace_copy<M: Machine>(call: &mut Call<'_, M>, place: MachineAddress, status: i16) {
+    let words =
+        [0, 8, 16, 24, 32].map(|offset| call.memory.load(MachineAddress(place.0.wrapping_add(offset))));
+    let (peer, reference, bytes) = Request(words).traced(call.caller);
+    traced(call, GrantTableOp::Copy, status, peer, reference, bytes);
+}
+
 /// Copies, whose structures are translated once and answered in one word when they lie conveniently.
 fn copies<M: Machine>(call: &mut Call<'_, M>, at: u64, count: u64) -> Result<u64, Errno> {
     let mut at = at;
@@ -105,6 +141,8 @@ fn copies<M: Machine>(call: &mut Call<'_, M>, at: u64, count: u64) -> Result<u64
             each(call, at, 1, |call, request: &mut CopyGrant| {
                 let words = Request::from(&*request);
                 request.status = raw(&copy::copy(call, words));
+                let (peer, reference, bytes) = words.traced(call.caller);
+                traced(call, GrantTableOp::Copy, request.status, peer, reference, bytes);
                 Ok(())
             })?;
         } else {
@@ -116,6 +154,9 @@ fn copies<M: Machine>(call: &mut Call<'_, M>, at: u64, count: u64) -> Result<u64
             let words = [a, b, c, d].map(|at| call.memory.load(at));
             let [first, second, third, fourth] = words;
             let status = raw(&copy::copy(call, Request([first, second, third, fourth, tail])));
+            if call.world.trace.is_on() {
+                trace_copy(call, place, status);
+            }
             let [len_low, len_high, flags_low, flags_high, ..] = tail.to_le_bytes();
             let [status_low, status_high] = status.to_le_bytes();
             let word = [len_low, len_high, flags_low, flags_high, status_low, status_high, 0, 0];

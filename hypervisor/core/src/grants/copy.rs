@@ -31,6 +31,19 @@ const fn half(word: u64, index: usize) -> u16 {
     }
 }
 
+impl Request {
+    /// What a trace says of it: the other domain, its reference, bytes.
+    #[cold]
+    pub(super) fn traced(self, caller: DomId) -> (u16, u32, u32) {
+        let Self([source, source_rest, dest, dest_rest, tail]) = self;
+        let (peer, reference) = match half(source_rest, 0) {
+            own if own == caller.0 || own == DomId::SELF.0 => (half(dest_rest, 0), dest),
+            other => (other, source),
+        };
+        (peer, u32::try_from(reference).unwrap_or(u32::MAX), u32::from(half(tail, 0)))
+    }
+}
+
 /// One side of a copy as the guest names it.
 #[derive(Clone, Copy, Debug)]
 struct Named {

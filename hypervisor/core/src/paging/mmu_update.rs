@@ -2,9 +2,9 @@
 //! Batches exist because a guest that builds an address space would otherwise make a call for each entry.
 
 use hypercall_abi::mmu::{BATCH_MAX, MmuUpdate, UpdateKind};
-use hypercall_abi::{DomId, Errno, Mfn};
+use hypercall_abi::{DomId, Errno, Hypercall, Mfn};
 
-use super::{AddressSpace, Tables, WORK_PER_CALL};
+use super::{AddressSpace, Tables, WORK_PER_CALL, trace};
 use crate::call::Call;
 use crate::frames::FrameTable;
 use crate::guest_access::View;
@@ -100,6 +100,7 @@ pub fn mmu_update<M: Machine>(call: &mut Call<'_, M>, args: [u64; 5]) -> Result<
     };
     let todo = tables.todo;
     call.world.effects.todo |= todo;
+    trace(call, Hypercall::MmuUpdate, done);
     if done_at != 0 {
         let done = u32::try_from(done).unwrap_or(u32::MAX);
         View::of(call.world.domain(caller)?, &call.world.frames).write(call.memory, done_at, &done)?;

@@ -2,10 +2,10 @@
 //! These are the operations on page tables that are not the writing of an entry.
 
 use hypercall_abi::mmu::{BATCH_MAX, MmuextOp, MmuextRequest};
-use hypercall_abi::{DomId, Errno, Mfn};
+use hypercall_abi::{DomId, Errno, Hypercall, Mfn};
 
 use super::va_mapping::flush_address;
-use super::{Tables, WORK_PER_CALL};
+use super::{Tables, WORK_PER_CALL, trace};
 use crate::call::Call;
 use crate::effects::Todo;
 use crate::frames::Level;
@@ -41,6 +41,7 @@ pub fn mmuext_op<M: Machine>(call: &mut Call<'_, M>, args: [u64; 5]) -> Result<u
         done = done.wrapping_add(1);
         at = at.wrapping_add(24);
     };
+    trace(call, Hypercall::MmuextOp, done);
     if done_at != 0 {
         let done = u32::try_from(done).unwrap_or(u32::MAX);
         call.write(done_at, &done)?;

@@ -32,6 +32,22 @@ pub use va_mapping::update_va_mapping;
 pub(crate) use space::Maps;
 pub(crate) use tables::Tables;
 
+use hypercall_abi::Hypercall;
+
+use crate::call::Call;
+use crate::machine::Machine;
+use crate::trace::Record;
+
+/// Writes the trace's record of a call's work, if the trace is on.
+#[inline]
+fn trace<M: Machine>(call: &mut Call<'_, M>, hypercall: Hypercall, done: u64) {
+    if call.world.trace.is_on() {
+        let number = u16::try_from(hypercall.raw()).unwrap_or(u16::MAX);
+        let done = u32::try_from(done).unwrap_or(u32::MAX);
+        call.world.trace.put(call.memory, call.caller, &Record::PageTable { number, done });
+    }
+}
+
 /// Entries of a table.
 pub(crate) const ENTRIES: u64 = 512;
 /// Entries that one call validates and releases; a tree of more tables is pinned from the bottom.

@@ -2,9 +2,9 @@
 //! It exists beside `mmu_update` because a guest knows addresses better than where its entries lie.
 
 use hypercall_abi::mmu::{UpdateKind, flush};
-use hypercall_abi::{Errno, layout};
+use hypercall_abi::{Errno, Hypercall, layout};
 
-use super::Tables;
+use super::{Tables, trace};
 use crate::call::Call;
 use crate::effects::{Effects, Todo};
 use crate::guest_access;
@@ -48,5 +48,6 @@ pub fn update_va_mapping<M: Machine>(call: &mut Call<'_, M>, args: [u64; 5]) -> 
         flush::INVLPG => flush_address(effects, va),
         _ => {}
     }
+    trace(call, Hypercall::UpdateVaMapping, 1);
     Ok(0)
 }
