@@ -22,6 +22,9 @@ const PAGE: &str = "/page";
 const STAY: u32 = 16;
 /// How long a connection rests after an error.
 const REST: Duration = Duration::from_millis(50);
+/// How long the first try to reach a guest may take; each further one twice as long, up to the longest.
+const FIRST_TRY: Duration = Duration::from_millis(300);
+const LONGEST_TRY: Duration = Duration::from_secs(10);
 /// How often the end of the machine is looked for.
 const LOOK: Duration = Duration::from_millis(50);
 /// Longest latency that the histogram holds, in microseconds.
@@ -185,14 +188,18 @@ pub(crate) fn fetch_each(
 }
 
 async fn fetch(target: Target, deadline: Instant, stop: Arc<AtomicBool>) -> (Target, Result<()>) {
+    // A guest that is not up yet loses the first packet, which is sent again after seconds: ask anew before that.
+    let mut patience = FIRST_TRY;
     loop {
-        match greet(&target).await {
+        let tried = tokio::time::timeout(patience, greet(&target)).await;
+        match tried.map_err(anyhow::Error::new).and_then(|result| result) {
             Ok(()) => return (target, Ok(())),
             Err(error) if Instant::now() >= deadline || stop.load(Ordering::Acquire) => {
                 return (target, Err(error));
             }
             Err(_) => tokio::time::sleep(LOOK).await,
         }
+        patience = (patience * 2).min(LONGEST_TRY);
     }
 }
 
