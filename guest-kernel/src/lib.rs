@@ -25,6 +25,7 @@ pub mod backtrace;
 pub mod command_line;
 pub mod events;
 pub mod grant_entry;
+pub mod link;
 #[cfg(target_os = "none")]
 mod machine;
 pub mod port_set;

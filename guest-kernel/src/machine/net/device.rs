@@ -1,4 +1,4 @@
-//! A front end as `embassy-net` wants a device.
+//! A front end as `embassy-net` wants a device: of IP packets, since [`Link`] makes frames of them.
 
 use alloc::boxed::Box;
 use alloc::rc::Rc;
@@ -10,6 +10,7 @@ use hypercall_abi::netif::FRAME_BYTES_MAX;
 
 use super::Front;
 use crate::backlog::Backlog;
+use crate::link::{HEADER_BYTES, Link};
 use crate::machine::clock;
 use crate::machine::ports::{self, EventPort};
 
@@ -26,16 +27,16 @@ type Frame = Box<[u8; FRAME_BYTES_MAX]>;
 pub(super) struct Device {
     front: Shared,
     state_port: EventPort,
-    mac: [u8; 6],
     backlog: SharedBacklog,
+    link: Link,
     received: Frame,
     sent: Frame,
 }
 
 impl Device {
-    pub(super) fn new(front: Shared, state_port: EventPort, mac: [u8; 6], backlog: SharedBacklog) -> Self {
+    pub(super) fn new(front: Shared, state_port: EventPort, link: Link, backlog: SharedBacklog) -> Self {
         let frame = || Box::new([0; FRAME_BYTES_MAX]);
-        Self { front, state_port, mac, backlog, received: frame(), sent: frame() }
+        Self { front, state_port, backlog, link, received: frame(), sent: frame() }
     }
 
     /// Takes what ports tell, and has later events wake the stack.
@@ -48,16 +49,33 @@ impl Device {
             ports::wake_on(port, waker);
         }
     }
+
+    /// Receives frames up to one with an IP packet for the stack; returns its bytes. None is taken while there is no
+    /// room to send, since an answer may follow at once.
+    fn receive_packet(&mut self) -> Option<usize> {
+        let mut front = self.front.borrow_mut();
+        loop {
+            if !front.can_transmit() {
+                return None;
+            }
+            let bytes = front.receive(self.received.as_mut_slice())?;
+            let frame = self.received.get(..bytes)?;
+            let now_us = clock::now_ns() / 1_000;
+            let admitted =
+                self.backlog.borrow_mut().as_mut().is_none_or(|backlog| backlog.admits(frame, now_us));
+            if admitted && self.link.incoming(frame, now_us) {
+                return Some(bytes);
+            }
+            send_due(&mut self.link, &mut front);
+        }
+    }
 }
 
-impl Device {
-    /// Whether the stack should see the frame of `bytes` bytes that was just received.
-    fn admits(&self, bytes: usize) -> bool {
-        let Some(frame) = self.received.get(..bytes) else { return false };
-        match self.backlog.borrow_mut().as_mut() {
-            Some(backlog) => backlog.admits(frame, clock::now_ns() / 1_000),
-            None => true,
-        }
+/// Sends the frames that the link has made itself.
+fn send_due(link: &mut Link, front: &mut Front) {
+    while let Some(frame) = link.next_frame() {
+        // Lost like any other on a wire; it is asked for again.
+        let _ = front.transmit(&frame);
     }
 }
 
@@ -67,19 +85,10 @@ impl embassy_net_driver::Driver for Device {
 
     fn receive(&mut self, context: &mut Context<'_>) -> Option<(RxToken<'_>, TxToken<'_>)> {
         self.listen(context.waker());
-        let mut front = self.front.borrow_mut();
-        // An answer may follow at once, so that there must be room for it.
-        if !front.can_transmit() {
-            return None;
-        }
-        let bytes = loop {
-            let bytes = front.receive(self.received.as_mut_slice())?;
-            if self.admits(bytes) {
-                break bytes;
-            }
-        };
-        let frame = self.received.get_mut(..bytes)?;
-        Some((RxToken(frame), TxToken { front: &self.front, buffer: self.sent.as_mut_slice() }))
+        let bytes = self.receive_packet()?;
+        let packet = self.received.get_mut(HEADER_BYTES..bytes)?;
+        let token = TxToken { front: &self.front, link: &mut self.link, frame: self.sent.as_mut_slice() };
+        Some((RxToken(packet), token))
     }
 
     fn transmit(&mut self, context: &mut Context<'_>) -> Option<TxToken<'_>> {
@@ -87,7 +96,7 @@ impl embassy_net_driver::Driver for Device {
         if !self.front.borrow_mut().can_transmit() {
             return None;
         }
-        Some(TxToken { front: &self.front, buffer: self.sent.as_mut_slice() })
+        Some(TxToken { front: &self.front, link: &mut self.link, frame: self.sent.as_mut_slice() })
     }
 
     fn link_state(&mut self, context: &mut Context<'_>) -> LinkState {
@@ -97,16 +106,16 @@ impl embassy_net_driver::Driver for Device {
 
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::default();
-        capabilities.max_transmission_unit = FRAME_BYTES_MAX;
+        capabilities.max_transmission_unit = FRAME_BYTES_MAX - HEADER_BYTES;
         capabilities
     }
 
     fn hardware_address(&self) -> HardwareAddress {
-        HardwareAddress::Ethernet(self.mac)
+        HardwareAddress::Ip
     }
 }
 
-/// A received frame.
+/// A received packet.
 pub(super) struct RxToken<'a>(&'a mut [u8]);
 
 impl embassy_net_driver::RxToken for RxToken<'_> {
@@ -115,18 +124,23 @@ impl embassy_net_driver::RxToken for RxToken<'_> {
     }
 }
 
-/// Leave to send one frame.
+/// Leave to send one packet.
 pub(super) struct TxToken<'a> {
     front: &'a Shared,
-    buffer: &'a mut [u8],
+    link: &'a mut Link,
+    frame: &'a mut [u8],
 }
 
 impl embassy_net_driver::TxToken for TxToken<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, bytes: usize, write: F) -> R {
-        let frame = &mut self.buffer[..bytes];
-        let result = write(frame);
-        // The connection may have ended since the token was made; the frame is then lost like any other on a wire.
-        let _ = self.front.borrow_mut().transmit(frame);
+        let frame = &mut self.frame[..HEADER_BYTES + bytes];
+        let result = write(&mut frame[HEADER_BYTES..]);
+        let mut front = self.front.borrow_mut();
+        if self.link.outgoing(frame, clock::now_ns() / 1_000) {
+            // The connection may have ended since the token was made; the frame is then lost like any other on a wire.
+            let _ = front.transmit(frame);
+        }
+        send_due(self.link, &mut front);
         result
     }
 }

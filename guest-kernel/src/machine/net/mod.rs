@@ -29,6 +29,7 @@ use super::ports::EventPort;
 use super::shared_page::Mapped;
 use super::{Guest, devices};
 use crate::backlog::Backlog;
+use crate::link::Link;
 
 /// A front end in this kernel.
 type Front = NetFront<Kernel, Mapped>;
@@ -118,7 +119,8 @@ pub fn start<const SOCKETS: usize>(guest: &Guest) -> Result<Network, NoDevice> {
     );
     let shared: Shared = Rc::new(RefCell::new(front));
     let backlog = SharedBacklog::default();
-    let device = Device::new(shared.clone(), state_port, entry.mac, backlog.clone());
+    let link = Link::new(entry.mac, entry.ipv4, entry.prefix, gateway(&entry));
+    let device = Device::new(shared.clone(), state_port, link, backlog.clone());
     let resources = Box::leak(Box::new(StackResources::<SOCKETS>::new()));
     let seed = u64::from_be_bytes([
         0,
@@ -136,12 +138,16 @@ pub fn start<const SOCKETS: usize>(guest: &Guest) -> Result<Network, NoDevice> {
     Ok(Network { stack, address: Ipv4Address::from(entry.ipv4), mac: entry.mac, backlog })
 }
 
+/// The gateway's address, if there is one.
+fn gateway(entry: &DirectoryEntry) -> Option<[u8; 4]> {
+    Some(entry.gateway).filter(|&gateway| gateway != [0; 4])
+}
+
 /// The address that the directory gives.
 fn config(entry: &DirectoryEntry) -> embassy_net::Config {
-    let gateway = Ipv4Address::from(entry.gateway);
     embassy_net::Config::ipv4_static(StaticConfigV4 {
         address: Ipv4Cidr::new(Ipv4Address::from(entry.ipv4), entry.prefix),
-        gateway: (!gateway.is_unspecified()).then_some(gateway),
+        gateway: gateway(entry).map(Ipv4Address::from),
         dns_servers: Default::default(),
     })
 }
