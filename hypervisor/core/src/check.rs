@@ -4,7 +4,7 @@
 use alloc::format;
 use alloc::string::String;
 
-use hypercall_abi::Port;
+use hypercall_abi::{DomId, Port};
 
 use crate::domain::State;
 use crate::events::Channel;
@@ -25,6 +25,17 @@ impl World {
         self.check_ports()?;
         self.check_wakes(m)?;
         recount::recount(&self.frames, m, &self.domains, recount::WINDOW).map_err(|violation| violation.0)
+    }
+
+    /// Checks what the death of a domain must leave behind, which costs little enough to follow each one.
+    ///
+    /// # Errors
+    /// The first that is broken, in words.
+    pub fn check_after_death(&self, dead: DomId) -> Result<(), String> {
+        self.check_time()?;
+        self.check_lives()?;
+        self.check_ports()?;
+        recount::after_death(&self.frames, dead).map_err(|violation| violation.0)
     }
 
     /// Nobody sleeps over an upcall, unless events are gathering for it and the window will end.

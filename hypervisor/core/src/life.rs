@@ -210,7 +210,7 @@ pub(crate) fn bury<M: Machine>(world: &mut World, m: &mut M) {
         world.trace.put(m, id, &Record::Life { stage: Stage::Dead.raw(), reason: 0 });
         report::domain(world, id, "dead");
         let _ = world.domains.remove(id);
-        report::audit(world, m);
+        report::audit_death(world, id);
         world.effects.todo |= Todo::CONSOLE;
     }
 }

@@ -16,7 +16,7 @@ use crate::machine::Machine;
 #[inline(never)]
 pub fn memory_op<M: Machine>(call: &mut Call<'_, M>, args: [u64; 5]) -> Result<u64, Errno> {
     let [op, argument, ..] = args;
-    let op = u32::try_from(op).ok().and_then(MemoryOp::from_raw).ok_or(Errno::NoSys)?;
+    let op = u32::try_from(op & 0xffff_ffff).ok().and_then(MemoryOp::from_raw).ok_or(Errno::NoSys)?;
     let root = call.domain()?.vcpu.root();
     match op {
         MemoryOp::MaximumRamPage => Ok(call.world.frames.limit().0),

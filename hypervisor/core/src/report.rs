@@ -194,7 +194,16 @@ pub(crate) fn snapshot<M: Machine>(world: &mut World, m: &M, label: &str) {
 
 /// `@audit`: whether all that must hold does.
 pub(crate) fn audit<M: Machine>(world: &mut World, m: &M) {
-    let broken = world.check(m).err().into_iter().collect::<Vec<_>>();
+    audited(world, world.check(m));
+}
+
+/// `@audit` after a death: whether it left behind what it must, no more and no less.
+pub(crate) fn audit_death(world: &mut World, dead: DomId) {
+    audited(world, world.check_after_death(dead));
+}
+
+fn audited(world: &mut World, found: Result<(), String>) {
+    let broken = found.err().into_iter().collect::<Vec<_>>();
     let audit = Audit {
         ok: broken.is_empty(),
         broken,

@@ -169,6 +169,12 @@ impl FrameTable {
             .map_or(0, |record| record.typing.count())
     }
 
+    /// The first frame of a domain. It looks at each frame of the machine.
+    pub(crate) fn first_of(&self, domain: DomId) -> Option<Mfn> {
+        let index = self.records.iter().position(|record| record.owner == domain)?;
+        u64::try_from(index).ok().map(Mfn)
+    }
+
     /// Whether a flag of an allocated frame is set.
     pub(crate) fn has_flag(&self, mfn: Mfn, flag: u32) -> bool {
         self.record(mfn).is_some_and(|record| record.state == State::Allocated && record.typing.has(flag))

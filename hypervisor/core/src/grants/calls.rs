@@ -52,6 +52,8 @@ const fn raw(result: &Result<(), GrantStatus>) -> i16 {
 #[inline(never)]
 pub fn grant_table_op<M: Machine>(call: &mut Call<'_, M>, args: [u64; 5]) -> Result<u64, Errno> {
     let [op, at, count, ..] = args;
+    // Both are numbers of 32 bits in the interface; what stands above them means nothing.
+    let (op, count) = (op & 0xffff_ffff, count & 0xffff_ffff);
     let op = u32::try_from(op).ok().and_then(GrantTableOp::from_raw).ok_or(Errno::NoSys)?;
     if count > OPERATIONS_MAX {
         return Err(Errno::TooBig);

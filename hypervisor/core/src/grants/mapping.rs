@@ -22,7 +22,14 @@ struct Mapping {
     write: bool,
     contains_pte: bool,
     reference: GrantRef,
-    frame: Mfn,
+    /// A machine frame; an entry of the table can name none that does not fit.
+    frame: u32,
+}
+
+impl Mapping {
+    fn frame(self) -> Mfn {
+        Mfn(u64::from(self.frame))
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +38,8 @@ enum Slot {
     /// Free; the next free slot.
     Free(Option<u32>),
 }
+
+const _: () = assert!(size_of::<Slot>() <= 16, "sixteen bytes a mapping");
 
 /// A domain's mappings by handle.
 #[derive(Debug, Default)]
@@ -63,7 +72,7 @@ impl Mappings {
     }
 
     pub(super) fn maps(&self, frame: Mfn) -> bool {
-        self.taken().any(|mapping| mapping.frame == frame)
+        self.taken().any(|mapping| mapping.frame() == frame)
     }
 
     /// Makes sure that one more fits.
@@ -181,7 +190,8 @@ pub(super) fn map<M: Machine>(
     let installed = pte::install(&mut tables, at, frame, granter_id, write);
     let todo = tables.todo;
     world.effects.todo |= todo;
-    let mapping = Mapping { granter: granter_id, write, contains_pte, reference, frame };
+    let number = u32::try_from(frame.0).unwrap_or(u32::MAX);
+    let mapping = Mapping { granter: granter_id, write, contains_pte, reference, frame: number };
     if let Err(status) = installed {
         give_back(&mut world.domains, &mut world.frames, call.memory, mapping);
         return Err(status);
@@ -198,7 +208,7 @@ pub(super) fn unmap<M: Machine>(call: &mut Call<'_, M>, request: &UnmapGrantRef)
     let owner = mapper.id;
     let at = pte::place(call.memory, &world.frames, owner, root, request.host_addr, mapping.contains_pte)?;
     let mut tables = Tables::new(&mut world.frames, call.memory, &mut mapper.address_space);
-    pte::remove(&mut tables, at, mapping.frame, mapping.write)?;
+    pte::remove(&mut tables, at, mapping.frame(), mapping.write)?;
     mapper.grants.mappings.remove(request.handle);
     world.effects.todo |= Todo::FLUSH_TLB;
     give_back(&mut world.domains, &mut world.frames, call.memory, mapping);

@@ -29,7 +29,7 @@ use hypercall_abi::grant_table::RESERVED_ENTRIES;
 /// Frames that a table may have.
 pub const TABLE_FRAMES_MAX: usize = 8;
 /// Mappings that one domain may have at once.
-pub const MAPPINGS_MAX: usize = 32_768;
+pub const MAPPINGS_MAX: usize = 4096;
 /// Operations that one call may carry; more are refused as a whole.
 pub const OPERATIONS_MAX: u64 = 1024;
 /// First of the reserved references, up to [`RESERVED_ENTRIES`], that the hypervisor fills with device pages itself.

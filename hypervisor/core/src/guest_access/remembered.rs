@@ -40,6 +40,12 @@ impl Remembered {
         self.at.set(at.0 & !0xfff);
     }
 
+    /// What is remembered, as root, address of the page, and where it leads.
+    pub(crate) fn get(&self) -> Option<(Mfn, u64, MachineAddress)> {
+        (self.page.get() != NO_PAGE)
+            .then(|| (self.root.get(), self.page.get(), MachineAddress(self.at.get())))
+    }
+
     /// Forgets it: tables above level 1 change.
     #[inline]
     pub(crate) fn forget(&self) {

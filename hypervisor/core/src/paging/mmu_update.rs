@@ -69,6 +69,8 @@ impl<M: MachineMemory> Tables<'_, M> {
 #[inline(never)]
 pub fn mmu_update<M: Machine>(call: &mut Call<'_, M>, args: [u64; 5]) -> Result<u64, Errno> {
     let [requests, count, done_at, named, _] = args;
+    // Both are numbers of 32 bits in the interface; what stands above them means nothing.
+    let (count, named) = (count & 0xffff_ffff, named & 0xffff_ffff);
     let caller = call.caller;
     let domain = call.world.domains.get_mut(caller).ok_or(Errno::Srch)?;
     let root = domain.vcpu.root();

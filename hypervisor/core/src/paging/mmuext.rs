@@ -20,6 +20,8 @@ use crate::memory::MachineAddress;
 #[inline(never)]
 pub fn mmuext_op<M: Machine>(call: &mut Call<'_, M>, args: [u64; 5]) -> Result<u64, Errno> {
     let [requests, count, done_at, named, _] = args;
+    // Both are numbers of 32 bits in the interface; what stands above them means nothing.
+    let (count, named) = (count & 0xffff_ffff, named & 0xffff_ffff);
     let named = u16::try_from(named).map(DomId).map_err(|_| Errno::Perm)?;
     if named != DomId::SELF && named != call.caller {
         return Err(Errno::Perm);

@@ -144,6 +144,7 @@ impl<'a, M: MachineMemory> Tables<'a, M> {
                 new |= old & pte::ACCESSED;
             }
             if (old ^ new) & (pte::PRESENT | pte::ADDRESS) == 0 {
+                self.space.remembered().forget();
                 self.memory.store(at, new);
                 return Ok(());
             }

@@ -7,12 +7,14 @@
 mod grants;
 mod tally;
 
+use alloc::format;
 use alloc::string::String;
 
-use hypercall_abi::Mfn;
+use hypercall_abi::{DomId, Mfn};
 
 use crate::domains::Domains;
-use crate::frames::FrameTable;
+use crate::frames::{FrameTable, FrameType, Level};
+use crate::guest_access::{self, Access};
 use crate::memory::MachineMemory;
 use tally::Tally;
 
@@ -22,6 +24,19 @@ pub struct Violation(pub String);
 
 /// Frames that are recounted at once when nothing else is said.
 pub const WINDOW: usize = 1 << 16;
+
+/// What a death must leave behind: no frame of the dead, and no frame lost between the owned and the free. It looks at
+/// each frame but at no table, so that it can follow every death.
+///
+/// # Errors
+/// The first disagreement.
+pub fn after_death(frames: &FrameTable, dead: DomId) -> Result<(), Violation> {
+    frames.check_free_lists().map_err(|what| Violation(what.into()))?;
+    match frames.first_of(dead) {
+        Some(mfn) => Err(Violation(format!("{mfn} still belongs to {dead}, which is gone"))),
+        None => Ok(()),
+    }
+}
 
 /// Compares all counts with what holds them, `window` frames at a time.
 ///
@@ -35,6 +50,7 @@ pub fn recount<M: MachineMemory>(
 ) -> Result<(), Violation> {
     frames.check_free_lists().map_err(|what| Violation(what.into()))?;
     grants::check(domains)?;
+    check_remembered(frames, memory, domains)?;
     let step = u64::try_from(window.max(1)).unwrap_or(u64::MAX);
     let mut first = 0;
     while first < frames.limit().0 {
@@ -45,6 +61,27 @@ pub fn recount<M: MachineMemory>(
         tally.count_holders(domains);
         tally.compare()?;
         first = first.saturating_add(step);
+    }
+    Ok(())
+}
+
+/// Compares what each domain remembers of its addresses with its tables.
+fn check_remembered<M: MachineMemory>(
+    frames: &FrameTable,
+    memory: &M,
+    domains: &Domains,
+) -> Result<(), Violation> {
+    for domain in domains.iter() {
+        let Some((root, page, at)) = domain.address_space.remembered().get() else { continue };
+        let is_root =
+            frames.owner(root) == Some(domain.id) && frames.frame_type(root) == FrameType::Table(Level::L4);
+        let found = guest_access::translate(memory, frames, root, page, Access::Write);
+        if !is_root || found != Ok(at) {
+            return Err(Violation(format!(
+                "{}: remembers {page:#x} at {at:?} under {root}, where there is {found:?}",
+                domain.id
+            )));
+        }
     }
     Ok(())
 }
