@@ -12,8 +12,9 @@ use crate::vif::Link;
 
 /// Frames taken from the uplink in one turn.
 const UPLINK_BUDGET: usize = 64;
-/// Packets that one queue holds at most.
-const QUEUE_MAX: usize = 64;
+/// Packets that one queue holds at most: enough for the answers to a client of 64 connections, since each packet that is
+/// dropped costs its connection a second.
+const QUEUE_MAX: usize = 256;
 
 impl<P: Platform, U: Uplink> NetBack<P, U> {
     /// Takes frames from the uplink within its budget, and asks for an interrupt when it has no more.
