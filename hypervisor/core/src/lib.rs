@@ -22,6 +22,7 @@
 
 extern crate alloc;
 
+mod attention;
 pub mod builder;
 pub mod call;
 pub mod check;

@@ -15,6 +15,7 @@ use hypercall_abi::vcpu::RunState;
 use hypercall_abi::{DomId, Errno, device, shared_info};
 use zerocopy::IntoBytes;
 
+use crate::attention::Attention;
 use crate::builder::{self, Built, Order};
 use crate::config::{self, OnCrash};
 use crate::delivery::{Gathering, Policy};
@@ -156,6 +157,7 @@ pub fn end<M: Machine>(world: &mut World, m: &mut M, id: DomId, end: End) {
     trace::last_counters(world, m, id);
     world.trace.put(m, id, &Record::Life { stage: Stage::Dying.raw(), reason: reason(end) });
     world.life.dying.push(id);
+    world.attention |= Attention::LIFE;
     world.reschedule();
     world.effects.todo |= Todo::CONSOLE;
 }
@@ -179,6 +181,7 @@ pub(crate) fn work<M: Machine>(world: &mut World, m: &mut M, loaded: Option<DomI
     if let Some(config) = world.life.restarts.pop() {
         create(world, m, &config);
     }
+    world.attention.set(Attention::LIFE, world.life.is_busy());
 }
 
 /// All of a domain that nobody else holds is back.

@@ -4,6 +4,7 @@
 use hypercall_abi::DomId;
 use hypercall_abi::vcpu::RunState;
 
+use crate::attention::Attention;
 use crate::effects::Todo;
 use crate::life;
 use crate::machine::Machine;
@@ -19,7 +20,7 @@ use crate::world::{Next, World};
 /// Decides what to return to.
 #[inline]
 pub(crate) fn before_return<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers) -> Next {
-    if !world.must_pick && !world.life.is_busy() {
+    if !world.attention.intersects(Attention::RETURN) {
         let Some(current) = world.current else { return Next::Idle { from: None } };
         if !upcall_due(world, m, current) || traps::upcall(world, m, current, regs) {
             return Next::Resume;
@@ -39,11 +40,11 @@ fn upcall_due<M: MachineMemory>(world: &World, m: &M, id: DomId) -> bool {
 #[inline(never)]
 fn slowly<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers) -> Next {
     let loaded = world.current;
-    if world.life.is_busy() {
+    if world.attention.contains(Attention::LIFE) {
         life::work(world, m, loaded);
     }
     loop {
-        world.must_pick = false;
+        world.attention.remove(Attention::PICK);
         let now = m.now();
         let before = world.current;
         let next = world.scheduler.pick(now);
@@ -108,6 +109,7 @@ fn take_up<M: Machine>(
     };
     world.idle_since = None;
     *regs = domain.vcpu.registers;
+    world.attention.set(Attention::USER, domain.vcpu.user_mode);
     domain.vcpu.times.enter(RunState::Running, now);
     let id = domain.id;
     if world.last != Some(id) {

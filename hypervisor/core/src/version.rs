@@ -14,6 +14,10 @@ const CAPABILITIES: &[u8] = b"xen-3.0-x86_64 ";
 /// Bits of the first word of features.
 const FEATURES: u32 = (1 << Feature::PaePgdirAbove4gb.raw()) | (1 << Feature::MmuPtUpdatePreserveAd.raw());
 
+/// Version of the interface, the answer to operation 0.
+#[expect(clippy::as_conversions, reason = "there is no other widening in a constant")]
+pub(crate) const INTERFACE: u64 = ((MAJOR << 16) | MINOR) as u64;
+
 /// `xen_version(op, argument)`.
 ///
 /// # Errors
@@ -22,7 +26,7 @@ const FEATURES: u32 = (1 << Feature::PaePgdirAbove4gb.raw()) | (1 << Feature::Mm
 pub fn xen_version<M: Machine>(call: &mut Call<'_, M>, args: Arguments) -> Result<u64, Errno> {
     let [op, at, ..] = args;
     match u32::try_from(op).ok().and_then(VersionOp::from_raw).ok_or(Errno::NoSys)? {
-        VersionOp::Version => Ok(u64::from((MAJOR << 16) | MINOR)),
+        VersionOp::Version => Ok(INTERFACE),
         VersionOp::ExtraVersion => text::<16, M>(call, at, EXTRA),
         VersionOp::Capabilities => text::<1024, M>(call, at, CAPABILITIES),
         VersionOp::PlatformParameters => {

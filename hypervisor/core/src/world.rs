@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use hypercall_abi::{DomId, Errno, layout};
 
+use crate::attention::Attention;
 use crate::config;
 use crate::console::Output;
 use crate::control::{self, Input};
@@ -110,8 +111,10 @@ pub struct World {
     pub(crate) images: Vec<(String, &'static [u8])>,
     /// Slice of a domain that does not say, in ns.
     pub(crate) slice_ns: u64,
-    /// Whether who runs must be decided anew.
-    pub(crate) must_pick: bool,
+    /// Whether anything is out of the ordinary.
+    pub(crate) attention: Attention,
+    /// First word of the shared page of who has the processor.
+    pub(crate) shared_page: MachineAddress,
     /// Who had the processor last, over idling.
     pub(crate) last: Option<DomId>,
     pub(crate) idle_ns: u64,
@@ -174,7 +177,8 @@ impl World {
             input: Input::default(),
             images: Vec::new(),
             slice_ns: SLICE_NS_DEFAULT,
-            must_pick: true,
+            attention: Attention::PICK,
+            shared_page: MachineAddress(0),
             last: None,
             idle_ns: 0,
             idle_since: Some(Time(0)),
@@ -226,7 +230,7 @@ impl World {
     /// Notes that who runs must be decided before the next return, and that a turn may end sooner.
     #[inline]
     pub(crate) fn reschedule(&mut self) {
-        self.must_pick = true;
+        self.attention |= Attention::PICK;
         self.effects.todo |= Todo::TIMER;
     }
 
@@ -258,20 +262,34 @@ impl World {
     }
 
     /// A guest executed `syscall`: number in RAX, arguments in RDI RSI RDX R10 R8; the result goes to RAX.
-    pub fn hypercall<M: Machine>(&mut self, m: &mut M, regs: &mut Registers) {
-        crate::dispatch::hypercall(self, m, regs);
+    ///
+    /// Returns whether nothing is left to be done: then the machine may return to the guest without
+    /// [`World::before_return`]. Of `regs` only what `syscall` and a hypercall may change has changed then.
+    #[inline]
+    pub fn hypercall<M: Machine>(&mut self, m: &mut M, regs: &mut Registers) -> bool {
+        crate::dispatch::hypercall(self, m, regs)
     }
 
-    /// A guest caused an exception.
-    pub fn exception<M: Machine>(&mut self, m: &mut M, regs: &mut Registers, exception: Exception) {
+    /// Whether [`World::before_return`] would change nothing and there is nothing to carry out.
+    #[must_use]
+    #[inline]
+    pub fn is_quiet<M: Machine>(&self, m: &M) -> bool {
+        !self.attention.intersects(Attention::RETURN)
+            && self.effects.todo.is_empty()
+            && !switch::upcall_due(self, m)
+    }
+
+    /// A guest caused an exception. Returns as [`World::hypercall`] does.
+    pub fn exception<M: Machine>(&mut self, m: &mut M, regs: &mut Registers, exception: Exception) -> bool {
         traps::exception(self, m, regs, exception);
+        self.is_quiet(m)
     }
 
     /// The timer fired.
     pub fn timer_interrupt<M: Machine>(&mut self, m: &mut M) {
         sched::expire(self, m);
         life::bury(self, m);
-        self.must_pick = true;
+        self.attention |= Attention::PICK;
     }
 
     /// A device raised the interrupt `pirq`.

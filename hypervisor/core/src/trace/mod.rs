@@ -13,6 +13,7 @@ mod ring;
 
 use hypercall_abi::{DomId, Port};
 
+use crate::attention::Attention;
 use crate::dispatch::traced_number;
 use crate::domain::State;
 use crate::machine::Machine;
@@ -90,6 +91,7 @@ pub(crate) fn set_on<M: Machine>(world: &mut World, m: &mut M, on: bool) -> bool
         put_counters(trace, m, domain);
     }
     world.trace.on = on;
+    world.attention.set(Attention::TRACE, on);
     on
 }
 

@@ -3,9 +3,11 @@
 
 use hypercall_abi::trap::trap_flags;
 use hypercall_abi::{DomId, Errno, layout};
+use zerocopy::IntoBytes;
 
+use crate::attention::Attention;
 use crate::effects::Todo;
-use crate::guest_access::View;
+use crate::guest_access::{Access, View};
 use crate::life;
 use crate::machine::Machine;
 use crate::memory::MachineAddress;
@@ -60,26 +62,16 @@ pub(crate) fn bounce<M: Machine>(
     };
     let interrupts = if mask == 0 { rflags::INTERRUPT } else { 0 };
     let shown = (regs.rflags & !rflags::INTERRUPT) | interrupts;
-    let tail = [regs.rip, cs | (mask << 32), shown, regs.rsp, regs.ss];
-    let [rip, cs, shown, rsp, ss] = tail;
     let view = View::of_kernel(domain, &world.frames);
+    let tail = [regs.rip, cs | (mask << 32), shown, regs.rsp, regs.ss];
     let top = stack & !0xf;
     let sp = match entry.error {
-        Some(error) => {
-            let sp = top.wrapping_sub(64);
-            let frame = [regs.rcx, regs.r11, u64::from(error), rip, cs, shown, rsp, ss];
-            view.write(m, sp, &frame)?;
-            sp
-        }
-        None => {
-            let sp = top.wrapping_sub(56);
-            let frame = [regs.rcx, regs.r11, rip, cs, shown, rsp, ss];
-            view.write(m, sp, &frame)?;
-            sp
-        }
+        Some(error) => push(&view, m, top, [regs.rcx, regs.r11, u64::from(error)], tail)?,
+        None => push(&view, m, top, [regs.rcx, regs.r11], tail)?,
     };
     if domain.vcpu.user_mode {
         domain.vcpu.user_mode = false;
+        world.attention.remove(Attention::USER);
         world.effects.todo |= Todo::LOAD_ROOT | Todo::SEGMENTS;
     }
     if entry.masks {
@@ -91,6 +83,34 @@ pub(crate) fn bounce<M: Machine>(
     regs.ss = u64::from(layout::GUEST_DATA);
     regs.rflags &= !CLEARED;
     Ok(())
+}
+
+/// Writes a frame that ends at `top`, which is aligned; returns where it begins.
+#[inline]
+fn push<M: Machine, const N: usize>(
+    view: &View<'_>,
+    m: &mut M,
+    top: u64,
+    head: [u64; N],
+    tail: [u64; 5],
+) -> Result<u64, Errno> {
+    let words = u64::try_from(N).unwrap_or(0).wrapping_add(5);
+    let sp = top.wrapping_sub(words << 3);
+    let all = head.into_iter().chain(tail);
+    if sp & 0xfff <= 0x1000 - 64 {
+        let at = view.translate(m, sp, Access::Write)?;
+        for (word, offset) in all.zip((0..).step_by(8)) {
+            m.store(MachineAddress(at.0.wrapping_add(offset)), word);
+        }
+        return Ok(sp);
+    }
+    let mut frame = [0; 8];
+    for (to, from) in frame.iter_mut().zip(all) {
+        *to = from;
+    }
+    let bytes = frame.as_bytes();
+    view.write_bytes(m, sp, bytes.get(..N.saturating_add(5).saturating_mul(8)).unwrap_or(bytes))?;
+    Ok(sp)
 }
 
 /// Enters the upcall handler, if there is one. Returns whether the domain lives.

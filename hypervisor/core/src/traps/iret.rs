@@ -1,9 +1,10 @@
 //! The hypercall by which a guest's kernel returns from a handler, to itself or to user mode.
 //! It loads what `iretq` cannot: the upcall mask, and the root of user mode.
 
-use hypercall_abi::trap::IretContext;
+use hypercall_abi::trap::{IRET_IN_SYSCALL, IretContext};
 use hypercall_abi::{Errno, layout};
 
+use crate::attention::Attention;
 use crate::call::Call;
 use crate::effects::Todo;
 use crate::life;
@@ -32,6 +33,7 @@ fn leave<M: Machine>(call: &mut Call<'_, M>, regs: &mut Registers) -> Result<(),
     }
     let at = MachineAddress::in_frame(domain.shared_info, 0);
     if to_user {
+        call.world.attention |= Attention::USER;
         call.world.effects.todo |= Todo::LOAD_ROOT | Todo::SEGMENTS;
     }
     call.memory.fetch_and(at, !0xff00);
@@ -47,5 +49,9 @@ fn leave<M: Machine>(call: &mut Call<'_, M>, regs: &mut Registers) -> Result<(),
     regs.rsp = frame.rsp;
     regs.rflags = frame.rflags;
     regs.sanitise();
+    if frame.flags & IRET_IN_SYSCALL == 0 {
+        // RCX and R11 count, so the way back is not that of a hypercall.
+        regs.entry = 0;
+    }
     Ok(())
 }
