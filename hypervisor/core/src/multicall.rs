@@ -7,7 +7,7 @@ use hypercall_abi::multicall::MulticallEntry;
 use hypercall_abi::{Errno, Hypercall};
 
 use crate::call::Call;
-use crate::dispatch::{answer, count, known, traced_number};
+use crate::dispatch::{Arguments, answer, count, traced_number};
 use crate::guest_access::{Access, View};
 use crate::machine::Machine;
 use crate::memory::MachineAddress;
@@ -29,96 +29,86 @@ const _: () = assert!(
         && offset_of!(MulticallEntry, args) == 16
 );
 
-/// How far a multicall came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum Outcome {
-    /// All parts are answered.
-    Done,
-    /// The guest is to ask again for the rest.
-    Again {
-        /// Address of the first entry that is left.
-        calls: u64,
-        /// How many are left.
-        count: u64,
-    },
+/// `multicall(calls, count)`: the result is [`Errno::Fault`] if an entry cannot be read or its result not be
+/// written; the parts before it are done.
+#[inline(never)]
+pub(crate) fn multicall<M: Machine>(call: &mut Call<'_, M>, regs: &mut Registers) {
+    match parts(call, regs.rdi, regs.rsi) {
+        Ok(None) => regs.rax = 0,
+        Ok(Some((at, left))) => ask_again(regs, at, left),
+        Err(errno) => regs.rax = errno.to_rax(),
+    }
 }
 
-/// `multicall(calls, count)`.
-///
-/// # Errors
-/// [`Errno::Fault`] if an entry cannot be read or its result not be written; the parts before it are done.
-pub fn multicall<M: Machine>(call: &mut Call<'_, M>, args: [u64; 5]) -> Result<Outcome, Errno> {
-    let [mut at, calls, ..] = args;
+/// Answers the parts one by one. If that takes too long: the address of the first entry that is left, and how many
+/// are left.
+#[inline]
+fn parts<M: Machine>(
+    call: &mut Call<'_, M>,
+    mut at: u64,
+    mut left: u64,
+) -> Result<Option<(u64, u64)>, Errno> {
     let start = call.memory.now();
     let mut place = Place::NONE;
-    let mut left = calls;
     while left > 0 {
         let entry = place.of(call, at)?;
         let load = |offset| call.memory.load(MachineAddress(entry.0.wrapping_add(offset)));
         let number = load(0);
         let args = [load(ARGS), load(ARGS + 8), load(ARGS + 16), load(ARGS + 24), load(ARGS + 32)];
-        let result = part(call, number, args);
+        let rax = part(call, number, &args)?;
         if changes_mappings(number) {
             place = Place::NONE;
         }
         let entry = place.of(call, at)?;
-        let rax = match result {
-            Ok(value) => value,
-            Err(errno) => errno.to_rax(),
-        };
         call.memory.store(MachineAddress(entry.0.wrapping_add(RESULT)), rax);
         at = at.wrapping_add(ENTRY);
         left = left.wrapping_sub(1);
         if left & (PARTS_PER_LOOK - 1) == 0 && left > 0 && call.memory.now().since(start) > LONG_NS {
-            return Ok(Outcome::Again { calls: at, count: left });
+            return Ok(Some((at, left)));
         }
     }
-    Ok(Outcome::Done)
+    Ok(None)
 }
 
 /// Makes the guest execute its `syscall` again, for the rest of a batch.
-pub fn ask_again(regs: &mut Registers, calls: u64, count: u64) {
+fn ask_again(regs: &mut Registers, calls: u64, count: u64) {
     regs.rip = regs.rip.wrapping_sub(2);
     regs.rax = u64::from(Hypercall::Multicall.raw());
     (regs.rdi, regs.rsi) = (calls, count);
 }
 
 #[inline]
-fn part<M: Machine>(call: &mut Call<'_, M>, number: u64, args: [u64; 5]) -> Result<u64, Errno> {
+fn part<M: Machine>(call: &mut Call<'_, M>, number: u64, args: &Arguments) -> Result<u64, Errno> {
     count(call.domain_mut()?, number);
     if call.world.trace.is_on() {
-        return traced(call, number, args);
+        return Ok(traced(call, number, args));
     }
-    answer(call, known(number).ok_or(Errno::NoSys)?, args)
+    Ok(answer(call, number, args))
 }
 
 #[cold]
-fn traced<M: Machine>(call: &mut Call<'_, M>, raw: u64, args: [u64; 5]) -> Result<u64, Errno> {
+#[inline(never)]
+fn traced<M: Machine>(call: &mut Call<'_, M>, raw: u64, args: &Arguments) -> u64 {
     let number = traced_number(raw);
-    let [arg0, arg1, arg2, ..] = args;
+    let [arg0, arg1, arg2, ..] = *args;
     call.world.trace.put(call.memory, call.caller, &Record::PartEntry { number, arg0, arg1, arg2 });
-    let result = known(raw).ok_or(Errno::NoSys).and_then(|known| answer(call, known, args));
-    let rax = match result {
-        Ok(value) => value,
-        Err(errno) => errno.to_rax(),
-    };
-    call.world.trace.put(call.memory, call.caller, &Record::PartExit { number, result: rax });
+    let result = answer(call, raw, args);
+    call.world.trace.put(call.memory, call.caller, &Record::PartExit { number, result });
     result
 }
 
 /// Whether a hypercall can change where an address leads.
-fn changes_mappings(number: u64) -> bool {
-    matches!(
-        known(number),
-        Some(
-            Hypercall::MmuUpdate
-                | Hypercall::UpdateVaMapping
-                | Hypercall::MmuextOp
-                | Hypercall::GrantTableOp
-                | Hypercall::MemoryOp
-        )
-    )
+const fn changes_mappings(number: u64) -> bool {
+    const CHANGING: u64 = bit(Hypercall::MmuUpdate)
+        | bit(Hypercall::UpdateVaMapping)
+        | bit(Hypercall::MmuextOp)
+        | bit(Hypercall::GrantTableOp)
+        | bit(Hypercall::MemoryOp);
+    number < 64 && (CHANGING >> number) & 1 != 0
+}
+
+const fn bit(hypercall: Hypercall) -> u64 {
+    1 << hypercall.raw()
 }
 
 /// Where the last page of entries is in machine memory.

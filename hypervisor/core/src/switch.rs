@@ -5,6 +5,7 @@ use hypercall_abi::DomId;
 use hypercall_abi::vcpu::RunState;
 
 use crate::attention::Attention;
+use crate::attention::Attention;
 use crate::effects::Todo;
 use crate::life;
 use crate::machine::Machine;
@@ -22,19 +23,29 @@ use crate::world::{Next, World};
 pub(crate) fn before_return<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers) -> Next {
     if !world.attention.intersects(Attention::RETURN) {
         let Some(current) = world.current else { return Next::Idle { from: None } };
-        if !upcall_due(world, m, current) || traps::upcall(world, m, current, regs) {
+        if !upcall_due(world, m) || traps::upcall(world, m, current, regs) {
             return Next::Resume;
         }
     }
     slowly(world, m, regs)
 }
 
-/// Whether a domain's upcall is pending and not masked.
+/// Whether an upcall of who has the processor is pending and not masked.
 #[inline]
-fn upcall_due<M: MachineMemory>(world: &World, m: &M, id: DomId) -> bool {
-    let Some(domain) = world.domains.get(id) else { return false };
-    let [pending, masked, ..] = m.load(MachineAddress::in_frame(domain.shared_info, 0)).to_le_bytes();
-    pending != 0 && masked == 0
+pub(crate) fn upcall_due<M: MachineMemory>(world: &World, m: &M) -> bool {
+    // Both are bytes of one word, the mask the upper one; so unmasked and pending is 1 to 255.
+    let flags = m.load(world.shared_page) & 0xffff;
+    flags.wrapping_sub(1) < 0xff
+}
+
+/// Enters the upcall handler of who has the processor if that is all that is left to be done. Returns whether nothing
+/// is left.
+#[inline]
+pub(crate) fn finish<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, id: DomId) -> bool {
+    if world.attention.intersects(Attention::RETURN) || !world.effects.todo.is_empty() {
+        return false;
+    }
+    !upcall_due(world, m) || (traps::upcall(world, m, id, regs) && world.effects.todo.is_empty())
 }
 
 #[inline(never)]
@@ -55,7 +66,7 @@ fn slowly<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers) -> Nex
             world.effects.todo |= Todo::TIMER;
         }
         let Some(current) = next else { break };
-        if !upcall_due(world, m, current) || traps::upcall(world, m, current, regs) {
+        if !upcall_due(world, m) || traps::upcall(world, m, current, regs) {
             break;
         }
         // It had no stack for the upcall and is gone: somebody else has the processor.
@@ -109,6 +120,8 @@ fn take_up<M: Machine>(
     };
     world.idle_since = None;
     *regs = domain.vcpu.registers;
+    world.attention.set(Attention::USER, domain.vcpu.user_mode);
+    world.shared_page = MachineAddress::in_frame(domain.shared_info, 0);
     world.attention.set(Attention::USER, domain.vcpu.user_mode);
     domain.vcpu.times.enter(RunState::Running, now);
     let id = domain.id;
