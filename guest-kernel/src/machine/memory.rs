@@ -29,7 +29,8 @@ pub fn frames() -> u64 {
 }
 
 /// Address of the root of our page tables.
-pub(super) fn root() -> u64 {
+#[must_use]
+pub fn root() -> u64 {
     ROOT.load(Ordering::Relaxed)
 }
 

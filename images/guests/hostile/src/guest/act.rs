@@ -1,0 +1,155 @@
+//! Carries out one action and judges what came back.
+
+use core::arch::naked_asm;
+
+use alloc::vec;
+
+use guest_kernel::{clock, println, upcall};
+use hostile_plan::model::{self, Answer};
+use hostile_plan::{Action, Call, Coverage, Deed, Expect, Generator, InstructionOutcome};
+use hypercall_abi::shared_info::{VcpuInfo, VcpuTimeInfo};
+
+use super::instructions::INSTRUCTIONS;
+use super::probe::{self, probe};
+use super::surroundings::Home;
+use super::syscall::syscall;
+use super::{death, rings};
+
+/// The guest in action.
+pub(super) struct Actor {
+    /// Where it is.
+    pub(super) home: Home,
+    /// What it has done.
+    pub(super) coverage: Coverage,
+    /// What decides all.
+    pub(super) seed: u64,
+    /// Its own clock.
+    pub(super) clock: Clock,
+}
+
+/// A copy of the clock's record, since the guest writes rubbish over the shared one.
+pub(super) struct Clock(VcpuTimeInfo);
+
+impl Clock {
+    /// Copies the record while it is sound.
+    pub(super) fn start() -> Self {
+        let at = guest_kernel::window::SHARED_INFO + core::mem::offset_of!(VcpuInfo, time);
+        // SAFETY: the shared page is mapped there.
+        Self(unsafe { (at as *const VcpuTimeInfo).read_volatile() })
+    }
+
+    /// System time in ns.
+    pub(super) fn now_ns(&self) -> u64 {
+        self.0.system_time_at(clock::tsc())
+    }
+}
+
+#[unsafe(naked)]
+unsafe extern "C" fn poke() -> u64 {
+    naked_asm!("mov [rdi], rsi", "ret")
+}
+
+#[unsafe(naked)]
+unsafe extern "C" fn copy() -> u64 {
+    naked_asm!("mov rcx, rdx", "rep movsb", "ret")
+}
+
+impl Actor {
+    /// Does it.
+    pub(super) fn carry_out(&mut self, generator: &mut Generator, action: &Action) {
+        match &action.deed {
+            Deed::Call(call) => self.call(generator, call, action.why),
+            Deed::Grant { reference, entry } => {
+                let word =
+                    u64::from(entry.flags) | u64::from(entry.domid) << 16 | u64::from(entry.frame) << 32;
+                self.poke(self.home.grant_table + u64::from(*reference) * 8, word);
+            }
+            Deed::Poke { va, value } => self.poke(*va, *value),
+            Deed::Instruction(index) => self.instruction(*index as usize),
+            Deed::Ring(seed) => rings::attack(self, *seed),
+            Deed::Rearm => self.rearm(),
+            Deed::Die(way) => {
+                self.report();
+                death::die(self, *way);
+            }
+        }
+    }
+
+    /// Writes a word where it may or may not be allowed.
+    fn poke(&self, va: u64, value: u64) {
+        // SAFETY: the plan names only memory that it may lose; a fault comes back here.
+        let _ = unsafe { probe(poke, [va, value, 0]) };
+    }
+
+    fn call(&mut self, generator: &mut Generator, call: &Call, why: &'static str) {
+        for (at, bytes) in &call.writes {
+            // SAFETY: the plan lays arguments into the pages set aside for them; a fault comes back here.
+            let _ = unsafe { probe(copy, [*at, bytes.as_ptr() as u64, bytes.len() as u64]) };
+        }
+        // SAFETY: the plan asks for changes of what it may lose.
+        let rax = unsafe { syscall(call.number, call.args) };
+        let (at, bytes) = call.reads;
+        let mut after = vec![0; bytes];
+        // SAFETY: it writes the buffer, which has so many bytes; a fault comes back here.
+        let _ = unsafe { probe(copy, [after.as_mut_ptr() as u64, at, bytes as u64]) };
+        let answer = model::answer(call, rax, &after);
+        self.coverage.count(call.operation(), answer);
+        if let Answer::Odd(rax) = answer {
+            println!("@breach {{\"seed\":{},\"odd\":{rax},\"number\":{}}}", self.seed, call.number);
+        }
+        if call.expect == Expect::Refusal && answer == Answer::Accepted {
+            self.coverage.breaches += 1;
+            println!(
+                "@breach {{\"seed\":{},\"accepted\":\"{}\",\"why\":\"{why}\",\"args\":\"{:x?}\"}}",
+                self.seed,
+                call.operation(),
+                call.args
+            );
+        }
+        generator.observe(call, &after, answer);
+    }
+
+    fn instruction(&mut self, index: usize) {
+        let Some(instruction) = INSTRUCTIONS.get(index) else { return };
+        let words = [self.home.estate.read_only, self.home.estate.argument, 0xffff_8080_0020_0000];
+        // SAFETY: it faults, or does what a guest may do; a fault comes back here.
+        let outcome = unsafe { probe(instruction.code, words) };
+        self.coverage.instruction(
+            index,
+            match outcome {
+                Ok(_) => InstructionOutcome::Silent,
+                Err(vector) => InstructionOutcome::Trapped(vector),
+            },
+        );
+        match outcome {
+            Ok(_) if instruction.must_trap => self.breach(instruction.name, "did not trap"),
+            Ok(flags) if instruction.name == "popf all" && (flags & 0x200 == 0 || flags & 0x3000 != 0) => {
+                self.breach(instruction.name, "changed the interrupt flag or level");
+            }
+            _ => {}
+        }
+        self.rearm();
+    }
+
+    /// Says that something happened that must not.
+    pub(super) fn breach(&mut self, what: &str, how: &str) {
+        self.coverage.breaches += 1;
+        println!("@breach {{\"seed\":{},\"why\":\"{what} {how}\"}}", self.seed);
+    }
+
+    /// Handlers, masks and flags as they should be.
+    pub(super) fn rearm(&self) {
+        upcall::mask();
+        probe::register();
+    }
+
+    /// Prints what was done since the last time.
+    pub(super) fn report(&mut self) {
+        let name = |index: usize| INSTRUCTIONS.get(index).map_or("?", |instruction| instruction.name);
+        let done = self.coverage.report(self.seed, name, |line| {
+            println!("{line}");
+            Ok(())
+        });
+        debug_assert!(done.is_ok());
+    }
+}

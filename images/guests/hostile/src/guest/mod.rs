@@ -1,0 +1,70 @@
+//! The loop: draw, do, judge, count, until the life is over.
+
+mod act;
+mod death;
+mod fpu;
+mod instructions;
+mod probe;
+mod rings;
+mod surroundings;
+mod syscall;
+
+use guest_kernel::{Guest, clock, println, upcall};
+use hostile_plan::{Coverage, Generator};
+
+use self::act::Actor;
+
+/// Calls after which the counts are reported even if nothing else happens.
+const CALLS_A_REPORT: u64 = 8192;
+
+/// Lives.
+pub(crate) async fn run(guest: Guest) {
+    upcall::mask();
+    let line = guest.command_line();
+    let number = |key| line.parse::<u64>(key, 0).unwrap_or(0);
+    let incarnation = number("incarnation");
+    let fpu = fpu::check_fresh();
+    let home = surroundings::explore(line.get("deaths") != Some("0"));
+    // Each domain of a scenario and each of its lives draws its own numbers.
+    let seed = number("seed")
+        .wrapping_mul(1_000_003)
+        .wrapping_add(u64::from(home.estate.own) * 10_007)
+        .wrapping_add(incarnation);
+    println!("@hostile {{\"seed\":{seed},\"incarnation\":{incarnation},\"fresh_fpu\":{fpu}}}");
+    let life_ns = match number("life_ms") {
+        0 => u64::MAX,
+        ms => ms * 1_000_000,
+    };
+    let end_ns = clock::now_ns().saturating_add(life_ns);
+    let mut generator = Generator::new(seed, home.estate.clone());
+    let mut actor = Actor { home, coverage: Coverage::default(), seed, clock: act::Clock::start() };
+    if !fpu {
+        actor.breach("a fresh domain has another's FPU state", "");
+    }
+    actor.rearm();
+    fpu::mark(seed);
+    let mut drawn = 0_u64;
+    loop {
+        let now = actor.clock.now_ns();
+        generator.set_time(now);
+        let action = generator.draw();
+        actor.carry_out(&mut generator, &action);
+        drawn += 1;
+        if drawn % 512 == 0 {
+            if !fpu::is_marked(seed) {
+                actor.breach("FPU state changed on its own", "");
+            }
+            fpu::mark(seed);
+        }
+        if actor.coverage.calls >= CALLS_A_REPORT {
+            actor.report();
+        }
+        if now >= end_ns && !generator.is_in_the_midst() {
+            actor.report();
+            death::die(&mut actor, 0);
+        }
+        if drawn % 4096 == 0 {
+            generator.tidy_up();
+        }
+    }
+}

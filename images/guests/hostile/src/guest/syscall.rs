@@ -1,0 +1,28 @@
+//! A hypercall by number, executed here rather than by a stub, so that numbers without a stub can be tried.
+
+use core::arch::asm;
+
+/// Executes `syscall`.
+///
+/// # Safety
+/// What the call changes is memory and mappings that nobody relies on.
+pub(super) unsafe fn syscall(number: u64, args: [u64; 5]) -> u64 {
+    let [a, b, c, d, e] = args;
+    let result;
+    // SAFETY: the convention of hypercalls; what the call itself does, the caller answers for.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") number => result,
+            inlateout("rdi") a => _,
+            inlateout("rsi") b => _,
+            inlateout("rdx") c => _,
+            inlateout("r10") d => _,
+            inlateout("r8") e => _,
+            lateout("r9") _,
+            out("rcx") _,
+            out("r11") _,
+        );
+    }
+    result
+}

@@ -1,0 +1,108 @@
+//! The generator by itself: repeatable, and reaching everything that it is for.
+
+use std::collections::HashMap;
+
+use hypercall_abi::{Hypercall, Mfn};
+
+use crate::{Action, Deed, Estate, Expect, Generator, Playground};
+
+fn estate() -> Estate {
+    let frames: Vec<Mfn> = (0x5000..0x5200).map(Mfn).collect();
+    Estate {
+        argument: 0x48_0000,
+        argument_pages: 3,
+        read_only: 0x5f_0000,
+        unmapped: 0x48_3000,
+        shared_info: 0x47_0000,
+        shared_info_frame: Mfn(0x4fff),
+        grant_frames: vec![Mfn(0x4ff0)],
+        grant_entries: (64, 128),
+        playground: Playground {
+            va: 0x50_0000,
+            frames: frames[256..272].to_vec(),
+            entries: (0..16).map(|index| 0x51f0_0000 + index * 8).collect(),
+        },
+        root: Mfn(0x51f3),
+        tables: [Mfn(0x51f2), Mfn(0x51f1), Mfn(0x51f0)],
+        frames,
+        handlers: [0x40_1000, 0x40_1100, 0x40_1200],
+        stack: 0x40_8000,
+        state_ports: vec![1],
+        own: 2,
+        backend: 1,
+        now_ns: 1_000_000_000,
+        instructions: 10,
+        deaths: 0,
+    }
+}
+
+fn actions(seed: u64, count: usize) -> Vec<Action> {
+    let mut generator = Generator::new(seed, estate());
+    (0..count).map(|_| generator.draw()).collect()
+}
+
+#[test]
+fn the_same_seed_gives_the_same_sequence() {
+    assert_eq!(actions(7, 5000), actions(7, 5000));
+    assert_ne!(actions(7, 500), actions(8, 500));
+}
+
+#[test]
+fn each_operation_is_asked_for_and_so_is_what_does_not_exist() {
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    for action in actions(1, 60_000) {
+        if let Deed::Call(call) = &action.deed {
+            *seen.entry(call.operation().to_string()).or_default() += 1;
+        }
+    }
+    let never = ["Iret", "SchedOp.Shutdown"];
+    for operation in crate::Operation::all() {
+        let name = operation.to_string();
+        let by_death = never.contains(&name.as_str());
+        // Families in which every value of the selector exists have none that does not.
+        let impossible = name == "SchedOp.Unknown";
+        assert!(by_death || impossible || seen.contains_key(&name), "{name} is never asked for");
+    }
+}
+
+#[test]
+fn what_must_be_refused_is_never_spoilt_into_something_else() {
+    for action in actions(3, 30_000) {
+        if let Deed::Call(call) = &action.deed
+            && call.expect == Expect::Refusal
+            && call.number == u64::from(Hypercall::UpdateVaMapping.raw())
+        {
+            assert_ne!(call.args[1] & 1, 0, "clearing an entry is nothing to refuse");
+        }
+    }
+}
+
+#[test]
+fn what_is_laid_into_memory_stays_within_the_argument_pages() {
+    let estate = estate();
+    for action in actions(5, 30_000) {
+        if let Deed::Call(call) = &action.deed {
+            for (at, bytes) in &call.writes {
+                assert!(
+                    *at >= estate.argument && at + bytes.len() as u64 <= estate.argument_end(),
+                    "{action:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn tidying_up_ends() {
+    let mut generator = Generator::new(1, estate());
+    for _ in 0..100 {
+        generator.draw();
+    }
+    generator.tidy_up();
+    let mut steps = 0;
+    while generator.is_in_the_midst() {
+        generator.draw();
+        steps += 1;
+    }
+    assert!((10..300).contains(&steps), "{steps}");
+}
