@@ -5,7 +5,6 @@ use hypercall_abi::DomId;
 use hypercall_abi::vcpu::RunState;
 
 use crate::attention::Attention;
-use crate::attention::Attention;
 use crate::effects::Todo;
 use crate::life;
 use crate::machine::Machine;
