@@ -4,7 +4,7 @@
 //! [`NetBack`] is a layer 2 [`Switch`] between front ends and an uplink. Its owner
 //! - calls [`NetBack::add`] and [`NetBack::remove`] as the device directory says;
 //! - passes each event to [`NetBack::event`] (ports) or [`NetBack::uplink_event`] (the device);
-//! - calls [`NetBack::turn`] until it answers [`Turn::Idle`], then sleeps.
+//! - calls [`NetBack::turn`] until it answers [`Turn::Idle`], then sleeps until an event or the time that it names.
 //!
 //! A guest that hangs, floods or corrupts its rings harms itself alone: it has a budget in each turn, a bounded share
 //! of the packet pool, and an error of its own ends its connection with a reason and nobody else's.
@@ -14,6 +14,7 @@
 
 extern crate alloc;
 
+mod answers;
 mod frame;
 mod mac;
 mod neighbours;

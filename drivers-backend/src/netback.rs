@@ -8,6 +8,7 @@ use hypercall_abi::device::{NetCounters, NetError};
 use hypercall_abi::grant_table::{CopyGrant, GrantStatus};
 use hypercall_abi::{Errno, GrantRef, Port};
 
+use crate::answers::Answers;
 use crate::platform::Platform;
 use crate::pool::{Packet, Pool};
 use crate::switch::{AddressTaken, Switch, VifId};
@@ -42,7 +43,10 @@ pub enum Turn {
     /// Call again; look at the events in between.
     More,
     /// Nothing to do until an event: everybody who matters will notify.
-    Idle,
+    Idle {
+        /// Or until this time, by the clock of [`NetBack::turn`]; `u64::MAX` for never.
+        until_ns: u64,
+    },
 }
 
 /// What the switch counted, over all front ends.
@@ -101,6 +105,7 @@ pub struct NetBack<P: Platform, U> {
     /// The uplink may have frames.
     pub(crate) uplink_ready: bool,
     asked: BTreeSet<[u8; 4]>,
+    pub(crate) answers: Answers,
     pub(crate) copies: Vec<CopyGrant>,
     pub(crate) jobs: Vec<Job>,
     pub(crate) counters: SwitchCounters,
@@ -127,6 +132,7 @@ impl<P: Platform, U: Uplink> NetBack<P, U> {
             touched: WorkList::default(),
             uplink_ready: true,
             asked: BTreeSet::new(),
+            answers: Answers::default(),
             copies: Vec::with_capacity(BATCH),
             jobs: Vec::with_capacity(BATCH),
             counters: SwitchCounters::default(),
@@ -193,15 +199,20 @@ impl<P: Platform, U: Uplink> NetBack<P, U> {
         self.uplink_ready = true;
     }
 
-    /// Does a bounded piece of the work that is due.
-    pub fn turn(&mut self) -> Turn {
+    /// Does a bounded piece of the work that is due. `now_ns` never goes backwards; where it starts does not matter.
+    pub fn turn(&mut self, now_ns: u64) -> Turn {
         self.step_states();
         self.take_from_uplink();
         self.take_from_guests();
         self.deliver();
+        self.give_answers(now_ns);
         self.finish();
         let idle = self.states.is_empty() && self.senders.is_empty() && self.receivers.is_empty();
-        if idle && !self.uplink_ready { Turn::Idle } else { Turn::More }
+        if idle && !self.uplink_ready {
+            Turn::Idle { until_ns: self.answers.due_ns().unwrap_or(u64::MAX) }
+        } else {
+            Turn::More
+        }
     }
 
     /// What was counted since the start.

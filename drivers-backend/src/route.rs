@@ -1,6 +1,7 @@
 //! A turn's work between the rings: frames from the uplink, and where each frame goes.
 //! Decisions are the switch's; what is done about them, and what it costs whom, stands here.
 
+use crate::answers::Answer;
 use crate::frame::ARP_FRAME_BYTES;
 use crate::netback::NetBack;
 use crate::platform::Platform;
@@ -48,26 +49,30 @@ impl<P: Platform, U: Uplink> NetBack<P, U> {
         };
         let verdict = self.pool.read(&packet, |frame| self.switch.decide(from, frame));
         match verdict {
-            Verdict::Guest(to) => self.enqueue(sender, to, packet),
+            Verdict::Guest(to) => {
+                if sender == Sender::UPLINK {
+                    self.answers.used(to);
+                }
+                self.enqueue(sender, to, packet);
+            }
             Verdict::Uplink => {
                 let sent = self.pool.read(&packet, |frame| self.uplink.send(frame));
                 self.note_sent(sent.is_ok());
                 self.pool.give_back(packet);
             }
-            Verdict::Answer(answer) => {
-                self.counters.answered += 1;
-                match from {
-                    Ingress::Guest(to, _) => {
-                        packet.bytes = self.pool.write(&packet, |room| fill(room, &answer));
-                        self.enqueue(sender, to, packet);
-                    }
-                    Ingress::Uplink => {
-                        let sent = self.uplink.send(&answer);
-                        self.note_sent(sent.is_ok());
-                        self.pool.give_back(packet);
-                    }
+            Verdict::Answer { frame, about, asker } => match (from, about) {
+                (Ingress::Guest(to, _), _) => {
+                    self.counters.answered += 1;
+                    packet.bytes = self.pool.write(&packet, |room| fill(room, &frame));
+                    self.enqueue(sender, to, packet);
                 }
-            }
+                (Ingress::Uplink, about) => {
+                    if let Some(about) = about {
+                        self.answers.owe(Answer { about, asker, frame });
+                    }
+                    self.pool.give_back(packet);
+                }
+            },
             Verdict::Drop(reason) => {
                 match reason {
                     DropReason::Spoofed => self.counters.spoofed += 1,
@@ -76,6 +81,15 @@ impl<P: Platform, U: Uplink> NetBack<P, U> {
                 }
                 self.pool.give_back(packet);
             }
+        }
+    }
+
+    /// Gives the wire the answers that it may have now.
+    pub(crate) fn give_answers(&mut self, now_ns: u64) {
+        while let Some(answer) = self.answers.next(now_ns) {
+            let sent = self.uplink.send(&answer.frame);
+            self.counters.answered += 1;
+            self.note_sent(sent.is_ok());
         }
     }
 

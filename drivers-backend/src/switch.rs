@@ -35,7 +35,14 @@ pub enum Verdict {
     /// Onto the wire.
     Uplink,
     /// It was an ARP request: this frame goes back to whoever asked.
-    Answer([u8; ARP_FRAME_BYTES]),
+    Answer {
+        /// The frame.
+        frame: [u8; ARP_FRAME_BYTES],
+        /// The guest that it is about, if it is about one.
+        about: Option<VifId>,
+        /// Who asked.
+        asker: MacAddress,
+    },
     /// Nowhere.
     Drop(DropReason),
 }
@@ -175,9 +182,9 @@ impl Switch {
         match self.addresses.get(&arp.target_ip) {
             // Asking for itself is how a guest detects that its address is taken: silence is the right answer.
             Some((owner, _)) if *owner == id => Verdict::Drop(DropReason::Consumed),
-            Some((_, mac)) => Verdict::Answer(arp.answer(*mac).to_frame()),
+            Some((about, mac)) => answer(&arp, *mac, Some(*about)),
             None => match self.neighbours.get(&arp.target_ip) {
-                Some(mac) => Verdict::Answer(arp.answer(mac).to_frame()),
+                Some(mac) => answer(&arp, mac, None),
                 None => Verdict::Uplink,
             },
         }
@@ -201,7 +208,7 @@ impl Switch {
             }
             if arp.is_request {
                 return match self.addresses.get(&arp.target_ip) {
-                    Some((_, mac)) => Verdict::Answer(arp.answer(*mac).to_frame()),
+                    Some((about, mac)) => answer(&arp, *mac, Some(*about)),
                     None => Verdict::Drop(DropReason::Consumed),
                 };
             }
@@ -214,4 +221,9 @@ impl Switch {
             None => Verdict::Drop(DropReason::Unknown),
         }
     }
+}
+
+/// The verdict on a request that `mac` would answer.
+fn answer(request: &Arp, mac: MacAddress, about: Option<VifId>) -> Verdict {
+    Verdict::Answer { frame: request.answer(mac).to_frame(), about, asker: request.source_mac }
 }

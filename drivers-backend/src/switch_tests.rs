@@ -75,7 +75,8 @@ fn the_wire_cannot_take_a_guests_place() {
 fn arp_for_guests_is_answered_from_the_directory() {
     let mut switch = switch();
     for (from, asker, own) in [(guest(1), mac(1), ip(1)), (Ingress::Uplink, OUTSIDE, GATEWAY)] {
-        let Verdict::Answer(answer) = switch.decide(from, &request(asker, own, ip(2))) else {
+        let Verdict::Answer { frame: answer, about, .. } = switch.decide(from, &request(asker, own, ip(2)))
+        else {
             panic!("an answer for {asker}");
         };
         let expected = Arp {
@@ -85,6 +86,7 @@ fn arp_for_guests_is_answered_from_the_directory() {
             target_mac: asker,
             target_ip: own,
         };
+        assert_eq!(about, Some(VifId(2)));
         assert_eq!(Arp::parse(&answer), Some(expected));
         assert_eq!(Header::parse(&answer).unwrap().destination, asker);
     }
@@ -98,7 +100,10 @@ fn the_gateways_address_is_learned_from_the_wire() {
     let answer = Arp::parse(&asks).unwrap().answer(OUTSIDE).to_frame();
     assert_eq!(switch.decide(Ingress::Uplink, &answer), Verdict::Guest(VifId(1)));
     assert_eq!(switch.neighbour(GATEWAY), Some(OUTSIDE));
-    assert!(matches!(switch.decide(guest(2), &request(mac(2), ip(2), GATEWAY)), Verdict::Answer(_)));
+    assert!(matches!(
+        switch.decide(guest(2), &request(mac(2), ip(2), GATEWAY)),
+        Verdict::Answer { about: None, .. }
+    ));
     let lie = request(mac(2), GATEWAY, ip(1));
     assert_eq!(switch.decide(guest(2), &lie), Verdict::Drop(DropReason::Spoofed), "no guest is the gateway");
 }

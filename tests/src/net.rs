@@ -24,6 +24,8 @@ pub struct Net {
     pub host: Host,
     /// Virtual time.
     pub now: Instant,
+    /// When the back end wants to be called without an event, in ns.
+    until_ns: u64,
 }
 
 impl Net {
@@ -46,6 +48,7 @@ impl Net {
             wire,
             host,
             now: Instant::from_millis(1),
+            until_ns: u64::MAX,
         };
         for at in 0..guests {
             let device = net.attach(at, suppress);
@@ -136,7 +139,8 @@ impl Net {
     /// The driver domain: events, then turns until nothing is left to do.
     pub fn run_back(&mut self) -> bool {
         let fired = self.world.fired(DRIVER);
-        if fired.is_empty() && !self.wire.waits() {
+        let now_ns = self.now.total_micros() as u64 * 1000;
+        if fired.is_empty() && !self.wire.waits() && now_ns < self.until_ns {
             return false;
         }
         for port in fired {
@@ -146,7 +150,8 @@ impl Net {
             self.back.uplink_event();
         }
         for _ in 0..10_000 {
-            if self.back.turn() == Turn::Idle {
+            if let Turn::Idle { until_ns } = self.back.turn(now_ns) {
+                self.until_ns = until_ns;
                 return true;
             }
         }

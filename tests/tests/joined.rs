@@ -80,7 +80,7 @@ impl Joined {
                 self.back.event(port);
                 busy = true;
             }
-            while self.back.turn() == Turn::More {}
+            while self.back.turn(self.now.total_micros() as u64 * 1000) == Turn::More {}
             if !busy {
                 return;
             }

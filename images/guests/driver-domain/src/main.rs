@@ -13,8 +13,9 @@ mod kernel;
 mod nic;
 
 use drivers_backend::{NetBack, Turn};
-use guest_kernel::Guest;
+use embassy_time::{Instant, with_deadline};
 use guest_kernel::ports::EventPort;
+use guest_kernel::{Guest, clock};
 use hypercall_abi::Port;
 use hypercall_abi::event_channel::Virq;
 
@@ -53,9 +54,11 @@ async fn run(guest: Guest) {
             let Some(port) = PORTS.take() else { break };
             work.note(port);
         }
-        if work.back.turn() == Turn::Idle {
-            let port = PORTS.wait().await;
-            work.note(port);
+        if let Turn::Idle { until_ns } = work.back.turn(clock::now_ns()) {
+            let until = Instant::from_micros(until_ns.div_ceil(1000));
+            if let Ok(port) = with_deadline(until, PORTS.wait()).await {
+                work.note(port);
+            }
         }
     }
 }
