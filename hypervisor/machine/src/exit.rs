@@ -1,7 +1,7 @@
 //! The ways from the hypervisor into a guest: `sysretq` where it gives the guest what it must have, else `iretq`.
 //! Both return from the one frame at the end of the processor's stack, built of checked values, so neither can fault.
 //!
-//! EAX says which: 0 for `iretq`, which restores everything; 1 for `sysretq`, which takes RIP from RCX and RFLAGS from
+//! EAX says which: 2 for `iretq`, which restores everything; 1 for `sysretq`, which takes RIP from RCX and RFLAGS from
 //! R11 and so loses both, as a hypercall may. The caller has made sure that RIP is a guest's.
 
 use core::arch::naked_asm;
@@ -12,14 +12,14 @@ use crate::per_cpu::{FRAME, PER_CPU};
 #[unsafe(naked)]
 pub(crate) extern "C" fn exit_to_guest() {
     naked_asm!(
-        "test eax, eax",
+        "cmp eax, 1",
         "pop r15",
         "pop r14",
         "pop r13",
         "pop r12",
         "pop rbp",
         "pop rbx",
-        "jz 2f",
+        "jne 2f",
         "pop r11",
         "pop r10",
         "pop r9",
@@ -48,6 +48,26 @@ pub(crate) extern "C" fn exit_to_guest() {
     )
 }
 
+/// Returns by `iretq` from a frame that has only room for the six registers that Rust functions preserve: they are
+/// still in the processor. Not a function that Rust may call.
+#[unsafe(naked)]
+pub(crate) extern "C" fn exit_quickly() {
+    naked_asm!(
+        "add rsp, 6 * 8",
+        "pop r11",
+        "pop r10",
+        "pop r9",
+        "pop r8",
+        "pop rax",
+        "pop rcx",
+        "pop rdx",
+        "pop rsi",
+        "pop rdi",
+        "add rsp, 8",
+        "iretq",
+    )
+}
+
 /// Leaves the boot path: takes the frame's place on the stack and enters the first guest, or idles until there is one.
 #[unsafe(naked)]
 pub(crate) extern "C" fn start() -> ! {
@@ -55,11 +75,11 @@ pub(crate) extern "C" fn start() -> ! {
         "lea rsp, [rip + {per_cpu} + {frame}]",
         "mov rdi, rsp",
         "xor ebp, ebp",
-        "call {first}",
+        "call {resume}",
         "jmp {exit}",
         per_cpu = sym PER_CPU,
         frame = const FRAME,
-        first = sym crate::run::first,
+        resume = sym crate::run::resume,
         exit = sym exit_to_guest,
     )
 }

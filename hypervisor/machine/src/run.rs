@@ -6,57 +6,68 @@ use core::sync::atomic::Ordering::Relaxed;
 use hypercall_abi::layout;
 use hypervisor_core::registers::{Registers, rflags};
 use hypervisor_core::world::{Exception, Next};
-use spin::MutexGuard;
 
 use crate::apic::{DEVICE_VECTORS, SERIAL_VECTOR, SPURIOUS_VECTOR, TIMER_VECTOR};
 use crate::cpu::{self, control};
 use crate::per_cpu::PER_CPU;
-use crate::system::{self, System};
+use crate::system::{self, Guard, System};
 use crate::{entry, fpu, serial, switch};
 
-/// How a guest is returned to; the value that [`crate::exit`] takes.
-const BY_IRETQ: u32 = 0;
+/// How a guest is returned to: the value that [`crate::exit`] and the entry stubs take.
+const MORE: u32 = 0;
 const BY_SYSRETQ: u32 = 1;
+const BY_IRETQ: u32 = 2;
 
 const DEVICE_NOT_AVAILABLE: u8 = 7;
 const GENERAL_PROTECTION: u8 = 13;
 const PAGE_FAULT: u8 = 14;
 
-/// A guest executed `syscall`.
+/// A guest executed `syscall`. The frame's preserved registers are not there yet. How to return at once with them as
+/// they are; if there is more to do, [`MORE`], and [`resume`] comes next.
 pub(crate) extern "C" fn hypercall(regs: &mut Registers) -> u32 {
     let mut guard = system::lock();
-    let system = &mut *guard;
-    system.world.hypercall(&mut system.hardware, regs);
-    leave(guard, regs)
+    let System { world, hardware } = guard.system();
+    if world.hypercall(hardware, regs) { way_back(regs) } else { MORE }
 }
 
-/// A guest caused an exception.
+/// A guest caused a page fault. As [`hypercall`], but the return is always by `iretq`.
+pub(crate) extern "C" fn page_fault(regs: &mut Registers) -> u32 {
+    let exception =
+        Exception { vector: PAGE_FAULT, error: regs.entry as u32, address: control::fault_address() };
+    let mut guard = system::lock();
+    let System { world, hardware } = guard.system();
+    if world.exception(hardware, regs, exception) { way_back(regs) } else { MORE }
+}
+
+/// A guest caused another exception.
 pub(crate) extern "C" fn exception(regs: &mut Registers) -> u32 {
     let vector = entry::vector(regs) as u8;
-    let address = if vector == PAGE_FAULT { control::fault_address() } else { 0 };
-    let exception = Exception { vector, error: regs.entry as u32, address };
+    let exception = Exception { vector, error: regs.entry as u32, address: 0 };
     let mut guard = system::lock();
-    let system = &mut *guard;
-    match system.world.current_mut() {
+    let System { world, hardware } = guard.system();
+    match world.current_mut() {
         Some(domain) if vector == DEVICE_NOT_AVAILABLE && !domain.vcpu.fpu.trap => {
             fpu::hand_over(&mut domain.vcpu.fpu);
         }
-        _ => system.world.exception(&mut system.hardware, regs, exception),
+        _ => {
+            // What is left to be done is looked for below anyway.
+            let _ = world.exception(hardware, regs, exception);
+        }
     }
     leave(guard, regs)
+}
+
+/// What is left to do before a guest can be returned to, with the whole frame.
+pub(crate) extern "C" fn resume(regs: &mut Registers) -> u32 {
+    leave(system::lock(), regs)
 }
 
 /// A device or the timer interrupted a guest.
 pub(crate) extern "C" fn interrupt(regs: &mut Registers) -> u32 {
     let vector = entry::vector(regs) as u8;
     let mut guard = system::lock();
-    serve(&mut guard, vector);
+    serve(guard.system(), vector);
     leave(guard, regs)
-}
-
-/// The boot is over.
-pub(crate) extern "C" fn first(regs: &mut Registers) -> u32 {
-    leave(system::lock(), regs)
 }
 
 /// Serves an interrupt.
@@ -92,16 +103,16 @@ fn serve_pending(system: &mut System) {
 }
 
 /// Carries out what the core decided until a guest can be returned to; how.
-#[inline]
-fn leave(mut guard: MutexGuard<'static, System>, regs: &mut Registers) -> u32 {
+fn leave(mut guard: Guard, regs: &mut Registers) -> u32 {
     loop {
-        let system = &mut *guard;
-        let next = system.world.before_return(&mut system.hardware, regs);
-        if next == Next::Resume && system.world.effects.todo.is_empty() {
-            if let Some(way) = way_back(regs) {
+        let System { world, hardware } = guard.system();
+        let next = world.before_return(hardware, regs);
+        if next == Next::Resume && world.effects.todo.is_empty() {
+            let way = way_back(regs);
+            if way != MORE {
                 return way;
             }
-            refuse_return(system, regs);
+            refuse_return(guard.system(), regs);
             continue;
         }
         guard = carry_out(guard, next);
@@ -110,8 +121,8 @@ fn leave(mut guard: MutexGuard<'static, System>, regs: &mut Registers) -> u32 {
 
 /// Switches, carries out effects, idles; afterwards the core is asked again.
 #[inline(never)]
-fn carry_out(mut guard: MutexGuard<'static, System>, next: Next) -> MutexGuard<'static, System> {
-    let system = &mut *guard;
+fn carry_out(mut guard: Guard, next: Next) -> Guard {
+    let system = guard.system();
     match next {
         Next::Resume => {}
         Next::Switched { from, to } => switch::to(system, from, to),
@@ -125,25 +136,25 @@ fn carry_out(mut guard: MutexGuard<'static, System>, next: Next) -> MutexGuard<'
         drop(guard);
         cpu::wait_for_interrupt();
         guard = system::lock();
-        serve_pending(&mut guard);
+        serve_pending(guard.system());
     }
     guard
 }
 
-/// How the frame may be returned to; not at all if RIP is no guest's, at which `iretq` or `sysretq` could fault.
+/// How the frame may be returned to; [`MORE`] if RIP is no guest's, at which `iretq` or `sysretq` could fault.
 #[inline]
-fn way_back(regs: &Registers) -> Option<u32> {
+fn way_back(regs: &Registers) -> u32 {
     if regs.rip >> 47 != 0 && !layout::is_guest(regs.rip) {
-        return None;
+        return MORE;
     }
     let by_syscall = entry::vector(regs) == entry::SYSCALL_VECTOR;
     let plain = regs.rflags & (rflags::TRAP | rflags::RESUME) == 0;
-    Some(if by_syscall && plain { BY_SYSRETQ } else { BY_IRETQ })
+    if by_syscall && plain { BY_SYSRETQ } else { BY_IRETQ }
 }
 
 /// What the processor would have done in ring 3 with such a RIP.
 #[cold]
 fn refuse_return(system: &mut System, regs: &mut Registers) {
     let exception = Exception { vector: GENERAL_PROTECTION, error: 0, address: 0 };
-    system.world.exception(&mut system.hardware, regs, exception);
+    let _ = system.world.exception(&mut system.hardware, regs, exception);
 }

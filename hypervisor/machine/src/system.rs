@@ -2,7 +2,7 @@
 //! There is one, because on one processor more would buy nothing; per-CPU memory stays outside it.
 
 use hypervisor_core::world::World;
-use spin::{Mutex, MutexGuard, Once};
+use spin::{Mutex, MutexGuard};
 
 use crate::hardware::Hardware;
 
@@ -14,18 +14,30 @@ pub(crate) struct System {
     pub(crate) hardware: Hardware,
 }
 
-static SYSTEM: Once<Mutex<System>> = Once::new();
+/// Nothing until boot has built it.
+static SYSTEM: Mutex<Option<System>> = Mutex::new(None);
 
-/// Puts the system in its place, once.
+/// The system, held.
+pub(crate) struct Guard(MutexGuard<'static, Option<System>>);
+
+/// Puts the system in its place.
 pub(crate) fn install(system: System) {
-    SYSTEM.call_once(|| Mutex::new(system));
+    *SYSTEM.lock() = Some(system);
 }
 
 /// Waits for the system.
-///
-/// # Panics
-/// Before [`install`].
 #[inline]
-pub(crate) fn lock() -> MutexGuard<'static, System> {
-    SYSTEM.get().expect("the system is installed before the first guest runs").lock()
+pub(crate) fn lock() -> Guard {
+    Guard(SYSTEM.lock())
+}
+
+impl Guard {
+    /// What it guards.
+    ///
+    /// # Panics
+    /// Before [`install`].
+    #[inline]
+    pub(crate) fn system(&mut self) -> &mut System {
+        self.0.as_mut().expect("the system is installed before the first guest runs")
+    }
 }

@@ -8,7 +8,7 @@
 
 use core::arch::global_asm;
 
-use super::push_registers;
+use super::{push_preserved, push_scratch};
 use crate::per_cpu::{NMIS, PER_CPU, STACK_END};
 
 /// Bytes from one stub to the next.
@@ -48,7 +48,11 @@ global_asm!(
     "push 0",
     ".endif",
     "mov dword ptr [rsp + 4], vector",
+    ".if vector == 14",
+    "jmp 5f",
+    ".else",
     "jmp 2f",
+    ".endif",
     ".set vector, vector + 1",
     ".endr",
     ".balign 16",
@@ -57,16 +61,34 @@ global_asm!(
     "test byte ptr [rsp + 16], 3",
     "jz 3f",
     "cld",
-    push_registers!(),
+    push_scratch!(),
+    push_preserved!(),
     "mov rdi, rsp",
     "call {exception}",
     "jmp {exit}",
     "3:",
     "cld",
-    push_registers!(),
+    push_scratch!(),
+    push_preserved!(),
     "mov rdi, rsp",
     "call {own_fault}",
     "ud2",
+    // A page fault mostly becomes a frame on the guest's stack, for which scratch registers are enough.
+    "5:",
+    "test byte ptr [rsp + 16], 3",
+    "jz 3b",
+    "cld",
+    push_scratch!(),
+    "sub rsp, 6 * 8",
+    "mov rdi, rsp",
+    "call {page_fault}",
+    "test eax, eax",
+    "jnz {quick}",
+    "add rsp, 6 * 8",
+    push_preserved!(),
+    "mov rdi, rsp",
+    "call {resume}",
+    "jmp {exit}",
     ".balign 16",
     ".globl debug_entry",
     "debug_entry:",
@@ -97,6 +119,9 @@ global_asm!(
     per_cpu = sym PER_CPU,
     stack_end = const STACK_END,
     nmis = const NMIS,
+    page_fault = sym crate::run::page_fault,
+    quick = sym crate::exit::exit_quickly,
+    resume = sym crate::run::resume,
     exception = sym crate::run::exception,
     own_fault = sym crate::fault::own_fault,
     exit = sym crate::exit::exit_to_guest,

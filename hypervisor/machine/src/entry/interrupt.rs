@@ -5,7 +5,7 @@
 
 use core::arch::global_asm;
 
-use super::push_registers;
+use super::{push_preserved, push_scratch};
 use crate::per_cpu::{PENDING, PER_CPU};
 
 /// Bytes from one stub to the next.
@@ -40,7 +40,8 @@ global_asm!(
     "test byte ptr [rsp + 16], 3",
     "jz 3f",
     "cld",
-    push_registers!(),
+    push_scratch!(),
+    push_preserved!(),
     "mov rdi, rsp",
     "call {interrupt}",
     "jmp {exit}",

@@ -10,16 +10,17 @@ pub(crate) mod syscall;
 
 use hypervisor_core::registers::Registers;
 
-/// Vector in [`Registers::entry`] of a guest that came by `syscall`: RCX and R11 hold nothing it wants back.
-pub(crate) const SYSCALL_VECTOR: u32 = 0x100;
+/// Vector in [`Registers::entry`] of a guest that came by `syscall`: RCX and R11 hold nothing it wants back. The whole
+/// word is then -1, which one instruction pushes.
+pub(crate) const SYSCALL_VECTOR: u32 = u32::MAX;
 
 /// What the vector of an entry was.
 pub(crate) fn vector(regs: &Registers) -> u32 {
     (regs.entry >> 32) as u32
 }
 
-/// Pushes the fifteen general registers below `entry`, in the order of [`Registers`].
-macro_rules! push_registers {
+/// Pushes the nine registers below `entry` that a Rust function may change, in the order of [`Registers`].
+macro_rules! push_scratch {
     () => {
         "push rdi
          push rsi
@@ -29,8 +30,15 @@ macro_rules! push_registers {
          push r8
          push r9
          push r10
-         push r11
-         push rbx
+         push r11"
+    };
+}
+pub(crate) use push_scratch;
+
+/// Pushes the six that it preserves, below those.
+macro_rules! push_preserved {
+    () => {
+        "push rbx
          push rbp
          push r12
          push r13
@@ -38,4 +46,4 @@ macro_rules! push_registers {
          push r15"
     };
 }
-pub(crate) use push_registers;
+pub(crate) use push_preserved;

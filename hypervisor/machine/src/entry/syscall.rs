@@ -4,12 +4,18 @@
 //! The processor has put the guest's RIP into RCX and its RFLAGS into R11, has cleared the flags of `SFMASK` and
 //! changed neither RSP nor GS. The stub saves RSP in per-CPU memory, takes the processor's stack and builds the
 //! frame that an interrupt would have pushed. A guest runs in ring 3 with fixed selectors, so they are constants.
+//!
+//! Most hypercalls change RAX and nothing else. For them the six registers that Rust functions preserve are not
+//! even stored: the frame has only room for them, until [`crate::run::hypercall`] says that there is more to do,
+//! such as handing the processor to another domain.
 
 use core::arch::global_asm;
+use core::mem::offset_of;
 
 use hypercall_abi::layout::{GUEST_CODE, GUEST_DATA};
+use hypervisor_core::registers::Registers;
 
-use super::{SYSCALL_VECTOR, push_registers};
+use super::{push_preserved, push_scratch};
 use crate::per_cpu::{GUEST_RSP, PER_CPU, STACK_END};
 
 unsafe extern "C" {
@@ -33,11 +39,33 @@ global_asm!(
     "push r11",
     "push {cs}",
     "push rcx",
-    "push 0",
-    "mov dword ptr [rsp + 4], {vector}",
-    push_registers!(),
+    // Entry: came by `syscall`.
+    "push -1",
+    push_scratch!(),
+    "sub rsp, {preserved}",
     "mov rdi, rsp",
     "call {hypercall}",
+    "dec eax",
+    "jnz 2f",
+    // 1: back at once: RIP travels in RCX and RFLAGS in R11.
+    "mov r10, [rsp + {r10}]",
+    "mov r9, [rsp + {r9}]",
+    "mov r8, [rsp + {r8}]",
+    "mov rax, [rsp + {rax}]",
+    "mov rdx, [rsp + {rdx}]",
+    "mov rsi, [rsp + {rsi}]",
+    "mov rdi, [rsp + {rdi}]",
+    "mov rcx, [rsp + {rip}]",
+    "mov r11, [rsp + {rflags}]",
+    "mov rsp, [rsp + {rsp}]",
+    "sysretq",
+    "2:",
+    "jns {quick}",
+    // 0: there is more to do, for which the frame must be whole.
+    "add rsp, {preserved}",
+    push_preserved!(),
+    "mov rdi, rsp",
+    "call {leave}",
     "jmp {exit}",
     ".popsection",
     per_cpu = sym PER_CPU,
@@ -45,7 +73,19 @@ global_asm!(
     stack_end = const STACK_END,
     ss = const GUEST_DATA,
     cs = const GUEST_CODE,
-    vector = const SYSCALL_VECTOR,
+    preserved = const 6 * 8,
+    r10 = const offset_of!(Registers, r10),
+    r9 = const offset_of!(Registers, r9),
+    r8 = const offset_of!(Registers, r8),
+    rax = const offset_of!(Registers, rax),
+    rdx = const offset_of!(Registers, rdx),
+    rsi = const offset_of!(Registers, rsi),
+    rdi = const offset_of!(Registers, rdi),
+    rip = const offset_of!(Registers, rip),
+    rflags = const offset_of!(Registers, rflags),
+    rsp = const offset_of!(Registers, rsp),
     hypercall = sym crate::run::hypercall,
+    quick = sym crate::exit::exit_quickly,
+    leave = sym crate::run::resume,
     exit = sym crate::exit::exit_to_guest,
 );
