@@ -26,7 +26,7 @@ use self::nic::Nic;
 guest_kernel::main!(run);
 
 /// Pages for packets on their way, unless the command line says otherwise.
-const BUFFERS_DEFAULT: u16 = 256;
+const BUFFERS_DEFAULT: u16 = 1024;
 /// Events taken between two turns.
 const EVENTS_PER_TURN: usize = 256;
 
