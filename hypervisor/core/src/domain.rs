@@ -40,6 +40,8 @@ pub struct Domain {
     pub name: Box<str>,
     /// What it was made from.
     pub config: Arc<config::Domain>,
+    /// How often it was built before.
+    pub incarnation: u32,
     /// Where it is in its life.
     pub state: State,
     /// Its one virtual CPU.
@@ -72,6 +74,7 @@ impl Domain {
             id,
             name: config.name.as_str().into(),
             config,
+            incarnation: 0,
             state: State::Building,
             vcpu: Vcpu::new(now),
             address_space: AddressSpace::new(id),

@@ -114,8 +114,8 @@ pub struct Life {
     dying: Vec<DomId>,
     /// Domains of which others still map frames.
     zombies: Vec<DomId>,
-    /// Domains to be built again.
-    restarts: Vec<Arc<config::Domain>>,
+    /// Domains to be built again, and how often they were built before.
+    restarts: Vec<(Arc<config::Domain>, u32)>,
 }
 
 impl Life {
@@ -178,8 +178,8 @@ pub(crate) fn work<M: Machine>(world: &mut World, m: &mut M, loaded: Option<DomI
         return;
     }
     bury(world, m);
-    if let Some(config) = world.life.restarts.pop() {
-        create(world, m, &config);
+    if let Some((config, incarnation)) = world.life.restarts.pop() {
+        create(world, m, &config, incarnation);
     }
     world.attention.set(Attention::LIFE, world.life.is_busy());
 }
@@ -189,6 +189,7 @@ fn reaped<M: Machine>(world: &mut World, m: &mut M, id: DomId) {
     let Some(domain) = world.domains.get_mut(id) else { return };
     domain.state = State::Zombie;
     let config = domain.config.clone();
+    let incarnation = domain.incarnation.saturating_add(1);
     let again = match domain.ended {
         Some(End::Asked(ShutdownReason::Reboot)) => true,
         Some(end) => end.is_crash() && config.on_crash == OnCrash::Restart,
@@ -197,7 +198,7 @@ fn reaped<M: Machine>(world: &mut World, m: &mut M, id: DomId) {
     world.life.zombies.push(id);
     bury(world, m);
     if again {
-        world.life.restarts.push(config);
+        world.life.restarts.push((config, incarnation));
     }
 }
 
@@ -223,13 +224,13 @@ pub(crate) fn create_all<M: Machine>(world: &mut World, m: &mut M, domains: Vec<
     let domains: Vec<_> = domains.into_iter().map(Arc::new).collect();
     world.devices.links = devices::plan(&domains);
     for config in &domains {
-        create(world, m, config);
+        create(world, m, config, 0);
     }
 }
 
 /// Creates one domain.
-fn create<M: Machine>(world: &mut World, m: &mut M, config: &Arc<config::Domain>) {
-    if let Err(why) = try_create(world, m, config) {
+fn create<M: Machine>(world: &mut World, m: &mut M, config: &Arc<config::Domain>, incarnation: u32) {
+    if let Err(why) = try_create(world, m, config, incarnation) {
         world.output.log(&format!("{} not started: {why}", config.name));
         world.output.report(
             "domain",
@@ -247,7 +248,12 @@ fn quoted(text: &str) -> String {
     serde_json::to_string(text).unwrap_or_default()
 }
 
-fn try_create<M: Machine>(world: &mut World, m: &mut M, config: &Arc<config::Domain>) -> Result<(), String> {
+fn try_create<M: Machine>(
+    world: &mut World,
+    m: &mut M,
+    config: &Arc<config::Domain>,
+    incarnation: u32,
+) -> Result<(), String> {
     if config.ring != 3 {
         return Err(format!("ring {} is not offered, only ring 3", config.ring));
     }
@@ -269,10 +275,15 @@ fn try_create<M: Machine>(world: &mut World, m: &mut M, config: &Arc<config::Dom
         link.is_some_and(|link| link.back_name == config.name)
     });
     let entries = config.devices.len().saturating_add(backs.count());
+    let mut command_line = config.command_line.clone();
+    if incarnation > 0 {
+        // A guest that is built again can tell, and do something else this time.
+        command_line.push_str(&format!(" incarnation={incarnation}"));
+    }
     let order = Order {
         owner: id,
         memory_bytes: config.memory_bytes,
-        command_line: &config.command_line,
+        command_line: &command_line,
         contiguous: config.devices.iter().any(|device| matches!(device, config::Device::Pci { .. })),
         directory_entries: u32::try_from(entries).unwrap_or(u32::MAX),
         device_pages: u32::try_from(fronts.count()).unwrap_or(u32::MAX),
@@ -287,6 +298,7 @@ fn try_create<M: Machine>(world: &mut World, m: &mut M, config: &Arc<config::Dom
     })?;
     let mut domain = Box::new(Domain::new(id, config.clone(), m.now()));
     let Built { address_space, grants, shared_info, root, registers, directory, device_pages } = built;
+    domain.incarnation = incarnation;
     domain.address_space = address_space;
     domain.grants = grants;
     domain.shared_info = shared_info;

@@ -1,6 +1,7 @@
 //! Births, deaths and restarts: everything comes back.
 
 use hypercall_abi::sched::{SchedOp, Shutdown, ShutdownReason};
+use hypercall_abi::start_info::StartInfo;
 use hypercall_abi::{Errno, Hypercall};
 
 use super::system::{System, domain};
@@ -60,6 +61,18 @@ fn a_reboot_starts_the_domain_again_and_a_poweroff_does_not() {
         let before = system.id("a");
         shut_down(&mut system, reason);
         assert_eq!(system.world.living("a").is_some_and(|id| id != before), living);
+    }
+}
+
+#[test]
+fn a_domain_that_is_built_again_is_told_how_often() {
+    let again = Domain { on_crash: OnCrash::Restart, command_line: "seed=7".into(), ..domain("a") };
+    let mut system = System::new(alloc::vec![again]);
+    for expected in ["seed=7", "seed=7 incarnation=1", "seed=7 incarnation=2"] {
+        let info: StartInfo = system.peek(system.id("a"), system.regs.rsi);
+        let text = core::str::from_utf8(&info.cmd_line).unwrap().trim_end_matches('\0');
+        assert_eq!(text, expected);
+        shut_down(&mut system, ShutdownReason::Crash);
     }
 }
 
