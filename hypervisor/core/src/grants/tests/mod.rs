@@ -1,17 +1,19 @@
 //! Grants between domains that trust each other with nothing else, with the recount after each step.
 
+mod copying;
+mod hostile;
+
 use hypercall_abi::grant_table::{
     CopyGrant, CopySide, GrantEntry, GrantStatus, GrantTableOp, MapGrantRef, QuerySize, SetVersion,
     SetupTable, UnmapGrantRef, copy_flags, entry_flags, map_flags,
 };
 use hypercall_abi::mmu::{flush, pte};
 use hypercall_abi::{DomId, Errno, GrantRef, Mfn};
-use proptest::prelude::*;
 use zerocopy::IntoBytes;
 
 use super::*;
 use crate::effects::Todo;
-use crate::fake::{FakeMemory, FickleMemory};
+use crate::fake::FakeMemory;
 use crate::memory::{MachineAddress, MachineMemory};
 use crate::paging::update_va_mapping;
 use crate::testing::{BASE, Fixture};
@@ -337,59 +339,6 @@ fn a_domain_may_grant_to_itself() {
 }
 
 #[test]
-fn bytes_travel_between_any_two_sides() {
-    let (mut fixture, granter, user) = two();
-    let (source, dest) = (fixture.mfn(granter, SPARE), fixture.mfn(granter, SPARE + 1));
-    fixture.grant(granter, 9, entry_flags::PERMIT_ACCESS | entry_flags::READ_ONLY, user, source);
-    fixture.grant(granter, 10, entry_flags::PERMIT_ACCESS, user, dest);
-    let text = *b"from one domain to another";
-    fixture.poke(granter, va(SPARE) + 3, &text);
-    let own = fixture.mfn(user, SPARE).0;
-    assert_eq!(
-        fixture.copy_grant(user, (granter, 9, 3), (DomId::SELF, own, 5), 26, copy_flags::SOURCE_GREF),
-        OKAY
-    );
-    assert_eq!(fixture.peek::<[u8; 26]>(user, va(SPARE) + 5), Ok(text));
-    assert_eq!(fixture.copy_grant(user, (user, own, 5), (granter, 10, 0), 26, copy_flags::DEST_GREF), OKAY);
-    assert_eq!(fixture.peek::<[u8; 26]>(granter, va(SPARE + 1)), Ok(text));
-    let both = copy_flags::SOURCE_GREF | copy_flags::DEST_GREF;
-    assert_eq!(fixture.copy_grant(user, (granter, 9, 3), (granter, 10, 4070), 26, both), OKAY);
-    assert_eq!(fixture.peek::<[u8; 26]>(granter, va(SPARE + 1) + 4070), Ok(text));
-    assert_eq!(fixture.copy_grant(user, (granter, 9, 0), (granter, 10, 0), 4096, both), OKAY);
-    assert_eq!(fixture.peek::<[u8; 26]>(granter, va(SPARE + 1) + 3), Ok(text));
-    for reference in [9, 10] {
-        assert_eq!(fixture.entry(granter, reference).flags & 0x18, 0, "no bit stays set after a copy");
-    }
-    fixture.check();
-}
-
-#[test]
-fn copies_stay_within_their_frames_and_domains() {
-    let (mut fixture, granter, user) = two();
-    let frame = fixture.mfn(granter, SPARE);
-    fixture.grant(granter, 9, entry_flags::PERMIT_ACCESS, user, frame);
-    let own = fixture.mfn(user, SPARE).0;
-    let root = fixture.world.domains.get(user).unwrap().vcpu.root().0;
-    let source = copy_flags::SOURCE_GREF;
-    for (from, to, len, flags, wanted) in [
-        ((granter, 9, 4095), (user, own, 0), 2, source, GrantStatus::BadCopyArg),
-        ((granter, 9, 0), (user, own, 4096), 1, source, GrantStatus::BadCopyArg),
-        ((granter, 9, 0), (user, own, 1), 4096, source, GrantStatus::BadCopyArg),
-        ((granter, 9, 0), (user, own, 0), 8, 4, GrantStatus::GeneralError),
-        ((granter, 9, 0), (user, root, 0), 8, source, GrantStatus::BadPage),
-        ((granter, 9, 0), (user, frame.0, 0), 8, source, GrantStatus::BadPage),
-        ((granter, 9, 0), (user, u64::MAX, 0), 8, source, GrantStatus::BadPage),
-        ((granter, 9, 0), (granter, own, 0), 8, source, GrantStatus::PermissionDenied),
-        ((granter, frame.0, 0), (user, own, 0), 8, 0, GrantStatus::PermissionDenied),
-        ((user, own, 0), (user, own, 4), 8, 0, GrantStatus::BadCopyArg),
-    ] {
-        assert_eq!(fixture.copy_grant(user, from, to, len, flags), wanted.raw(), "{from:?} {to:?}");
-        assert_eq!(fixture.entry(granter, 9).flags & 0x18, 0);
-        fixture.check();
-    }
-}
-
-#[test]
 fn a_table_is_set_up_measured_and_mapped() {
     let (mut fixture, domain, other) = two();
     let request =
@@ -463,122 +412,4 @@ fn the_builder_can_grant_for_the_domain() {
     assert!(!grants.seed(&mut fixture.machine, GrantRef(512), user, frame, false));
     assert_eq!(fixture.map_grant(user, granter, SEED_FIRST, 0, va(SPARE)).status, OKAY);
     fixture.check();
-}
-
-/// One thing that two hostile domains do to each other.
-#[derive(Clone, Debug)]
-enum Action {
-    Grant { by: usize, reference: u32, flags: u16, to: usize, pfn: u64 },
-    Map { by: usize, of: usize, reference: u32, flags: u32, pfn: u64 },
-    Unmap { by: usize, handle: u32, pfn: u64 },
-    Overwrite { by: usize, pfn: u64, frame: u64, write: bool },
-    Copy { by: usize, from: (usize, u64, u16), to: (usize, u64, u16), len: u16, flags: u16 },
-    Die { who: usize },
-}
-
-fn action() -> impl Strategy<Value = Action> {
-    let who = || 0_usize..3;
-    let pfn = || SPARE..SPARE + 5;
-    let side = || (who(), prop_oneof![8_u64..14, Just(10_000_u64)], prop_oneof![Just(0_u16), 0_u16..4100]);
-    prop_oneof![
-        6 => (who(), 8_u32..14, prop_oneof![4 => Just(1_u16), 1 => 0_u16..32], who(), prop_oneof![6 => pfn(), 1 => 3_u64..14])
-            .prop_map(|(by, reference, flags, to, pfn)| Action::Grant { by, reference, flags, to, pfn }),
-        6 => (who(), who(), 8_u32..14, prop_oneof![Just(0_u32), Just(map_flags::READ_ONLY), Just(map_flags::CONTAINS_PTE), 0_u32..32], pfn())
-            .prop_map(|(by, of, reference, flags, pfn)| Action::Map { by, of, reference, flags, pfn }),
-        4 => (who(), 0_u32..6, pfn()).prop_map(|(by, handle, pfn)| Action::Unmap { by, handle, pfn }),
-        2 => (who(), pfn(), pfn(), any::<bool>())
-            .prop_map(|(by, pfn, frame, write)| Action::Overwrite { by, pfn, frame, write }),
-        4 => (who(), side(), side(), 0_u16..4100, 0_u16..4)
-            .prop_map(|(by, from, to, len, flags)| Action::Copy { by, from, to, len, flags }),
-        1 => who().prop_map(|who| Action::Die { who }),
-    ]
-}
-
-fn act<T: MachineMemory>(fixture: &mut Fixture<T>, ids: [DomId; 3], alive: &mut [bool; 3], action: &Action) {
-    match *action {
-        Action::Grant { by, reference, flags, to, pfn } if alive[by] => {
-            let frame = fixture.mfn(ids[by], pfn);
-            fixture.grant(ids[by], reference, flags, ids[to], frame);
-        }
-        Action::Map { by, of, reference, flags, pfn } if alive[by] => {
-            let at = if flags & map_flags::CONTAINS_PTE != 0 {
-                fixture.l1_place(ids[by], va(pfn)).0
-            } else {
-                va(pfn)
-            };
-            let _ = fixture.map_grant(ids[by], ids[of], reference, flags, at);
-        }
-        Action::Unmap { by, handle, pfn } if alive[by] => {
-            let place = fixture.l1_place(ids[by], va(pfn)).0;
-            if fixture.unmap_grant(ids[by], handle, va(pfn)) != OKAY {
-                let _ = fixture.unmap_grant(ids[by], handle, place);
-            }
-        }
-        Action::Overwrite { by, pfn, frame, write } if alive[by] => {
-            let entry = fixture.mfn(ids[by], frame).address() | if write { RW } else { RO };
-            let _ = fixture.call(ids[by], |call| update_va_mapping(call, [va(pfn), entry, 0, 0, 0]));
-        }
-        Action::Copy { by, from, to, len, flags } if alive[by] => {
-            let side = |fixture: &Fixture<T>, (who, what, offset): (usize, u64, u16)| {
-                let what = if what == 10_000 { fixture.mfn(ids[by], SPARE).0 } else { what };
-                (ids[who], what, offset)
-            };
-            let (from, to) = (side(fixture, from), side(fixture, to));
-            let _ = fixture.copy_grant(ids[by], from, to, len, flags);
-        }
-        Action::Die { who } if alive[who] => {
-            alive[who] = false;
-            fixture.kill(ids[who]);
-        }
-        _ => {}
-    }
-}
-
-proptest! {
-    #[test]
-    fn no_sequence_of_grants_and_deaths_breaks_the_counts(actions in proptest::collection::vec(action(), 1..80)) {
-        let mut fixture = Fixture::new(1024);
-        let free = fixture.world.frames.free_frames();
-        let ids = [fixture.domain(), fixture.domain(), fixture.domain()];
-        let mut alive = [true; 3];
-        for action in &actions {
-            act(&mut fixture, ids, &mut alive, action);
-            fixture.check();
-        }
-        for who in 0..3 {
-            act(&mut fixture, ids, &mut alive, &Action::Die { who });
-        }
-        fixture.check();
-        prop_assert_eq!(fixture.world.frames.free_frames(), free);
-    }
-
-    #[test]
-    fn tables_that_change_while_they_are_judged_break_nothing(
-        actions in proptest::collection::vec(action(), 1..50),
-        seed in any::<u64>(),
-    ) {
-        let mut fixture = Fixture::new(1024);
-        let free = fixture.world.frames.free_frames();
-        let ids = [fixture.domain(), fixture.domain(), fixture.domain()];
-        let mut hostile = alloc::vec::Vec::new();
-        for id in ids {
-            hostile.extend_from_slice(fixture.world.domains.get(id).unwrap().grants.table_frames());
-            hostile.push(fixture.mfn(id, (ARGUMENTS - BASE) >> 12));
-        }
-        let mut fixture = fixture.map(|memory| {
-            let mut fickle = FickleMemory::new(memory, seed);
-            hostile.iter().for_each(|frame| fickle.make_fickle(*frame));
-            fickle
-        });
-        let mut alive = [true; 3];
-        for action in &actions {
-            act(&mut fixture, ids, &mut alive, action);
-            fixture.check();
-        }
-        for who in 0..3 {
-            act(&mut fixture, ids, &mut alive, &Action::Die { who });
-        }
-        fixture.check();
-        prop_assert_eq!(fixture.world.frames.free_frames(), free);
-    }
 }
