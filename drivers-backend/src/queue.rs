@@ -1,7 +1,7 @@
 //! Packets that wait for one front end, shared fairly between those who sent them.
 //! Without that, one guest that floods another would keep everybody else's packets from it.
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 
 use crate::pool::Packet;
 
@@ -18,6 +18,8 @@ impl Sender {
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     packets: VecDeque<(Sender, Packet)>,
+    /// How many of them each sender has.
+    shares: BTreeMap<Sender, usize>,
 }
 
 impl Queue {
@@ -30,35 +32,35 @@ impl Queue {
     }
 
     pub(crate) fn pop(&mut self) -> Option<Packet> {
-        self.packets.pop_front().map(|(_, packet)| packet)
+        let (sender, packet) = self.packets.pop_front()?;
+        self.lower(sender);
+        Some(packet)
     }
 
     /// Adds a packet. When that makes more than `limit`, the packet that came last from whoever has most of them is
     /// returned, to be dropped; it may be this one.
     pub(crate) fn push(&mut self, from: Sender, packet: Packet, limit: usize) -> Option<Packet> {
         self.packets.push_back((from, packet));
+        *self.shares.entry(from).or_default() += 1;
         if self.packets.len() <= limit {
             return None;
         }
-        let greediest = self.greediest()?;
-        let at = self.packets.iter().rposition(|(sender, _)| *sender == greediest)?;
-        self.packets.remove(at).map(|(_, packet)| packet)
+        let most = self.shares.values().max().copied()?;
+        let is_greedy = |sender| self.shares.get(sender) == Some(&most);
+        let at = self.packets.iter().rposition(|(sender, _)| is_greedy(sender))?;
+        let (sender, packet) = self.packets.remove(at)?;
+        self.lower(sender);
+        Some(packet)
     }
 
-    /// Who has most packets here; the one who came last among equals.
-    fn greediest(&self) -> Option<Sender> {
-        let mut best = None;
-        let mut most = 0;
-        for (sender, _) in self.packets.iter().rev() {
-            if best == Some(*sender) {
-                continue;
-            }
-            let count = self.packets.iter().filter(|(other, _)| other == sender).count();
-            if count > most {
-                (best, most) = (Some(*sender), count);
+    /// Counts one packet less of a sender's.
+    fn lower(&mut self, sender: Sender) {
+        if let Some(share) = self.shares.get_mut(&sender) {
+            *share -= 1;
+            if *share == 0 {
+                self.shares.remove(&sender);
             }
         }
-        best
     }
 }
 
@@ -90,6 +92,8 @@ mod tests {
         assert_eq!(senders(&queue), [1, 2, 3, 4]);
         assert_eq!(push(&mut queue, 5), Some(5), "among equals the last to come");
         assert_eq!(queue.pop().map(|packet| packet.bytes), Some(1), "the order of arrival stays");
+        while queue.pop().is_some() {}
+        assert!(queue.shares.is_empty());
     }
 
     #[test]
