@@ -81,6 +81,8 @@ pub(crate) struct Http {
     pub(crate) errors: u64,
     /// The first of them in words.
     pub(crate) first_error: Option<String>,
+    /// All of them by guest.
+    pub(crate) failed: BTreeMap<String, u64>,
     /// Half of the requests took no longer, in microseconds.
     pub(crate) p50_us: u64,
     /// 99 of 100 took no longer.

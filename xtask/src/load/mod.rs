@@ -2,9 +2,11 @@
 //! It exists so that guests are measured over real TCP by a client that nobody on this project wrote.
 
 mod connection;
+mod rounds;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,11 +17,10 @@ use hdrhistogram::Histogram;
 use tokio::task::JoinSet;
 
 use connection::Connection;
+use rounds::Rounds;
 
 /// What the load fetches: a page of the size that the guest is configured for.
 const PAGE: &str = "/page";
-/// Requests that a connection makes before it goes on to another guest, when there are fewer connections than guests.
-const STAY: u32 = 16;
 /// How long a connection rests after an error.
 const REST: Duration = Duration::from_millis(50);
 /// How long the first try to reach a guest may take; each further one twice as long, up to the longest.
@@ -50,6 +51,8 @@ pub(crate) struct Outcome {
     pub(crate) errors: u64,
     /// The first of them in words.
     pub(crate) first_error: Option<String>,
+    /// Errors by guest.
+    pub(crate) failed: BTreeMap<String, u64>,
     /// Bytes of all bodies.
     pub(crate) bytes: u64,
     /// Time from a request to the end of its answer, in microseconds.
@@ -61,11 +64,20 @@ pub(crate) struct Outcome {
 impl Outcome {
     fn empty() -> Result<Self> {
         let latency = Histogram::new_with_bounds(1, LONGEST_US, 3).context("making a histogram")?;
-        Ok(Self { requests: 0, errors: 0, first_error: None, bytes: 0, latency, elapsed: Duration::ZERO })
+        Ok(Self {
+            requests: 0,
+            errors: 0,
+            first_error: None,
+            failed: BTreeMap::new(),
+            bytes: 0,
+            latency,
+            elapsed: Duration::ZERO,
+        })
     }
 
     fn failed(&mut self, target: &Target, error: &anyhow::Error) {
         self.errors += 1;
+        *self.failed.entry(target.name.clone()).or_default() += 1;
         self.first_error.get_or_insert_with(|| format!("{}: {error:#}", target.name));
     }
 
@@ -73,6 +85,9 @@ impl Outcome {
         self.requests += other.requests;
         self.errors += other.errors;
         self.bytes += other.bytes;
+        for (name, errors) in other.failed {
+            *self.failed.entry(name).or_default() += errors;
+        }
         self.first_error = self.first_error.take().or(other.first_error);
         self.latency.add(other.latency).context("adding histograms")
     }
@@ -92,17 +107,12 @@ pub(crate) fn load(
     stop: &Arc<AtomicBool>,
 ) -> Result<Outcome> {
     let start = Instant::now();
-    let end = start + length;
+    let rounds = Arc::new(Rounds::new(targets.to_vec(), start, length));
     let mut total = Outcome::empty()?;
     runtime()?.block_on(async {
         let mut tasks = JoinSet::new();
-        for first in 0..connections {
-            // Each connection has its own round of the targets, so that all are loaded alike.
-            let step = connections;
-            let round: Vec<Target> = (0..targets.len())
-                .map(|turn| targets[(first + turn * step) % targets.len()].clone())
-                .collect();
-            tasks.spawn(drive(round, end, Arc::clone(stop)));
+        for lane in 0..connections {
+            tasks.spawn(drive(Arc::clone(&rounds), lane, Arc::clone(stop)));
         }
         while let Some(part) = tasks.join_next().await {
             total.merge(part.context("a connection's task failed")??)?;
@@ -113,13 +123,9 @@ pub(crate) fn load(
     Ok(total)
 }
 
-async fn drive(round: Vec<Target>, end: Instant, stop: Arc<AtomicBool>) -> Result<Outcome> {
+async fn drive(rounds: Arc<Rounds>, lane: usize, stop: Arc<AtomicBool>) -> Result<Outcome> {
     let mut outcome = Outcome::empty()?;
-    let over = || Instant::now() >= end || stop.load(Ordering::Acquire);
-    for target in round.iter().cycle() {
-        if over() {
-            break;
-        }
+    while let Some((target, until)) = rounds.now(lane).filter(|_| !stop.load(Ordering::Acquire)) {
         let mut connection = match Connection::open(target.address).await {
             Ok(connection) => connection,
             Err(error) => {
@@ -128,9 +134,7 @@ async fn drive(round: Vec<Target>, end: Instant, stop: Arc<AtomicBool>) -> Resul
                 continue;
             }
         };
-        let mut left = STAY;
-        while left > 0 && connection.usable() && !over() {
-            left -= 1;
+        while connection.usable() && Instant::now() < until && !stop.load(Ordering::Acquire) {
             let sent = Instant::now();
             match connection.get(PAGE).await {
                 Ok(body) => {
@@ -139,10 +143,6 @@ async fn drive(round: Vec<Target>, end: Instant, stop: Arc<AtomicBool>) -> Resul
                     outcome.latency.saturating_record(us);
                     outcome.requests += 1;
                     outcome.bytes += body.len() as u64;
-                    // One guest per connection: stay for as long as it lasts.
-                    if round.iter().all(|other| other.address == target.address) {
-                        left = STAY;
-                    }
                 }
                 Err(error) => {
                     outcome.failed(target, &error);

@@ -50,18 +50,6 @@ fn a_good_server_gives_requests_latencies_and_no_error() {
 }
 
 #[test]
-fn fewer_connections_than_guests_still_reach_them_all() {
-    static HITS: [std::sync::atomic::AtomicU32; 3] = [const { std::sync::atomic::AtomicU32::new(0) }; 3];
-    fn counted<const N: usize>(number: u32, stream: &mut TcpStream) -> bool {
-        HITS[N].fetch_add(1, Ordering::Relaxed);
-        page(number, stream)
-    }
-    let outcome = briefly(&[server(counted::<0>), server(counted::<1>), server(counted::<2>)], 1);
-    assert_eq!(outcome.errors, 0);
-    assert!(HITS.iter().all(|hits| hits.load(Ordering::Relaxed) > 0), "{HITS:?}");
-}
-
-#[test]
 fn a_server_that_says_close_is_no_error() {
     let target = server(|_number, stream| {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");

@@ -112,6 +112,7 @@ pub(super) fn http(outcome: &Outcome, connections: usize) -> Http {
         requests: outcome.requests,
         errors: outcome.errors,
         first_error: outcome.first_error.clone(),
+        failed: outcome.failed.clone(),
         p50_us: at(50.0),
         p99_us: at(99.0),
         curve: CURVE.iter().map(|&percentile| (percentile, at(percentile))).collect(),
