@@ -1,39 +1,53 @@
-//! New connections for which no socket listens: they wait instead of being refused.
+//! New connections for which no socket listens: they wait until one does.
 //!
 //! The TCP stack below has no queue of its own. It answers a SYN that finds no listening socket with a reset, and a
-//! client that opens many connections at once would see refusals. A SYN that is dropped here is sent again by its
-//! client after a while, when a socket may be free.
+//! client that opens many connections at once would see refusals. Here such SYNs are kept until a socket listens, so
+//! that a server can begin with few sockets and make more when they are wanted.
 
 extern crate alloc;
 
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::task::{Context, Poll, Waker};
 
 /// A client's end of a connection: address and port.
 pub type Peer = ([u8; 4], u16);
 
-/// How long a connection may take from its SYN until it is taken.
+/// How long a connection may take from its SYN until it is taken, and a SYN may wait.
 const OPENING_US: u64 = 30_000_000;
+/// The most SYNs that wait; further ones are dropped, and their clients send them again.
+const WAITING_MAX: usize = 128;
+/// The longest frame that is kept: a SYN carries no data.
+const SYN_BYTES_MAX: usize = 128;
 
-/// The listening sockets of one port, counted.
+/// The listening sockets of one port, counted, and who waits for one.
 #[derive(Debug)]
 pub struct Backlog {
     port: u16,
     listening: usize,
     /// Connections whose SYN was let through and that have not been taken, with the time until which they count.
     opening: Vec<(Peer, u64)>,
-    held: u64,
+    /// SYNs that wait for a listening socket, with the time until which they do.
+    waiting: VecDeque<(Peer, u64, Vec<u8>)>,
+    stack: Option<Waker>,
+    server: Option<Waker>,
 }
 
 impl Backlog {
     /// A port that nobody listens on yet.
     #[must_use]
     pub const fn new(port: u16) -> Self {
-        Self { port, listening: 0, opening: Vec::new(), held: 0 }
+        Self { port, listening: 0, opening: Vec::new(), waiting: VecDeque::new(), stack: None, server: None }
     }
 
     /// One more socket listens.
     pub fn listen(&mut self) {
         self.listening += 1;
+        if !self.waiting.is_empty()
+            && let Some(waker) = self.stack.take()
+        {
+            waker.wake();
+        }
     }
 
     /// A socket listens no more, because it has a connection to `peer` or for another reason.
@@ -42,35 +56,73 @@ impl Backlog {
         self.opening.retain(|&(other, _)| Some(other) != peer);
     }
 
-    /// SYNs that were held back.
-    #[must_use]
-    pub const fn held(&self) -> u64 {
-        self.held
+    /// Polls for connections that wait: ready when another listening socket is wanted.
+    pub fn poll_wanted(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if !self.waiting.is_empty() && self.opening.len() >= self.listening {
+            return Poll::Ready(());
+        }
+        self.server = Some(context.waker().clone());
+        Poll::Pending
     }
 
-    /// Whether the stack should see an Ethernet frame: all but a SYN for which no socket would be left.
+    /// Whether connections wait.
+    #[must_use]
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// The next SYN that waited and for which a socket listens now. Without one, `stack` is woken when there may be.
+    pub fn next_frame(&mut self, now_us: u64, stack: &Waker) -> Option<Vec<u8>> {
+        self.waiting.retain(|&(_, until, _)| now_us < until);
+        if self.waiting.is_empty() || self.opening.len() >= self.listening {
+            self.stack = Some(stack.clone());
+            return None;
+        }
+        let (peer, _, frame) = self.waiting.pop_front()?;
+        self.open(peer, now_us);
+        Some(frame)
+    }
+
+    /// Whether the stack should see an Ethernet frame now: all but a SYN for which no socket would be left. Such a SYN
+    /// is kept for [`Self::next_frame`].
     #[must_use]
     pub fn admits(&mut self, frame: &[u8], now_us: u64) -> bool {
         let Some(segment) = Segment::read(frame).filter(|segment| segment.port == self.port) else {
             return true;
         };
+        let peer = segment.peer;
         if segment.flags & RST != 0 {
             // The socket that answered its SYN listens again.
-            self.opening.retain(|&(peer, _)| peer != segment.peer);
+            self.opening.retain(|&(other, _)| other != peer);
+            self.waiting.retain(|&(other, _, _)| other != peer);
         }
         if segment.flags & (SYN | ACK) != SYN {
             return true;
         }
         self.opening.retain(|&(_, until)| now_us < until);
-        if self.opening.iter().any(|&(peer, _)| peer == segment.peer) {
+        if self.opening.iter().any(|&(other, _)| other == peer) {
             return true;
         }
-        if self.opening.len() >= self.listening {
-            self.held += 1;
-            return false;
+        if self.opening.len() < self.listening && self.waiting.is_empty() {
+            self.open(peer, now_us);
+            return true;
         }
-        self.opening.push((segment.peer, now_us.saturating_add(OPENING_US)));
-        true
+        self.keep(peer, frame, now_us);
+        false
+    }
+
+    fn open(&mut self, peer: Peer, now_us: u64) {
+        self.opening.push((peer, now_us.saturating_add(OPENING_US)));
+    }
+
+    fn keep(&mut self, peer: Peer, frame: &[u8], now_us: u64) {
+        let known = self.waiting.iter().any(|&(other, _, _)| other == peer);
+        if !known && self.waiting.len() < WAITING_MAX && frame.len() <= SYN_BYTES_MAX {
+            self.waiting.push_back((peer, now_us.saturating_add(OPENING_US), frame.to_vec()));
+        }
+        if let Some(waker) = self.server.take() {
+            waker.wake();
+        }
     }
 }
 
@@ -122,29 +174,51 @@ mod tests {
 
     const ADDRESS: [u8; 4] = [10, 16, 0, 2];
 
+    fn next(backlog: &mut Backlog, now_us: u64) -> Option<u16> {
+        let frame = backlog.next_frame(now_us, Waker::noop())?;
+        Some(u16::from_be_bytes([frame[34], frame[35]]))
+    }
+
+    fn wanted(backlog: &mut Backlog) -> bool {
+        backlog.poll_wanted(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
     #[test]
     fn a_syn_without_a_listening_socket_waits_until_one_listens() {
         let mut backlog = Backlog::new(80);
+        assert!(!wanted(&mut backlog));
+        assert!(!backlog.admits(&frame(1, 80, SYN), 0));
+        assert!(!backlog.admits(&frame(2, 80, SYN), 0));
+        assert!(wanted(&mut backlog));
+        assert_eq!(next(&mut backlog, 1), None);
+        backlog.listen();
+        assert_eq!(next(&mut backlog, 1), Some(1));
+        assert_eq!(next(&mut backlog, 1), None);
+        backlog.take(Some((ADDRESS, 1)));
+        assert_eq!(next(&mut backlog, 2), None);
+        backlog.listen();
+        assert_eq!(next(&mut backlog, 3), Some(2));
+        assert!(!wanted(&mut backlog));
+    }
+
+    #[test]
+    fn whoever_waits_goes_before_newcomers() {
+        let mut backlog = Backlog::new(80);
         assert!(!backlog.admits(&frame(1, 80, SYN), 0));
         backlog.listen();
-        assert!(backlog.admits(&frame(1, 80, SYN), 1));
         assert!(!backlog.admits(&frame(2, 80, SYN), 1));
-        assert_eq!(backlog.held(), 2);
-        backlog.take(Some((ADDRESS, 1)));
-        assert!(!backlog.admits(&frame(2, 80, SYN), 2));
-        backlog.listen();
-        assert!(backlog.admits(&frame(2, 80, SYN), 3));
+        assert_eq!(next(&mut backlog, 1), Some(1));
     }
 
     #[test]
     fn a_syn_that_is_sent_again_counts_once() {
         let mut backlog = Backlog::new(80);
         backlog.listen();
-        backlog.listen();
         assert!(backlog.admits(&frame(1, 80, SYN), 0));
         assert!(backlog.admits(&frame(1, 80, SYN), 1));
-        assert!(backlog.admits(&frame(2, 80, SYN), 2));
-        assert!(!backlog.admits(&frame(3, 80, SYN), 2));
+        assert!(!backlog.admits(&frame(2, 80, SYN), 2));
+        assert!(!backlog.admits(&frame(2, 80, SYN), 2));
+        assert_eq!(backlog.waiting.len(), 1);
     }
 
     #[test]
@@ -155,7 +229,19 @@ mod tests {
         assert!(backlog.admits(&frame(1, 80, RST), 1));
         assert!(backlog.admits(&frame(2, 80, SYN), 2));
         assert!(!backlog.admits(&frame(3, 80, SYN), 3));
-        assert!(backlog.admits(&frame(3, 80, SYN), 2 + OPENING_US));
+        assert!(backlog.admits(&frame(3, 80, RST), 4));
+        assert!(backlog.admits(&frame(4, 80, SYN), 2 + OPENING_US));
+        assert!(!backlog.admits(&frame(5, 80, SYN), 2 + OPENING_US));
+        assert_eq!(next(&mut backlog, 2 + 3 * OPENING_US), None, "it has waited too long");
+    }
+
+    #[test]
+    fn a_flood_of_syns_takes_bounded_memory() {
+        let mut backlog = Backlog::new(80);
+        for peer in 0..1000 {
+            assert!(!backlog.admits(&frame(peer, 80, SYN), 0));
+        }
+        assert_eq!(backlog.waiting.len(), WAITING_MAX);
     }
 
     #[test]

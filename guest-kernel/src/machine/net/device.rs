@@ -52,11 +52,14 @@ impl Device {
 
     /// Receives frames up to one with an IP packet for the stack; returns its bytes. None is taken while there is no
     /// room to send, since an answer may follow at once.
-    fn receive_packet(&mut self) -> Option<usize> {
+    fn receive_packet(&mut self, waker: &Waker) -> Option<usize> {
         let mut front = self.front.borrow_mut();
         loop {
             if !front.can_transmit() {
                 return None;
+            }
+            if let Some(bytes) = take_waiting(&self.backlog, self.received.as_mut_slice(), waker) {
+                return Some(bytes);
             }
             let bytes = front.receive(self.received.as_mut_slice())?;
             let frame = self.received.get(..bytes)?;
@@ -69,6 +72,15 @@ impl Device {
             send_due(&mut self.link, &mut front);
         }
     }
+}
+
+/// Takes the SYN of a connection that waited for a listening socket, into `frame`; returns its bytes.
+fn take_waiting(backlog: &SharedBacklog, frame: &mut [u8], waker: &Waker) -> Option<usize> {
+    let mut backlog = backlog.borrow_mut();
+    let backlog = backlog.as_mut().filter(|backlog| backlog.has_waiting())?;
+    let waiting = backlog.next_frame(clock::now_ns() / 1_000, waker)?;
+    frame.get_mut(..waiting.len())?.copy_from_slice(&waiting);
+    Some(waiting.len())
 }
 
 /// Sends the frames that the link has made itself.
@@ -85,7 +97,7 @@ impl embassy_net_driver::Driver for Device {
 
     fn receive(&mut self, context: &mut Context<'_>) -> Option<(RxToken<'_>, TxToken<'_>)> {
         self.listen(context.waker());
-        let bytes = self.receive_packet()?;
+        let bytes = self.receive_packet(context.waker())?;
         let packet = self.received.get_mut(HEADER_BYTES..bytes)?;
         let token = TxToken { front: &self.front, link: &mut self.link, frame: self.sent.as_mut_slice() };
         Some((RxToken(packet), token))

@@ -66,6 +66,15 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// Waits until a connection waits for a socket: time to make another one, if there is room.
+    pub async fn wanted(&self) {
+        poll_fn(|context| match self.backlog.borrow_mut().as_mut() {
+            Some(backlog) => backlog.poll_wanted(context),
+            None => Poll::Pending,
+        })
+        .await;
+    }
+
     /// Has a socket listen until a client connects to it.
     ///
     /// # Errors

@@ -1,4 +1,5 @@
-//! Connections: as many tasks as there may be connections, each with a socket that listens when it is free.
+//! Connections: tasks, each with a socket that listens when it is free. There are few at first, and as many as were ever
+//! wanted at once later, since each socket costs memory, and time with each packet.
 
 use alloc::boxed::Box;
 use alloc::vec;
@@ -18,6 +19,8 @@ const PORT: u16 = 80;
 /// A request's headers have to fit.
 const HTTP_BUFFER_BYTES: usize = 1024;
 const RX_BUFFER_BYTES: usize = 1024;
+/// Sockets that listen from the start; more are made when connections wait.
+const SPARE: usize = 4;
 /// How long data may stay unacknowledged.
 const SILENCE: Duration = Duration::from_secs(30);
 
@@ -38,10 +41,15 @@ pub(crate) async fn run<P: PathRouter + 'static>(
 ) {
     let listener = network.listen(PORT);
     let app: &'static Router<P> = Box::leak(Box::new(app));
-    for _ in 1..settings.connections {
+    for index in 0..settings.connections {
+        if index >= SPARE {
+            listener.wanted().await;
+        }
         guest.spawn(connections(network.stack, listener.clone(), app, settings));
+        // Let it listen before the next is judged to be wanted.
+        embassy_futures::yield_now().await;
     }
-    connections(network.stack, listener.clone(), app, settings).await;
+    core::future::pending().await
 }
 
 /// Serves one connection after the other.
