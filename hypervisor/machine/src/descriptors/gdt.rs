@@ -42,8 +42,7 @@ impl Gdt {
         self.set(GUEST_CODE32, CODE32_RING3);
         self.set(GUEST_DATA, DATA_RING3);
         self.set(GUEST_CODE, CODE64_RING3);
-        let limit = size_of::<super::tss::Tss>() as u64 - 1;
-        self.set(TASK, TASK_FREE | limit | (tss & 0xff_ffff) << 16 | (tss >> 24 & 0xff) << 56);
+        self.set(TASK, TASK_FREE | super::tss::LIMIT | (tss & 0xff_ffff) << 16 | (tss >> 24 & 0xff) << 56);
         self.set(TASK + 8, tss >> 32);
     }
 

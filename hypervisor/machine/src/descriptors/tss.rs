@@ -12,14 +12,26 @@ pub(crate) const MACHINE_CHECK: u8 = 3;
 /// Stack for debug exceptions.
 pub(crate) const DEBUG: u8 = 4;
 
+/// Words of a task state.
+const WORDS: usize = 26;
+
+/// Last byte of the task state that the processor sees. The padding behind it must stay outside: zeros there would be
+/// a port map that allows ports.
+pub(crate) const LIMIT: u64 = WORDS as u64 * 4 - 1;
+
+/// Offset of the port map: past the limit, so that guests may use no port.
+const PORT_MAP: u32 = WORDS as u32 * 4;
+
+const _: () = assert!(PORT_MAP as u64 > LIMIT, "guests would use ports");
+
 /// Words 1 and 2 are RSP for ring 0; 9 to 22 are the interrupt stack table; the last says that there is no port map.
 #[repr(C, align(128))]
-pub(crate) struct Tss([AtomicU32; 26]);
+pub(crate) struct Tss([AtomicU32; WORDS]);
 
 impl Tss {
     /// A task state without stacks.
     pub(crate) const fn new() -> Self {
-        Self([const { AtomicU32::new(0) }; 26])
+        Self([const { AtomicU32::new(0) }; WORDS])
     }
 
     /// Sets the stack for entries from guests and those of the interrupt stack table.
@@ -28,8 +40,7 @@ impl Tss {
         for (number, stack) in interrupt.into_iter().enumerate() {
             self.set(9 + 2 * number, stack);
         }
-        // Offset of the port map: past the limit, so that guests may use no port.
-        self.0[25].store(0x68 << 16, Relaxed);
+        self.0[25].store(PORT_MAP << 16, Relaxed);
     }
 
     fn set(&self, word: usize, address: u64) {
