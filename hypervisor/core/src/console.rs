@@ -58,7 +58,8 @@ impl Line {
                 return;
             }
             b'\r' => return,
-            b' '..=b'~' | b'\t' | 0x1b | 0x80.. => byte,
+            b' '..=b'~' | b'\t' | 0x80.. => byte,
+            // Among these is the escape by which a terminal would move to another's line.
             _ => b'.',
         };
         let Some(credit) = self.credit.checked_sub(1) else {
@@ -220,6 +221,13 @@ mod tests {
         put(&mut line, "@ok {}\ndenizen: x\n\r\n@audit\r\nrest", &mut output);
         line.flush("web-1", &mut output);
         assert!(text(&mut output).lines().all(|line| line.starts_with("web-1| ")));
+    }
+
+    #[test]
+    fn a_guest_cannot_command_the_terminal() {
+        let (mut line, mut output) = (Line::new(Time(0)), Output::default());
+        put(&mut line, "\x1b[2J\x1b]0;x\x07\x08\x7f\r\n", &mut output);
+        assert_eq!(text(&mut output), "web-1| .[2J.]0;x...\n");
     }
 
     #[test]
