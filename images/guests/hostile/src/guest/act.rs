@@ -109,7 +109,8 @@ impl Actor {
         generator.observe(call, &after, answer);
     }
 
-    fn instruction(&mut self, index: usize) {
+    /// Tries an instruction.
+    pub(super) fn instruction(&mut self, index: usize) {
         let Some(instruction) = INSTRUCTIONS.get(index) else { return };
         let words = [self.home.estate.read_only, self.home.estate.argument, 0xffff_8080_0020_0000];
         // SAFETY: it faults, or does what a guest may do; a fault comes back here.

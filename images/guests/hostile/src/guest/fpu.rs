@@ -2,11 +2,18 @@
 
 use core::arch::asm;
 
+use hypercall_abi::Hypercall;
+
+use super::syscall::syscall;
+
 /// What `fxsave` stores.
 #[repr(C, align(16))]
 struct Image([u64; 64]);
 
 fn save() -> Image {
+    let number = Hypercall::FpuTaskswitch.raw().into();
+    // SAFETY: the next use of the FPU does not trap; nobody waits for such a trap.
+    unsafe { syscall(number, [0; 5]) };
     let mut image = Image([0; 64]);
     // SAFETY: the image is 512 bytes, aligned as `fxsave` wants.
     unsafe { asm!("fxsave64 [{0}]", in(reg) &raw mut image, options(nostack)) };

@@ -44,6 +44,10 @@ instructions! {
     traps "in": "mov edx, 0x3f8", "in al, dx";
     traps "out": "mov edx, 0x3f8", "mov al, 0x21", "out dx, al";
     traps "out debug exit": "mov edx, 0xf4", "xor eax, eax", "out dx, eax";
+    traps "in keyboard": "in al, 0x64";
+    traps "out interrupt controller": "mov al, 0xff", "out 0x21, al";
+    traps "out timer": "mov al, 0x34", "out 0x43, al";
+    traps "out last port": "mov edx, 0xffff", "out dx, al";
     traps "ins": "mov edx, 0x60", "mov rdi, rsi", "insb";
     traps "outs": "mov edx, 0xcf8", "outsd";
     traps "lgdt": "lgdt [rsi]";

@@ -42,6 +42,9 @@ pub(crate) async fn run(guest: Guest) {
         actor.breach("a fresh domain has another's FPU state", "");
     }
     actor.rearm();
+    if incarnation == 0 {
+        (0..instructions::INSTRUCTIONS.len()).for_each(|index| actor.instruction(index));
+    }
     fpu::mark(seed);
     let mut drawn = 0_u64;
     loop {

@@ -10,7 +10,7 @@ use crate::Operation;
 use crate::model::Answer;
 
 /// The most instructions that can be counted.
-pub(crate) const INSTRUCTIONS: usize = 96;
+pub(crate) const INSTRUCTIONS: usize = 128;
 
 /// What came of an instruction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -46,7 +46,11 @@ pub fn answer(call: &Call, rax: u64, after: &[u8]) -> Answer {
 fn status_offset(call: &Call) -> Option<usize> {
     use core::mem::offset_of;
     use hypercall_abi::grant_table as g;
-    if call.number != u64::from(Hypercall::GrantTableOp.raw()) || call.args[2] == 0 {
+    let elements = call.args[2] as u32;
+    if call.number != u64::from(Hypercall::GrantTableOp.raw())
+        || elements == 0
+        || call.args[1] != call.reads.0
+    {
         return None;
     }
     match g::GrantTableOp::from_raw(call.args[0] as u32)? {
