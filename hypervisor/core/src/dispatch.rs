@@ -53,22 +53,29 @@ const fn rax(result: Result<u64, Errno>) -> u64 {
 /// Answers the hypercall in `regs`. Returns whether nothing is left to be done before the return.
 #[inline]
 pub(crate) fn hypercall<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers) -> bool {
-    const VERSION: u64 = number_of(Hypercall::XenVersion);
     let Some(caller) = world.current else { return false };
     let Some(domain) = world.domains.get_mut(caller) else { return false };
     if !world.attention.is_empty() {
         carefully(world, m, regs, caller);
         return false;
     }
-    let number = regs.rax;
-    count(domain, number);
-    // What needs nothing but an answer is answered here.
-    regs.rax = match number {
-        VERSION if regs.rdi == 0 => version::INTERFACE,
-        _ if is_known(number) => return served(world, m, regs, caller),
-        _ => Errno::NoSys.to_rax(),
-    };
+    count(domain, regs.rax);
+    match at_once(regs.rax, regs.rdi) {
+        Some(rax) => regs.rax = rax,
+        None => return served(world, m, regs, caller),
+    }
     !upcall_due(world, m) || finish(world, m, regs, caller)
+}
+
+/// The answer to what needs nothing but an answer.
+#[inline]
+pub(crate) const fn at_once(number: u64, first: u64) -> Option<u64> {
+    const VERSION: u64 = number_of(Hypercall::XenVersion);
+    match number {
+        VERSION if first == 0 => Some(version::INTERFACE),
+        _ if is_known(number) => None,
+        _ => Some(Errno::NoSys.to_rax()),
+    }
 }
 
 /// The same with something out of the ordinary.
@@ -85,7 +92,7 @@ fn carefully<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, cal
     let entry =
         Record::HypercallEntry { number, arg0: regs.rdi, arg1: regs.rsi, arg2: regs.rdx, arg3: regs.r10 };
     world.trace.put(m, caller, &entry);
-    serve(world, m, regs, caller);
+    answer(world, m, regs, caller);
     world.trace.put(m, caller, &Record::HypercallExit { number, result: regs.rax });
 }
 
@@ -107,74 +114,64 @@ pub(crate) fn traced_number(number: u64) -> u16 {
 /// Answers a hypercall that is known. Returns whether nothing is left to be done before the return.
 #[inline(never)]
 fn served<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, caller: DomId) -> bool {
-    serve(world, m, regs, caller);
+    answer(world, m, regs, caller);
     finish(world, m, regs, caller)
 }
 
-#[inline]
-fn serve<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, caller: DomId) {
-    const IRET: u64 = number_of(Hypercall::Iret);
-    const MULTICALL: u64 = number_of(Hypercall::Multicall);
-    let args = [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8];
-    let mut call = Call { world, memory: m, caller };
-    regs.rax = match regs.rax {
-        IRET => {
-            traps::iret(&mut call, regs);
-            return;
-        }
-        MULTICALL => {
-            multicall::multicall(&mut call, regs);
-            return;
-        }
-        number => answer(&mut call, number, &args),
+/// Answers one hypercall: number, arguments and result are in `regs`. Each handler is a function of its own that is
+/// jumped to, so that none pays for another's stack.
+#[inline(never)]
+pub(crate) fn answer<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, caller: DomId) {
+    let Some(known) = u32::try_from(regs.rax).ok().and_then(Hypercall::from_raw) else {
+        regs.rax = Errno::NoSys.to_rax();
+        return;
     };
+    macro_rules! handlers {
+        ($($name:ident => $handler:expr,)*) => {
+            match known {
+                Hypercall::Iret => traps::iret(&mut Call { world, memory: m, caller }, regs),
+                Hypercall::Multicall => multicall::multicall(&mut Call { world, memory: m, caller }, regs),
+                $(Hypercall::$name => apart(world, m, regs, caller, $handler),)*
+            }
+        };
+    }
+    handlers! {
+        SetTrapTable => traps::set_trap_table,
+        MmuUpdate => crate::paging::mmu_update,
+        SetGdt => |_, args| traps::set_gdt(args),
+        StackSwitch => traps::stack_switch,
+        SetCallbacks => traps::set_callbacks,
+        FpuTaskswitch => traps::fpu_taskswitch,
+        SetDebugreg => |_, args| traps::set_debugreg(args),
+        GetDebugreg => |_, args| traps::get_debugreg(args),
+        // There is never a descriptor table.
+        UpdateDescriptor => |_, _| Err(Errno::Inval),
+        MemoryOp => crate::memory_op::memory_op,
+        UpdateVaMapping => crate::paging::update_va_mapping,
+        SetTimerOp => sched::set_timer_op,
+        XenVersion => version::xen_version,
+        ConsoleIo => console::console_io,
+        GrantTableOp => crate::grants::grant_table_op,
+        VmAssist => |_, args| version::vm_assist(args),
+        VcpuOp => sched::vcpu_op,
+        SetSegmentBase => traps::set_segment_base,
+        MmuextOp => crate::paging::mmuext_op,
+        SchedOp => sched::sched_op,
+        CallbackOp => traps::callback_op,
+        EventChannelOp => events::event_channel_op,
+        PhysdevOp => devices::physdev_op,
+        Extension => extension::extension,
+    }
 }
 
-/// One handler, apart from the others so that none pays for another's stack.
 #[inline(never)]
 fn apart<M: Machine>(
-    call: &mut Call<'_, M>,
-    args: &Arguments,
+    world: &mut World,
+    m: &mut M,
+    regs: &mut Registers,
+    caller: DomId,
     handler: impl FnOnce(&mut Call<'_, M>, Arguments) -> Result<u64, Errno>,
-) -> u64 {
-    rax(handler(call, *args))
-}
-
-/// Answers one hypercall, which may be part of a multicall; what RAX holds afterwards.
-#[inline]
-pub(crate) fn answer<M: Machine>(call: &mut Call<'_, M>, number: u64, args: &Arguments) -> u64 {
-    const VERSION: u64 = number_of(Hypercall::XenVersion);
-    if number == VERSION && args.first() == Some(&0) {
-        return version::INTERFACE;
-    }
-    let Some(known) = u32::try_from(number).ok().and_then(Hypercall::from_raw) else {
-        return Errno::NoSys.to_rax();
-    };
-    match known {
-        Hypercall::SetTrapTable => apart(call, args, traps::set_trap_table),
-        Hypercall::MmuUpdate => apart(call, args, crate::paging::mmu_update),
-        Hypercall::SetGdt => rax(traps::set_gdt(*args)),
-        Hypercall::StackSwitch => apart(call, args, traps::stack_switch),
-        Hypercall::SetCallbacks => apart(call, args, traps::set_callbacks),
-        Hypercall::FpuTaskswitch => apart(call, args, traps::fpu_taskswitch),
-        Hypercall::SetDebugreg => rax(traps::set_debugreg(*args)),
-        Hypercall::GetDebugreg => rax(traps::get_debugreg(*args)),
-        Hypercall::MemoryOp => apart(call, args, crate::memory_op::memory_op),
-        Hypercall::UpdateVaMapping => apart(call, args, crate::paging::update_va_mapping),
-        Hypercall::SetTimerOp => apart(call, args, sched::set_timer_op),
-        Hypercall::XenVersion => apart(call, args, version::xen_version),
-        Hypercall::ConsoleIo => apart(call, args, console::console_io),
-        Hypercall::GrantTableOp => apart(call, args, crate::grants::grant_table_op),
-        Hypercall::VmAssist => rax(version::vm_assist(*args)),
-        Hypercall::VcpuOp => apart(call, args, sched::vcpu_op),
-        Hypercall::SetSegmentBase => apart(call, args, traps::set_segment_base),
-        Hypercall::MmuextOp => apart(call, args, crate::paging::mmuext_op),
-        Hypercall::SchedOp => apart(call, args, sched::sched_op),
-        Hypercall::CallbackOp => apart(call, args, traps::callback_op),
-        Hypercall::EventChannelOp => apart(call, args, events::event_channel_op),
-        Hypercall::PhysdevOp => apart(call, args, devices::physdev_op),
-        Hypercall::Extension => apart(call, args, extension::extension),
-        // A descriptor table is never there; the other two may not be part of a multicall.
-        Hypercall::UpdateDescriptor | Hypercall::Multicall | Hypercall::Iret => Errno::Inval.to_rax(),
-    }
+) {
+    let args = [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8];
+    regs.rax = rax(handler(&mut Call { world, memory: m, caller }, args));
 }

@@ -7,7 +7,7 @@ use hypercall_abi::multicall::MulticallEntry;
 use hypercall_abi::{Errno, Hypercall};
 
 use crate::call::Call;
-use crate::dispatch::{Arguments, answer, count, traced_number};
+use crate::dispatch::{answer, at_once, count, traced_number};
 use crate::guest_access::{Access, View};
 use crate::machine::Machine;
 use crate::memory::MachineAddress;
@@ -50,17 +50,19 @@ fn parts<M: Machine>(
 ) -> Result<Option<(u64, u64)>, Errno> {
     let start = call.memory.now();
     let mut place = Place::NONE;
+    let mut regs = Registers::default();
     while left > 0 {
         let entry = place.of(call, at)?;
         let load = |offset| call.memory.load(MachineAddress(entry.0.wrapping_add(offset)));
         let number = load(0);
-        let args = [load(ARGS), load(ARGS + 8), load(ARGS + 16), load(ARGS + 24), load(ARGS + 32)];
-        let rax = part(call, number, &args)?;
+        (regs.rax, regs.rdi, regs.rsi) = (number, load(ARGS), load(ARGS + 8));
+        (regs.rdx, regs.r10, regs.r8) = (load(ARGS + 16), load(ARGS + 24), load(ARGS + 32));
+        part(call, &mut regs)?;
         if changes_mappings(number) {
             place = Place::NONE;
         }
         let entry = place.of(call, at)?;
-        call.memory.store(MachineAddress(entry.0.wrapping_add(RESULT)), rax);
+        call.memory.store(MachineAddress(entry.0.wrapping_add(RESULT)), regs.rax);
         at = at.wrapping_add(ENTRY);
         left = left.wrapping_sub(1);
         if left & (PARTS_PER_LOOK - 1) == 0 && left > 0 && call.memory.now().since(start) > LONG_NS {
@@ -77,24 +79,36 @@ fn ask_again(regs: &mut Registers, calls: u64, count: u64) {
     (regs.rdi, regs.rsi) = (calls, count);
 }
 
+/// Answers the part in `regs`.
 #[inline]
-fn part<M: Machine>(call: &mut Call<'_, M>, number: u64, args: &Arguments) -> Result<u64, Errno> {
-    count(call.domain_mut()?, number);
+fn part<M: Machine>(call: &mut Call<'_, M>, regs: &mut Registers) -> Result<(), Errno> {
+    count(call.domain_mut()?, regs.rax);
     if call.world.trace.is_on() {
-        return Ok(traced(call, number, args));
+        traced(call, regs);
+    } else {
+        serve(call, regs);
     }
-    Ok(answer(call, number, args))
+    Ok(())
+}
+
+#[inline]
+fn serve<M: Machine>(call: &mut Call<'_, M>, regs: &mut Registers) {
+    const NOT_AS_PART: u64 = bit(Hypercall::Multicall) | bit(Hypercall::Iret);
+    match at_once(regs.rax, regs.rdi) {
+        Some(rax) => regs.rax = rax,
+        None if (NOT_AS_PART >> (regs.rax & 63)) & 1 != 0 => regs.rax = Errno::Inval.to_rax(),
+        None => answer(call.world, call.memory, regs, call.caller),
+    }
 }
 
 #[cold]
 #[inline(never)]
-fn traced<M: Machine>(call: &mut Call<'_, M>, raw: u64, args: &Arguments) -> u64 {
-    let number = traced_number(raw);
-    let [arg0, arg1, arg2, ..] = *args;
-    call.world.trace.put(call.memory, call.caller, &Record::PartEntry { number, arg0, arg1, arg2 });
-    let result = answer(call, raw, args);
-    call.world.trace.put(call.memory, call.caller, &Record::PartExit { number, result });
-    result
+fn traced<M: Machine>(call: &mut Call<'_, M>, regs: &mut Registers) {
+    let number = traced_number(regs.rax);
+    let entry = Record::PartEntry { number, arg0: regs.rdi, arg1: regs.rsi, arg2: regs.rdx };
+    call.world.trace.put(call.memory, call.caller, &entry);
+    serve(call, regs);
+    call.world.trace.put(call.memory, call.caller, &Record::PartExit { number, result: regs.rax });
 }
 
 /// Whether a hypercall can change where an address leads.
