@@ -215,8 +215,8 @@ fn audited(world: &mut World, found: Result<(), String>) {
     line(world, "audit", &audit);
 }
 
-/// `@boot`: how the system started.
-pub(crate) fn boot<M: Machine>(world: &mut World, m: &M) {
+/// `@boot`: how the system started; `heap_before` bytes of the heap were in use before the first domain.
+pub(crate) fn boot<M: Machine>(world: &mut World, m: &M, heap_before: u64) {
     #[derive(Serialize)]
     struct Boot {
         virtual_ns: u64,
@@ -225,14 +225,17 @@ pub(crate) fn boot<M: Machine>(world: &mut World, m: &M) {
         free_bytes: u64,
         heap_bytes: u64,
         heap_used: u64,
+        heap_used_by_domains: u64,
     }
+    let heap_used = m.heap_used();
     let boot = Boot {
         virtual_ns: m.now().0,
         tsc_khz: world.constants.tsc_khz,
         memory_bytes: world.frames.total_frames().saturating_mul(4096),
         free_bytes: world.frames.free_frames().saturating_mul(4096),
         heap_bytes: world.constants.heap_bytes,
-        heap_used: m.heap_used(),
+        heap_used,
+        heap_used_by_domains: heap_used.saturating_sub(heap_before),
     };
     line(world, "boot", &boot);
 }

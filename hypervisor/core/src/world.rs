@@ -205,8 +205,9 @@ impl World {
                 self.images.push((domain.image.clone(), image));
             }
         }
+        let heap_before = m.heap_used();
         life::create_all(self, m, system.domains);
-        report::boot(self, m);
+        report::boot(self, m, heap_before);
     }
 
     /// What the machine has to do about device interrupts, for [`Todo::DEVICES`].

@@ -23,7 +23,7 @@ const CURVE: &[f64] = &[1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5
 pub(super) fn start(options: &cli::Run, scenario: &Scenario, session: &Session, ready: &Snapshot) -> Figures {
     let names = session.subjects();
     let mut figures = about(options, scenario, session, |name| names.contains(name));
-    figures.memory.hypervisor_bytes_per_guest = per_guest(session, ready);
+    figures.memory.hypervisor_bytes_per_guest = per_guest(session);
     figures.boot.virtual_ms = Some(ready.time_ns as f64 / 1e6);
     figures
 }
@@ -71,11 +71,10 @@ fn about(
     }
 }
 
-/// What the hypervisor's heap grew by for each domain, from its own start to `ready`.
-fn per_guest(session: &Session, ready: &Snapshot) -> Option<u64> {
-    let before = session.watch.boot.as_ref()?.get("heap_used")?.as_u64()?;
-    let domains = u64::try_from(session.plan.config.domains.len()).ok()?;
-    ready.heap_used.checked_sub(before)?.checked_div(domains)
+/// What the hypervisor's heap grew by for each domain when it created them.
+fn per_guest(session: &Session) -> Option<u64> {
+    let used = session.watch.boot.as_ref()?.get("heap_used_by_domains")?.as_u64()?;
+    used.checked_div(u64::try_from(session.plan.config.domains.len()).ok()?)
 }
 
 /// The command line that made this.

@@ -85,3 +85,33 @@ fn check_remembered<M: MachineMemory>(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use hypercall_abi::mmu::pte;
+
+    use crate::memory::{MachineAddress, MachineMemory};
+    use crate::testing::Fixture;
+
+    /// Changes one bit in a hypervisor's slot of a domain's root.
+    fn with_slot_bit(bit: u64) -> Fixture<crate::fake::FakeMemory> {
+        let mut fixture = Fixture::new(1024);
+        let domain = fixture.domain();
+        let root = fixture.world.domain(domain).unwrap().vcpu.root();
+        let slot = MachineAddress::in_frame(root, 256 << 3);
+        let entry = fixture.machine.load(slot);
+        fixture.machine.store(slot, entry ^ bit);
+        fixture
+    }
+
+    #[test]
+    fn what_the_processor_marks_as_walked_is_no_violation() {
+        with_slot_bit(pte::ACCESSED).check();
+    }
+
+    #[test]
+    #[should_panic(expected = "the hypervisor's slot 256")]
+    fn a_hypervisors_slot_that_changed_is_a_violation() {
+        with_slot_bit(pte::USER).check();
+    }
+}

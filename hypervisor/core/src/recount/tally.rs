@@ -84,7 +84,9 @@ impl<'a> Tally<'a> {
             for index in released..ENTRIES {
                 let entry = memory.load(MachineAddress::in_frame(table, index << 3));
                 if is_hypervisors(level, index) {
-                    if judge && in_use && entry != self.hypervisor_slot(index) {
+                    // The processor marks what it has walked.
+                    let same = (entry ^ self.hypervisor_slot(index)) & !pte::ACCESSED == 0;
+                    if judge && in_use && !same {
                         return Err(Violation(format!(
                             "{table}: the hypervisor's slot {index} is {entry:#x}"
                         )));
