@@ -15,6 +15,12 @@ pub type Peer = ([u8; 4], u16);
 
 /// How long a connection may take from its SYN until it is taken, and a SYN may wait.
 const OPENING_US: u64 = 30_000_000;
+/// How long a connection that its client reset may still count.
+const RESET_US: u64 = 100_000;
+/// How long after a connection was taken its SYN may arrive once more.
+const TAKEN_US: u64 = 5_000_000;
+/// The most connections of which that is remembered.
+const TAKEN_MAX: usize = 256;
 /// The most SYNs that wait; further ones are dropped, and their clients send them again.
 const WAITING_MAX: usize = 128;
 /// The longest frame that is kept: a SYN carries no data.
@@ -27,6 +33,9 @@ pub struct Backlog {
     listening: usize,
     /// Connections whose SYN was let through and that have not been taken, with the time until which they count.
     opening: Vec<(Peer, u64)>,
+    /// Connections that were just taken, with the time until which a SYN of theirs is one that was sent again: another
+    /// listening socket would take it for a new connection and break the first.
+    taken: Vec<(Peer, u64)>,
     /// SYNs that wait for a listening socket, with the time until which they do.
     waiting: VecDeque<(Peer, u64, Vec<u8>)>,
     stack: Option<Waker>,
@@ -37,7 +46,15 @@ impl Backlog {
     /// A port that nobody listens on yet.
     #[must_use]
     pub const fn new(port: u16) -> Self {
-        Self { port, listening: 0, opening: Vec::new(), waiting: VecDeque::new(), stack: None, server: None }
+        Self {
+            port,
+            listening: 0,
+            opening: Vec::new(),
+            taken: Vec::new(),
+            waiting: VecDeque::new(),
+            stack: None,
+            server: None,
+        }
     }
 
     /// One more socket listens.
@@ -51,9 +68,13 @@ impl Backlog {
     }
 
     /// A socket listens no more, because it has a connection to `peer` or for another reason.
-    pub fn take(&mut self, peer: Option<Peer>) {
+    pub fn take(&mut self, peer: Option<Peer>, now_us: u64) {
         self.listening = self.listening.saturating_sub(1);
         self.opening.retain(|&(other, _)| Some(other) != peer);
+        self.taken.retain(|&(_, until)| now_us < until);
+        if let Some(peer) = peer.filter(|_| self.taken.len() < TAKEN_MAX) {
+            self.taken.push((peer, now_us.saturating_add(TAKEN_US)));
+        }
     }
 
     /// Polls for connections that wait: ready when another listening socket is wanted.
@@ -91,13 +112,21 @@ impl Backlog {
             return true;
         };
         let peer = segment.peer;
+        if segment.flags & (RST | FIN) != 0 {
+            self.taken.retain(|&(other, _)| other != peer);
+        }
         if segment.flags & RST != 0 {
-            // The socket that answered its SYN listens again.
-            self.opening.retain(|&(other, _)| other != peer);
+            // The socket that answered its SYN listens again, unless it had become a connection and is about to be taken.
+            for (_, until) in self.opening.iter_mut().filter(|(other, _)| *other == peer) {
+                *until = now_us.saturating_add(RESET_US);
+            }
             self.waiting.retain(|&(other, _, _)| other != peer);
         }
         if segment.flags & (SYN | ACK) != SYN {
             return true;
+        }
+        if self.taken.iter().any(|&(other, until)| other == peer && now_us < until) {
+            return false;
         }
         self.opening.retain(|&(_, until)| now_us < until);
         if self.opening.iter().any(|&(other, _)| other == peer) {
@@ -126,6 +155,7 @@ impl Backlog {
     }
 }
 
+const FIN: u8 = 1;
 const SYN: u8 = 1 << 1;
 const RST: u8 = 1 << 2;
 const ACK: u8 = 1 << 4;
@@ -194,7 +224,7 @@ mod tests {
         backlog.listen();
         assert_eq!(next(&mut backlog, 1), Some(1));
         assert_eq!(next(&mut backlog, 1), None);
-        backlog.take(Some((ADDRESS, 1)));
+        backlog.take(Some((ADDRESS, 1)), 1);
         assert_eq!(next(&mut backlog, 2), None);
         backlog.listen();
         assert_eq!(next(&mut backlog, 3), Some(2));
@@ -222,16 +252,29 @@ mod tests {
     }
 
     #[test]
+    fn a_syn_that_comes_once_more_does_not_break_its_connection() {
+        let mut backlog = Backlog::new(80);
+        backlog.listen();
+        backlog.listen();
+        assert!(backlog.admits(&frame(1, 80, SYN), 0));
+        backlog.take(Some((ADDRESS, 1)), 1);
+        assert!(!backlog.admits(&frame(1, 80, SYN), 2));
+        assert!(!backlog.has_waiting());
+        assert!(backlog.admits(&frame(1, 80, FIN | ACK), 3));
+        assert!(backlog.admits(&frame(1, 80, SYN), 4), "the client's next connection");
+    }
+
+    #[test]
     fn a_client_that_gives_up_or_goes_silent_makes_room() {
         let mut backlog = Backlog::new(80);
         backlog.listen();
         assert!(backlog.admits(&frame(1, 80, SYN), 0));
         assert!(backlog.admits(&frame(1, 80, RST), 1));
-        assert!(backlog.admits(&frame(2, 80, SYN), 2));
-        assert!(!backlog.admits(&frame(3, 80, SYN), 3));
-        assert!(backlog.admits(&frame(3, 80, RST), 4));
-        assert!(backlog.admits(&frame(4, 80, SYN), 2 + OPENING_US));
-        assert!(!backlog.admits(&frame(5, 80, SYN), 2 + OPENING_US));
+        assert!(!backlog.admits(&frame(2, 80, SYN), 2), "its socket may have been about to be taken");
+        assert!(backlog.admits(&frame(2, 80, RST), 3));
+        assert!(backlog.admits(&frame(3, 80, SYN), 1 + RESET_US));
+        assert!(backlog.admits(&frame(4, 80, SYN), 1 + RESET_US + OPENING_US));
+        assert!(!backlog.admits(&frame(5, 80, SYN), 1 + RESET_US + OPENING_US));
         assert_eq!(next(&mut backlog, 2 + 3 * OPENING_US), None, "it has waited too long");
     }
 

@@ -27,7 +27,7 @@ use self::device::{Device, Shared, SharedBacklog};
 use self::platform::Kernel;
 use super::ports::EventPort;
 use super::shared_page::Mapped;
-use super::{Guest, devices};
+use super::{Guest, clock, devices};
 use crate::backlog::Backlog;
 use crate::link::Link;
 
@@ -90,7 +90,7 @@ impl Listener {
         let peer = socket
             .remote_endpoint()
             .map(|IpEndpoint { addr: IpAddress::Ipv4(address), port }| (address.octets(), port));
-        with(&mut |backlog| backlog.take(peer));
+        with(&mut |backlog| backlog.take(peer, clock::now_ns() / 1_000));
         accepted
     }
 }
