@@ -105,6 +105,20 @@ impl<'a> View<'a> {
         Ok(value)
     }
 
+    /// Reads four bytes, most quickly if they are aligned.
+    ///
+    /// # Errors
+    /// `Fault`, as [`Self::translate`].
+    #[inline(always)]
+    pub(crate) fn read_u32<M: MachineMemory>(&self, memory: &M, va: u64) -> Result<u32, Errno> {
+        if va & 3 != 0 {
+            return self.read(memory, va);
+        }
+        let at = self.translate(memory, va & !7, Access::Read)?;
+        let [a, b, c, d, e, f, g, h] = memory.load(at).to_ne_bytes();
+        Ok(u32::from_ne_bytes(if va & 4 == 0 { [a, b, c, d] } else { [e, f, g, h] }))
+    }
+
     /// Writes a structure.
     ///
     /// # Errors

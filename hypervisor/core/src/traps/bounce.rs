@@ -85,8 +85,8 @@ pub(crate) fn bounce<M: Machine>(
     Ok(())
 }
 
-/// Writes a frame that ends at `top`, which is aligned; returns where it begins.
-#[inline]
+/// Writes a frame that ends at `top`, which is aligned: `head` lowest, then what `iretq` takes. Returns where it begins.
+#[inline(always)]
 fn push<M: Machine, const N: usize>(
     view: &View<'_>,
     m: &mut M,
@@ -94,22 +94,24 @@ fn push<M: Machine, const N: usize>(
     head: [u64; N],
     tail: [u64; 5],
 ) -> Result<u64, Errno> {
-    let words = u64::try_from(N).unwrap_or(0).wrapping_add(5);
-    let sp = top.wrapping_sub(words << 3);
-    let all = head.into_iter().chain(tail);
-    if sp & 0xfff <= 0x1000 - 64 {
-        let at = view.translate(m, sp, Access::Write)?;
-        for (word, offset) in all.zip((0..).step_by(8)) {
-            m.store(MachineAddress(at.0.wrapping_add(offset)), word);
-        }
+    let middle = top.wrapping_sub(40);
+    let sp = middle.wrapping_sub(u64::try_from(N).unwrap_or(0) << 3);
+    if sp & 0xfff > 0x1000 - 64 {
+        view.write(m, middle, &tail)?;
+        view.write_bytes(m, sp, head.as_bytes())?;
         return Ok(sp);
     }
-    let mut frame = [0; 8];
-    for (to, from) in frame.iter_mut().zip(all) {
-        *to = from;
+    let mut at = view.translate(m, sp, Access::Write)?;
+    for word in head {
+        m.store(at, word);
+        at = MachineAddress(at.0.wrapping_add(8));
     }
-    let bytes = frame.as_bytes();
-    view.write_bytes(m, sp, bytes.get(..N.saturating_add(5).saturating_mul(8)).unwrap_or(bytes))?;
+    let [rip, cs, rflags, rsp, ss] = tail;
+    m.store(at, rip);
+    m.store(MachineAddress(at.0.wrapping_add(8)), cs);
+    m.store(MachineAddress(at.0.wrapping_add(16)), rflags);
+    m.store(MachineAddress(at.0.wrapping_add(24)), rsp);
+    m.store(MachineAddress(at.0.wrapping_add(32)), ss);
     Ok(sp)
 }
 

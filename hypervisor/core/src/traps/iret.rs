@@ -7,9 +7,9 @@ use hypercall_abi::{Errno, layout};
 use crate::attention::Attention;
 use crate::call::Call;
 use crate::effects::Todo;
+use crate::guest_access::View;
 use crate::life;
 use crate::machine::Machine;
-use crate::memory::MachineAddress;
 use crate::registers::{Registers, rflags};
 
 /// `iret()`: its frame lies on the stack. A frame that cannot be returned to ends the domain.
@@ -20,34 +20,27 @@ pub(crate) fn iret<M: Machine>(call: &mut Call<'_, M>, regs: &mut Registers) {
     }
 }
 
+#[inline]
 fn leave<M: Machine>(call: &mut Call<'_, M>, regs: &mut Registers) -> Result<(), Errno> {
-    let frame: IretContext = call.read(regs.rsp)?;
+    let world = &mut *call.world;
+    let domain = world.domains.get_mut(call.caller).ok_or(Errno::Srch)?;
+    let frame: IretContext = View::of(domain, &world.frames).read(call.memory, regs.rsp)?;
     if !layout::is_guest(frame.rip) {
         return Err(Errno::Fault);
     }
-    let to_user = frame.cs & 3 == 3;
-    let domain = call.world.domain_mut(call.caller)?;
-    if to_user {
+    if frame.cs & 3 == 3 {
         domain.vcpu.user_root.ok_or(Errno::Fault)?;
         domain.vcpu.user_mode = true;
+        world.attention |= Attention::USER;
+        world.effects.todo |= Todo::LOAD_ROOT | Todo::SEGMENTS;
     }
-    let at = MachineAddress::in_frame(domain.shared_info, 0);
-    if to_user {
-        call.world.attention |= Attention::USER;
-        call.world.effects.todo |= Todo::LOAD_ROOT | Todo::SEGMENTS;
+    if frame.rflags & rflags::INTERRUPT != 0 {
+        call.memory.fetch_and(world.shared_page, !0xff00);
+    } else {
+        call.memory.fetch_or(world.shared_page, 1 << 8);
     }
-    call.memory.fetch_and(at, !0xff00);
-    if frame.rflags & rflags::INTERRUPT == 0 {
-        call.memory.fetch_or(at, 1 << 8);
-    }
-    // RCX and R11 are the guest's own again, unlike after other hypercalls.
-    regs.entry = 0;
-    regs.rax = frame.rax;
-    regs.rcx = frame.rcx;
-    regs.r11 = frame.r11;
-    regs.rip = frame.rip;
-    regs.rsp = frame.rsp;
-    regs.rflags = frame.rflags;
+    (regs.rax, regs.rcx, regs.r11) = (frame.rax, frame.rcx, frame.r11);
+    (regs.rip, regs.rsp, regs.rflags) = (frame.rip, frame.rsp, frame.rflags);
     regs.sanitise();
     if frame.flags & IRET_IN_SYSCALL == 0 {
         // RCX and R11 count, so the way back is not that of a hypercall.
