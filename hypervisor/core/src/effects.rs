@@ -13,8 +13,6 @@ bitflags! {
         const LOAD_ROOT = 1 << 1;
         /// Flush the whole TLB.
         const FLUSH_TLB = 1 << 2;
-        /// Flush the one address in [`Effects::flush_address`].
-        const FLUSH_ADDRESS = 1 << 3;
         /// The next deadline may have changed: program the timer.
         const TIMER = 1 << 4;
         /// There is text for the serial line.
@@ -38,6 +36,4 @@ bitflags! {
 pub struct Effects {
     /// Yes or no.
     pub todo: Todo,
-    /// Address for [`Todo::FLUSH_ADDRESS`].
-    pub flush_address: u64,
 }

@@ -42,6 +42,9 @@ pub trait Machine: MachineMemory {
     fn heap_used(&self) -> u64 {
         0
     }
+    /// Forgets at once what the processor remembers of an address under the loaded root. Everything that is flushed as
+    /// a whole goes by [`crate::effects::Todo::FLUSH_TLB`]; one address is too common to take the long way back.
+    fn flush_address(&mut self, address: u64);
     /// Reads 1, 2 or 4 bytes of configuration space at a multiple of `width`.
     fn pci_read(&mut self, device: PciAddress, offset: u16, width: u8) -> u32;
     /// Writes 1, 2 or 4 bytes of configuration space at a multiple of `width`.

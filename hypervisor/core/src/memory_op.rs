@@ -13,7 +13,7 @@ use crate::machine::Machine;
 ///
 /// # Errors
 /// `NoSys`: unknown operation. `Perm`, `Srch`: another domain was named, or none. `Fault`: the argument.
-#[inline(never)]
+#[inline]
 pub fn memory_op<M: Machine>(call: &mut Call<'_, M>, args: [u64; 5]) -> Result<u64, Errno> {
     let [op, argument, ..] = args;
     let op = u32::try_from(op & 0xffff_ffff).ok().and_then(MemoryOp::from_raw).ok_or(Errno::NoSys)?;

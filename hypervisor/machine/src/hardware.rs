@@ -12,6 +12,7 @@ use hypervisor_core::time::Time;
 
 use crate::apic::local::LocalApic;
 use crate::clock::Clock;
+use crate::cpu;
 use crate::cpu::control::Features;
 use crate::cpu::string;
 use crate::heap;
@@ -107,6 +108,11 @@ impl Machine for Hardware {
 
     fn heap_used(&self) -> u64 {
         heap::used() as u64
+    }
+
+    #[inline]
+    fn flush_address(&mut self, address: u64) {
+        cpu::flush_address(address);
     }
 
     fn pci_read(&mut self, device: PciAddress, offset: u16, width: u8) -> u32 {

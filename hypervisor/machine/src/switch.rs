@@ -49,8 +49,7 @@ fn put_away(system: &mut System, from: Option<DomId>) {
 
 /// Carries out what the core has noted down.
 pub(crate) fn effects(system: &mut System) {
-    let effects = system.world.take_effects();
-    let todo = effects.todo;
+    let todo = system.world.take_effects().todo;
     let System { world, hardware } = &mut *system;
     if let Some(domain) = world.current_mut() {
         let vcpu = &mut domain.vcpu;
@@ -58,8 +57,6 @@ pub(crate) fn effects(system: &mut System) {
             control::load_root(vcpu.root().address());
         } else if todo.contains(Todo::FLUSH_TLB) {
             cpu::flush_tlb();
-        } else if todo.contains(Todo::FLUSH_ADDRESS) {
-            cpu::flush_address(effects.flush_address);
         }
         if todo.contains(Todo::SEGMENTS) {
             load_changed_bases(hardware, vcpu);

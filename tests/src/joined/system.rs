@@ -207,6 +207,7 @@ impl Machine for FakeMachine {
     fn heap_used(&self) -> u64 {
         0
     }
+    fn flush_address(&mut self, _: u64) {}
     fn pci_read(&mut self, _: PciAddress, _: u16, _: u8) -> u32 {
         u32::MAX
     }

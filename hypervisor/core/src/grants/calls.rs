@@ -49,7 +49,7 @@ const fn raw(result: &Result<(), GrantStatus>) -> i16 {
 /// # Errors
 /// `Fault`: an operation lies in no writable memory; those before it were carried out. `NoSys`: unknown operation.
 /// `TooBig`: more than [`OPERATIONS_MAX`] operations. `Inval`: several where there can be one, or another version.
-#[inline(never)]
+#[inline]
 pub fn grant_table_op<M: Machine>(call: &mut Call<'_, M>, args: [u64; 5]) -> Result<u64, Errno> {
     let [op, at, count, ..] = args;
     // Both are numbers of 32 bits in the interface; what stands above them means nothing.

@@ -66,7 +66,7 @@ impl<M: MachineMemory> Tables<'_, M> {
 /// # Errors
 /// Of the first request that was refused; `done` says how many went before it. `Again`: more than
 /// [`BATCH_MAX`] requests or too much work for one call, ask again for the rest.
-#[inline(never)]
+#[inline]
 pub fn mmu_update<M: Machine>(call: &mut Call<'_, M>, args: [u64; 5]) -> Result<u64, Errno> {
     let [requests, count, done_at, named, _] = args;
     // Both are numbers of 32 bits in the interface; what stands above them means nothing.

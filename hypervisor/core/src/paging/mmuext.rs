@@ -2,9 +2,8 @@
 //! These are the operations on page tables that are not the writing of an entry.
 
 use hypercall_abi::mmu::{BATCH_MAX, MmuextOp, MmuextRequest};
-use hypercall_abi::{DomId, Errno, Hypercall, Mfn};
+use hypercall_abi::{DomId, Errno, Hypercall, Mfn, layout};
 
-use super::va_mapping::flush_address;
 use super::{Tables, WORK_PER_CALL, trace};
 use crate::call::Call;
 use crate::effects::Todo;
@@ -17,7 +16,7 @@ use crate::memory::MachineAddress;
 /// # Errors
 /// Of the first request that was refused; `done` says how many went before it. `Again`: ask again for the rest.
 /// `Perm`: another domain was named.
-#[inline(never)]
+#[inline]
 pub fn mmuext_op<M: Machine>(call: &mut Call<'_, M>, args: [u64; 5]) -> Result<u64, Errno> {
     let [requests, count, done_at, named, _] = args;
     // Both are numbers of 32 bits in the interface; what stands above them means nothing.
@@ -90,7 +89,9 @@ fn one<M: Machine>(call: &mut Call<'_, M>, request: MmuextRequest, work: &mut u3
             Ok(())
         }
         MmuextOp::InvlpgLocal | MmuextOp::InvlpgMulti | MmuextOp::InvlpgAll => {
-            flush_address(&mut call.world.effects, request.arg1);
+            if layout::is_canonical(request.arg1) {
+                call.memory.flush_address(request.arg1);
+            }
             Ok(())
         }
         MmuextOp::ClearPage => {

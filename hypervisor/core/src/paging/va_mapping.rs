@@ -2,32 +2,20 @@
 //! It exists beside `mmu_update` because a guest knows addresses better than where its entries lie.
 
 use hypercall_abi::mmu::{UpdateKind, flush};
-use hypercall_abi::{Errno, Hypercall, layout};
+use hypercall_abi::{Errno, Hypercall};
 
 use super::{Tables, trace};
 use crate::call::Call;
-use crate::effects::{Effects, Todo};
+use crate::effects::Todo;
 use crate::guest_access;
 use crate::machine::Machine;
 use crate::memory::MachineAddress;
-
-/// Asks for a flush of one address, which becomes one of everything when two are asked for.
-pub(super) fn flush_address(effects: &mut Effects, address: u64) {
-    if !layout::is_canonical(address) {
-        return;
-    }
-    if effects.todo.contains(Todo::FLUSH_ADDRESS) && effects.flush_address != address {
-        effects.todo |= Todo::FLUSH_TLB;
-    }
-    effects.todo |= Todo::FLUSH_ADDRESS;
-    effects.flush_address = address;
-}
 
 /// `update_va_mapping(va, entry, flags)`.
 ///
 /// # Errors
 /// `Inval`: no level 1 table maps the address, or unknown flags, or an entry that may not be; and as `mmu_update`.
-#[inline(never)]
+#[inline]
 pub fn update_va_mapping<M: Machine>(call: &mut Call<'_, M>, args: [u64; 5]) -> Result<u64, Errno> {
     let [va, value, flags, ..] = args;
     if flags & flush::KIND == flush::KIND {
@@ -41,11 +29,10 @@ pub fn update_va_mapping<M: Machine>(call: &mut Call<'_, M>, args: [u64; 5]) -> 
     let mut tables = Tables::new(&mut call.world.frames, call.memory, &mut domain.address_space);
     tables.update_l1(at, value, UpdateKind::NormalPtUpdate, caller)?;
     let todo = tables.todo;
-    let effects = &mut call.world.effects;
-    effects.todo |= todo;
+    call.world.effects.todo |= todo;
     match flags & flush::KIND {
-        flush::TLB => effects.todo |= Todo::FLUSH_TLB,
-        flush::INVLPG => flush_address(effects, va),
+        flush::TLB => call.world.effects.todo |= Todo::FLUSH_TLB,
+        flush::INVLPG => call.memory.flush_address(va),
         _ => {}
     }
     trace(call, Hypercall::UpdateVaMapping, 1);

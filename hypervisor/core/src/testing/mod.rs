@@ -46,6 +46,8 @@ pub(crate) struct FakeMachine<T> {
     pub(crate) now: Time,
     /// The trace's storage.
     pub(crate) trace: Vec<u64>,
+    /// Addresses whose flush was asked for.
+    pub(crate) flushed: Vec<u64>,
 }
 
 impl<T: MachineMemory> MachineMemory for FakeMachine<T> {
@@ -81,6 +83,9 @@ impl<T: MachineMemory> MachineMemory for FakeMachine<T> {
 impl<T: MachineMemory> Machine for FakeMachine<T> {
     fn now(&self) -> Time {
         self.now
+    }
+    fn flush_address(&mut self, address: u64) {
+        self.flushed.push(address);
     }
     fn pci_read(&mut self, _: PciAddress, _: u16, _: u8) -> u32 {
         u32::MAX
@@ -150,15 +155,23 @@ impl Fixture<FakeMemory> {
             heap_bytes: 1 << 20,
         });
         let memory = FakeMemory::new(frames as usize);
-        Self { world, machine: FakeMachine { memory, now: Time(0), trace: alloc::vec![0; TRACE_WORDS] } }
+        Self {
+            world,
+            machine: FakeMachine {
+                memory,
+                now: Time(0),
+                trace: alloc::vec![0; TRACE_WORDS],
+                flushed: Vec::new(),
+            },
+        }
     }
 }
 
 impl<T: MachineMemory> Fixture<T> {
     /// The same world over memory that was made of this one.
     pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Fixture<U> {
-        let FakeMachine { memory, now, trace } = self.machine;
-        let machine = FakeMachine { memory: change(memory), now, trace };
+        let FakeMachine { memory, now, trace, flushed } = self.machine;
+        let machine = FakeMachine { memory: change(memory), now, trace, flushed };
         Fixture { world: self.world, machine }
     }
 

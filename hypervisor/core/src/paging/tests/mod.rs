@@ -76,7 +76,7 @@ fn an_address_can_be_mapped_to_another_frame_and_back() {
     assert_eq!(fixture.peek::<u64>(domain, va(SPARE)), Ok(77));
     assert_eq!(fixture.world.frames.uses(other), 2);
     assert_eq!(fixture.world.frames.uses(one), 0);
-    assert!(fixture.world.effects.todo.contains(Todo::FLUSH_ADDRESS));
+    assert_eq!(fixture.machine.flushed, [va(SPARE)]);
     fixture.update_va(domain, va(SPARE), 0).unwrap();
     fixture.check();
     assert_eq!(fixture.peek::<u64>(domain, va(SPARE)), Err(Errno::Fault));
