@@ -144,13 +144,35 @@ fn carry_out(mut guard: Guard, next: Next) -> Guard {
 /// How the frame may be returned to; [`MORE`] if RIP is no guest's, at which `iretq` or `sysretq` could fault.
 #[inline]
 fn way_back(regs: &Registers) -> u32 {
-    if regs.rip >> 47 != 0 && !layout::is_guest(regs.rip) {
-        return MORE;
+    const LAST_LOWER_BIT: u32 = 46;
+    if regs.rip >> (LAST_LOWER_BIT + 1) != 0 {
+        return way_back_to_upper_half(regs);
     }
-    let by_syscall = entry::vector(regs) == entry::SYSCALL_VECTOR;
-    let plain = regs.rflags & (rflags::TRAP | rflags::RESUME) == 0;
-    if by_syscall && plain { BY_SYSRETQ } else { BY_IRETQ }
+    way_back_anywhere(regs)
 }
+
+#[cold]
+#[inline(never)]
+fn way_back_to_upper_half(regs: &Registers) -> u32 {
+    if layout::is_guest(regs.rip) { way_back_anywhere(regs) } else { MORE }
+}
+
+#[inline]
+fn way_back_anywhere(regs: &Registers) -> u32 {
+    if regs.entry != entry::SYSCALL {
+        return BY_IRETQ;
+    }
+    // `sysretq` would not bring back the one, and would trap too early for the other.
+    if regs.rflags & (rflags::TRAP | rflags::RESUME) != 0 {
+        cold();
+        return BY_IRETQ;
+    }
+    BY_SYSRETQ
+}
+
+/// Tells the compiler which way is taken seldom.
+#[cold]
+const fn cold() {}
 
 /// What the processor would have done in ring 3 with such a RIP.
 #[cold]

@@ -28,6 +28,15 @@ pub(crate) fn install(system: System) {
 /// Waits for the system.
 #[inline]
 pub(crate) fn lock() -> Guard {
+    match SYSTEM.try_lock() {
+        Some(guard) => Guard(guard),
+        None => wait(),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn wait() -> Guard {
     Guard(SYSTEM.lock())
 }
 

@@ -10,9 +10,9 @@ pub(crate) mod syscall;
 
 use hypervisor_core::registers::Registers;
 
-/// Vector in [`Registers::entry`] of a guest that came by `syscall`: RCX and R11 hold nothing it wants back. The whole
-/// word is then -1, which one instruction pushes.
-pub(crate) const SYSCALL_VECTOR: u32 = u32::MAX;
+/// [`Registers::entry`] of a guest that came by `syscall`: RCX and R11 hold nothing it wants back. It is -1, which one
+/// instruction pushes.
+pub(crate) const SYSCALL: u64 = u64::MAX;
 
 /// What the vector of an entry was.
 pub(crate) fn vector(regs: &Registers) -> u32 {
