@@ -17,9 +17,6 @@ pub(crate) struct Snapshot {
     /// Time in which no domain ran.
     #[serde(default)]
     pub(crate) idle_ns: u64,
-    /// Bytes of the hypervisor's heap in use.
-    #[serde(default)]
-    pub(crate) heap_used: u64,
 }
 
 /// A domain's counters since its start.

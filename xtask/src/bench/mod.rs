@@ -67,7 +67,7 @@ pub(crate) fn bench(options: &Bench) -> Result<()> {
         gdb: false,
     };
     let mut booted = boot::boot(how, &scenario, lower(&scenario)?)?;
-    let ours = measured(&mut booted.machine, |_line| false).context("on Denizen")?;
+    let ours = measured(&mut booted.machine, is_dead).context("on Denizen")?;
     drop(booted);
     let theirs = match options.peer {
         Some(Peer::Xen) => on_xen()?,
@@ -97,6 +97,11 @@ fn on_xen() -> Result<Vec<Measured>> {
     let guest = guest()?;
     let mut machine = Machine::start(&xen::options(kernel, guest), &folder.join("serial.log"))?;
     measured(&mut machine, xen::is_end).context("on Xen")
+}
+
+/// Whether Denizen says that its only domain has ended.
+fn is_dead(line: &Line) -> bool {
+    matches!(line, Line::Record { kind, body } if kind == "domain" && body["state"] == "dead")
 }
 
 /// The bench's own image.
@@ -142,8 +147,8 @@ fn shown(path: &Path) -> String {
 /// What the bench says of an operation that it could not measure.
 fn complaint(line: &Line) -> Option<String> {
     let text = match line {
-        Line::Console { text, .. } | Line::Other(text) | Line::Log(text) => text,
-        Line::Record { .. } => return None,
+        Line::Console { text, .. } | Line::Other(text) => text,
+        Line::Log(_) | Line::Record { .. } => return None,
     };
     (text.starts_with("bench: ") || text.contains("panic")).then(|| text.clone())
 }
