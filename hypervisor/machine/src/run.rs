@@ -27,7 +27,17 @@ const PAGE_FAULT: u8 = 14;
 pub(crate) extern "C" fn hypercall(regs: &mut Registers) -> u32 {
     let mut guard = system::lock();
     let System { world, hardware } = guard.system();
-    if world.hypercall(hardware, regs) { way_back(regs) } else { MORE }
+    if world.hypercall(hardware, regs) { way_back(regs) } else { after_effects(guard.system(), regs) }
+}
+
+/// Carries out what a hypercall has left to do, if that is all before the return.
+#[inline(never)]
+fn after_effects(system: &mut System, regs: &Registers) -> u32 {
+    if !system.world.effects.todo.is_empty() {
+        switch::effects(system);
+    }
+    let System { world, hardware } = system;
+    if world.is_quiet(hardware) { way_back(regs) } else { MORE }
 }
 
 /// A guest caused a page fault. As [`hypercall`], but the return is always by `iretq`.

@@ -50,6 +50,9 @@ fn put_away(system: &mut System, from: Option<DomId>) {
 /// Carries out what the core has noted down.
 pub(crate) fn effects(system: &mut System) {
     let todo = system.world.take_effects().todo;
+    if todo == Todo::TIMER {
+        return program_timer(system);
+    }
     let System { world, hardware } = &mut *system;
     if let Some(domain) = world.current_mut() {
         let vcpu = &mut domain.vcpu;
