@@ -187,3 +187,30 @@ fn every_invariant_holds_after_each_step_of_a_connections_life() {
     joined.settle();
     joined.system.check();
 }
+
+#[test]
+fn a_driver_domain_that_crashes_is_built_again_and_finds_its_front_ends() {
+    let mut joined = Joined::new(2, true);
+    assert!(joined.transfer(0, 1, 80, 3_000, Duration::from_secs(5)));
+    let old = joined.driver.domain;
+    let reason = Shutdown { reason: ShutdownReason::Crash.raw() };
+    let _ = joined.driver.call(Hypercall::SchedOp, SchedOp::Shutdown.raw(), &mut [reason]);
+    joined.system.bury();
+    joined.system.check();
+    joined.driver = Kernel::start(&joined.system, "driver");
+    assert_ne!(joined.driver.domain, old);
+    let back = NetBack::new(BackKernel(joined.driver.clone()), Unplugged, 64).unwrap();
+    // What Rust would free is gone with the domain.
+    core::mem::forget(core::mem::replace(&mut joined.back, back));
+    joined.follow_directory();
+    for (kernel, guest) in &mut joined.guests {
+        let [entry] = kernel.directory()[..] else { panic!("one device") };
+        assert_eq!(DomId(entry.peer), joined.driver.domain);
+        guest.front.set_state_port(Port(entry.state_port));
+        guest.front.set_peer(Some(DomId(entry.peer)));
+    }
+    joined.settle();
+    assert!(joined.guests.iter().all(|(_, guest)| guest.front.is_up()));
+    assert!(joined.transfer(0, 1, 81, 3_000, Duration::from_secs(5)));
+    joined.system.check();
+}

@@ -63,7 +63,6 @@ impl System {
         });
         let mut machine = FakeMachine(FakeMemory::new(FRAMES as usize));
         let domain = |name: String, devices| config::Domain {
-            name,
             image: "guest".into(),
             memory_bytes: DOMAIN_BYTES,
             weight: config::WEIGHT_DEFAULT,
@@ -71,7 +70,8 @@ impl System {
             ring: 3,
             command_line: String::new(),
             delivery: config::Delivery { policy: config::Policy::Batched, window_events: 0, window_us: 0 },
-            on_crash: config::OnCrash::Destroy,
+            on_crash: if name == "driver" { config::OnCrash::Restart } else { config::OnCrash::Destroy },
+            name,
             control: false,
             devices,
         };
