@@ -13,6 +13,9 @@ use crate::paging::{Progress, Tables};
 /// Mappings that are released in one piece.
 const MAPPINGS_PER_CALL: usize = 256;
 
+/// Entries and frames that are given back in one piece: about a quarter of a millisecond.
+const WORK_PER_CALL: u32 = 16 * 1024;
+
 /// Gives back a piece of what a dead domain held: its roots, what it had mapped of others, its page tables, its memory.
 /// The domain must not run any more, and no processor may have its root loaded.
 ///
@@ -33,7 +36,9 @@ pub fn reclaim<M: MachineMemory>(
         return Progress::More;
     }
     let Some(domain) = domains.get_mut(dead) else { return Progress::Done };
-    Tables::new(frames, memory, &mut domain.address_space).teardown()
+    let mut tables = Tables::new(frames, memory, &mut domain.address_space);
+    tables.work = WORK_PER_CALL;
+    tables.teardown()
 }
 
 /// Whether nothing is left of a domain whose memory was reclaimed: then its number may be used again.
