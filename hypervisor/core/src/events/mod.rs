@@ -8,5 +8,6 @@ mod raise;
 
 pub use connect::{close, close_all, connect_pair};
 pub use operations::event_channel_op;
+pub(crate) use operations::{SEND, send};
 pub use ports::{Channel, Ports, VIRQS};
 pub use raise::{is_pending, raise, raise_virq};

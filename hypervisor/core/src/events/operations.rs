@@ -8,7 +8,7 @@ use hypercall_abi::{DomId, Errno, Port};
 
 use super::connect;
 use super::ports::Channel;
-use super::raise::{raise, unmask};
+use super::raise::{raise_inline, unmask};
 use crate::call::Call;
 use crate::devices;
 use crate::dispatch::Arguments;
@@ -21,8 +21,6 @@ use crate::world::World;
 /// # Errors
 /// By operation; [`Errno::NoSys`] for an unknown one, [`Errno::Fault`] for a bad pointer.
 pub fn event_channel_op<M: Machine>(call: &mut Call<'_, M>, args: Arguments) -> Result<u64, Errno> {
-    const SEND: u64 = 4;
-    const _: () = assert!(EventChannelOp::Send.raw() == 4);
     match args {
         // By far the most frequent one does not pay for the others.
         [SEND, at, ..] => send(call.world, call.memory, call.caller, at),
@@ -56,20 +54,29 @@ fn rare<M: Machine>(call: &mut Call<'_, M>, op: u64, at: u64) -> Result<u64, Err
     Ok(0)
 }
 
+/// Number of [`EventChannelOp::Send`] as it stands in a register.
+pub(crate) const SEND: u64 = 4;
+const _: () = assert!(EventChannelOp::Send.raw() == 4);
+
 /// `send(&port)`: raises the event at the other end of a port of the caller.
-#[inline]
-fn send<M: Machine>(world: &mut World, m: &mut M, caller: DomId, at: u64) -> Result<u64, Errno> {
+///
+/// # Errors
+/// [`Errno::Fault`] for a bad pointer, [`Errno::Inval`] if nothing can be sent through the port.
+#[inline(never)]
+pub(crate) fn send<M: Machine>(world: &mut World, m: &mut M, caller: DomId, at: u64) -> Result<u64, Errno> {
     let domain = world.domains.get(caller).ok_or(Errno::Srch)?;
     let port = Port(View::of(domain, &world.frames).read_u32(m, at)?);
-    match domain.events.get(port) {
-        Some(Channel::Interdomain { remote, port: there }) => raise(world, m, remote, there),
-        Some(Channel::Ipi) => raise(world, m, caller, port),
+    let (id, at) = match domain.events.get(port) {
+        Some(Channel::Interdomain { remote, port: there }) => (remote, there),
+        Some(Channel::Ipi) => (caller, port),
         Some(Channel::Unbound { remote, .. }) => {
             let missed = Channel::Unbound { remote, missed: true };
             world.domain_mut(caller)?.events.put(port, missed);
+            return Ok(0);
         }
         _ => return Err(Errno::Inval),
-    }
+    };
+    raise_inline(world, m, id, at);
     Ok(0)
 }
 

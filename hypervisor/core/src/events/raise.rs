@@ -55,8 +55,14 @@ pub(super) fn unmask<M: Machine>(world: &mut World, m: &mut M, id: DomId, port: 
 }
 
 /// Raises an event at a port of a domain.
-#[inline]
+#[inline(never)]
 pub fn raise<M: Machine>(world: &mut World, m: &mut M, id: DomId, port: Port) {
+    raise_inline(world, m, id, port);
+}
+
+/// The same as part of its caller.
+#[inline(always)]
+pub(super) fn raise_inline<M: Machine>(world: &mut World, m: &mut M, id: DomId, port: Port) {
     let Some(domain) = world.domains.get_mut(id) else { return };
     domain.counters.raised = domain.counters.raised.wrapping_add(1);
     let shared = domain.shared_info;

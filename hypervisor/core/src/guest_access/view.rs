@@ -115,8 +115,8 @@ impl<'a> View<'a> {
             return self.read(memory, va);
         }
         let at = self.translate(memory, va & !7, Access::Read)?;
-        let [a, b, c, d, e, f, g, h] = memory.load(at).to_ne_bytes();
-        Ok(u32::from_ne_bytes(if va & 4 == 0 { [a, b, c, d] } else { [e, f, g, h] }))
+        let word = memory.load(at) >> ((va & 4) << 3);
+        Ok(u32::try_from(word & 0xffff_ffff).unwrap_or(0))
     }
 
     /// Writes a structure.

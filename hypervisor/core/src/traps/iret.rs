@@ -13,6 +13,7 @@ use crate::machine::Machine;
 use crate::registers::{Registers, rflags};
 
 /// `iret()`: its frame lies on the stack. A frame that cannot be returned to ends the domain.
+#[inline(never)]
 pub(crate) fn iret<M: Machine>(call: &mut Call<'_, M>, regs: &mut Registers) {
     if leave(call, regs).is_err() {
         let end = life::End::BadReturn { rip: regs.rip, rsp: regs.rsp };
