@@ -159,7 +159,7 @@ impl<P: Platform, M: SharedPage> NetFront<P, M> {
                 self.let_go(rings);
                 self.enter(S::Closed);
                 if self.reason == NetError::None.raw() {
-                    self.reconnect();
+                    self.begin_again();
                 }
                 true
             }
@@ -167,7 +167,7 @@ impl<P: Platform, M: SharedPage> NetFront<P, M> {
             (Link::Offered(rings), S::Unknown | S::Initialising)
             | (Link::Connected(rings), S::Unknown | S::Initialising | S::InitWait) => {
                 self.let_go(rings);
-                self.reconnect();
+                self.begin_again();
                 true
             }
             (Link::Closing(rings), S::Closed | S::Unknown | S::Initialising | S::InitWait) => {
@@ -195,7 +195,7 @@ impl<P: Platform, M: SharedPage> NetFront<P, M> {
             Link::Waiting | Link::Closed => {}
         }
         if !closed {
-            self.reconnect();
+            self.begin_again();
             self.step();
         }
     }
@@ -213,6 +213,12 @@ impl<P: Platform, M: SharedPage> NetFront<P, M> {
 
     /// Begins to connect again from the closed state.
     pub fn reconnect(&mut self) {
+        self.begin_again();
+        // A back end that is ready already tells us nothing.
+        self.step();
+    }
+
+    fn begin_again(&mut self) {
         if self.is_closed() {
             self.link = Link::Waiting;
             self.device.set_error(NetError::None);
