@@ -8,7 +8,7 @@ use hypercall_abi::grant_table::{
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::copy::Request;
-use super::{OPERATIONS_MAX, copy, mapping, setup};
+use super::{COPIES_MAX, OPERATIONS_MAX, copy, mapping, setup};
 use crate::call::Call;
 use crate::guest_access::{Access, View};
 use crate::machine::Machine;
@@ -48,14 +48,14 @@ const fn raw(result: &Result<(), GrantStatus>) -> i16 {
 ///
 /// # Errors
 /// `Fault`: an operation lies in no writable memory; those before it were carried out. `NoSys`: unknown operation.
-/// `TooBig`: more than [`OPERATIONS_MAX`] operations. `Inval`: several where there can be one, or another version.
+/// `TooBig`: more than [`COPIES_MAX`] copies or [`OPERATIONS_MAX`] other operations. `Inval`: several where there can be one, or another version.
 #[inline]
 pub fn grant_table_op<M: Machine>(call: &mut Call<'_, M>, args: [u64; 5]) -> Result<u64, Errno> {
     let [op, at, count, ..] = args;
     // Both are numbers of 32 bits in the interface; what stands above them means nothing.
     let (op, count) = (op & 0xffff_ffff, count & 0xffff_ffff);
     let op = u32::try_from(op).ok().and_then(GrantTableOp::from_raw).ok_or(Errno::NoSys)?;
-    if count > OPERATIONS_MAX {
+    if count > COPIES_MAX || (count > OPERATIONS_MAX && op != GrantTableOp::Copy) {
         return Err(Errno::TooBig);
     }
     match op {

@@ -30,8 +30,11 @@ use hypercall_abi::grant_table::RESERVED_ENTRIES;
 pub const TABLE_FRAMES_MAX: usize = 8;
 /// Mappings that one domain may have at once.
 pub const MAPPINGS_MAX: usize = 4096;
-/// Operations that one call may carry; more are refused as a whole.
-pub const OPERATIONS_MAX: u64 = 1024;
+/// Copies that one call may carry; more are refused as a whole.
+pub const COPIES_MAX: u64 = 1024;
+/// Mappings that one call may make or undo; more are refused as a whole. Fewer than copies, since each may have to move
+/// a long list.
+pub const OPERATIONS_MAX: u64 = 256;
 /// First of the reserved references, up to [`RESERVED_ENTRIES`], that the hypervisor fills with device pages itself.
 pub const SEED_FIRST: u32 = 2;
 

@@ -397,7 +397,8 @@ fn an_operation_that_cannot_be_answered_is_not_done() {
     };
     assert_eq!(call(&mut fixture, GrantTableOp::MapGrantRef, 1), Err(Errno::Fault));
     assert_eq!(call(&mut fixture, GrantTableOp::Copy, 1), Err(Errno::Fault));
-    assert_eq!(call(&mut fixture, GrantTableOp::Copy, OPERATIONS_MAX + 1), Err(Errno::TooBig));
+    assert_eq!(call(&mut fixture, GrantTableOp::Copy, COPIES_MAX + 1), Err(Errno::TooBig));
+    assert_eq!(call(&mut fixture, GrantTableOp::MapGrantRef, OPERATIONS_MAX + 1), Err(Errno::TooBig));
     assert_eq!(call(&mut fixture, GrantTableOp::SetupTable, 2), Err(Errno::Inval));
     assert!(!fixture.world.domains.get(granter).unwrap().grants.is_mapped());
     fixture.check();
