@@ -95,8 +95,12 @@ impl Backlog {
     /// The next SYN that waited and for which a socket listens now. Without one, `stack` is woken when there may be.
     pub fn next_frame(&mut self, now_us: u64, stack: &Waker) -> Option<Vec<u8>> {
         self.waiting.retain(|&(_, until, _)| now_us < until);
-        if self.waiting.is_empty() || self.opening.len() >= self.listening {
+        if self.waiting.is_empty() {
+            return None;
+        }
+        if self.opening.len() >= self.listening {
             self.stack = Some(stack.clone());
+            self.wake_server();
             return None;
         }
         let (peer, _, frame) = self.waiting.pop_front()?;
@@ -149,6 +153,10 @@ impl Backlog {
         if !known && self.waiting.len() < WAITING_MAX && frame.len() <= SYN_BYTES_MAX {
             self.waiting.push_back((peer, now_us.saturating_add(OPENING_US), frame.to_vec()));
         }
+        self.wake_server();
+    }
+
+    fn wake_server(&mut self) {
         if let Some(waker) = self.server.take() {
             waker.wake();
         }
@@ -228,6 +236,35 @@ mod tests {
         assert_eq!(next(&mut backlog, 2), None);
         backlog.listen();
         assert_eq!(next(&mut backlog, 3), Some(2));
+        assert!(!wanted(&mut backlog));
+    }
+
+    #[test]
+    fn a_server_that_adds_one_socket_at_a_time_is_asked_until_nobody_waits() {
+        struct Asked(std::sync::atomic::AtomicBool);
+        impl std::task::Wake for Asked {
+            fn wake(self: std::sync::Arc<Self>) {
+                self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+            }
+        }
+        let asked = std::sync::Arc::new(Asked(true.into()));
+        let waker = Waker::from(asked.clone());
+        let mut backlog = Backlog::new(80);
+        assert!(backlog.poll_wanted(&mut Context::from_waker(&waker)).is_pending());
+        for peer in 1..=12 {
+            assert!(!backlog.admits(&frame(peer, 80, SYN), 0));
+        }
+        for peer in 1..=12 {
+            assert!(
+                asked.0.swap(false, std::sync::atomic::Ordering::SeqCst),
+                "asked for the socket of {peer}"
+            );
+            assert!(backlog.poll_wanted(&mut Context::from_waker(&waker)).is_ready());
+            backlog.listen();
+            assert!(backlog.poll_wanted(&mut Context::from_waker(&waker)).is_pending());
+            assert_eq!(next(&mut backlog, 1), Some(peer));
+            assert_eq!(next(&mut backlog, 1), None);
+        }
         assert!(!wanted(&mut backlog));
     }
 
