@@ -6,7 +6,7 @@ use hypercall_abi::{DomId, Errno, Hypercall, hypercall};
 use crate::call::Call;
 use crate::machine::Machine;
 use crate::registers::Registers;
-use crate::switch::finish;
+use crate::switch::{finish, upcall_due};
 use crate::trace::Record;
 use crate::world::World;
 use crate::{console, devices, events, extension, multicall, sched, traps, version};
@@ -50,26 +50,39 @@ const fn rax(result: Result<u64, Errno>) -> u64 {
     }
 }
 
-/// Answers the hypercall in `regs`. Returns whether nothing is left to be done before the return.
+/// Counts the hypercall in `regs`, and answers it if that needs nothing but an answer and nothing else is to be done.
+/// Returns whether it is answered; if not, [`rest`] comes next.
 #[inline]
-pub(crate) fn hypercall<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers) -> bool {
-    const VERSION: u64 = number_of(Hypercall::XenVersion);
+pub(crate) fn first<M: Machine>(world: &mut World, m: &M, regs: &mut Registers) -> bool {
+    let Some(domain) = world.current.and_then(|caller| world.domains.get_mut(caller)) else { return false };
+    if !world.attention.is_empty() {
+        return false;
+    }
+    count(domain, regs.rax);
+    match at_once(regs.rax, regs.rdi) {
+        Some(rax) if !upcall_due(world, m) => {
+            regs.rax = rax;
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Answers a hypercall that [`first`] did not. Returns whether nothing is left to be done before the return.
+#[inline]
+pub(crate) fn rest<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers) -> bool {
     const EVENT: u64 = number_of(Hypercall::EventChannelOp);
     const IRET: u64 = number_of(Hypercall::Iret);
     let Some(caller) = world.current else { return false };
-    let Some(domain) = world.domains.get_mut(caller) else { return false };
     if !world.attention.is_empty() {
         carefully(world, m, regs, caller);
         return false;
     }
-    count(domain, regs.rax);
     // The most frequent calls take the shortest way.
     match (regs.rax, regs.rdi) {
-        (VERSION, 0) => regs.rax = version::INTERFACE,
         (EVENT, events::SEND) => regs.rax = rax(events::send(world, m, caller, regs.rsi)),
         (IRET, _) => traps::iret(&mut Call { world, memory: m, caller }, regs),
-        (number, _) if is_known(number) => return served(world, m, regs, caller),
-        _ => regs.rax = Errno::NoSys.to_rax(),
+        _ => answer(world, m, regs, caller),
     }
     finish(world, m, regs, caller)
 }
@@ -116,13 +129,6 @@ pub(crate) fn count(domain: &mut crate::domain::Domain, number: u64) {
 /// The number in a trace.
 pub(crate) fn traced_number(number: u64) -> u16 {
     u16::try_from(number).ok().filter(|number| usize::from(*number) < hypercall::COUNT).unwrap_or(UNKNOWN)
-}
-
-/// Answers a hypercall that is known. Returns whether nothing is left to be done before the return.
-#[inline(never)]
-fn served<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, caller: DomId) -> bool {
-    answer(world, m, regs, caller);
-    finish(world, m, regs, caller)
 }
 
 /// Answers one hypercall: number, arguments and result are in `regs`. Each handler is a function of its own that is

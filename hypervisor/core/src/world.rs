@@ -264,11 +264,24 @@ impl World {
 
     /// A guest executed `syscall`: number in RAX, arguments in RDI RSI RDX R10 R8; the result goes to RAX.
     ///
-    /// Returns whether nothing is left to be done: then the machine may return to the guest without
-    /// [`World::before_return`]. Of `regs` only what `syscall` and a hypercall may change has changed then.
+    /// Returns whether the call is answered and nothing is left to be done: then the machine may return to the guest
+    /// without [`World::before_return`]. If not, [`World::finish_hypercall`] comes next.
+    #[inline]
+    pub fn begin_hypercall<M: Machine>(&mut self, m: &M, regs: &mut Registers) -> bool {
+        crate::dispatch::first(self, m, regs)
+    }
+
+    /// What [`World::begin_hypercall`] has left. Returns as it does; of `regs` only what `syscall` and a hypercall may
+    /// change has changed then.
+    #[inline]
+    pub fn finish_hypercall<M: Machine>(&mut self, m: &mut M, regs: &mut Registers) -> bool {
+        crate::dispatch::rest(self, m, regs)
+    }
+
+    /// Both together.
     #[inline]
     pub fn hypercall<M: Machine>(&mut self, m: &mut M, regs: &mut Registers) -> bool {
-        crate::dispatch::hypercall(self, m, regs)
+        self.begin_hypercall(m, regs) || self.finish_hypercall(m, regs)
     }
 
     /// Whether [`World::before_return`] would change nothing and there is nothing to carry out.

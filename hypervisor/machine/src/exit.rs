@@ -8,11 +8,12 @@ use core::arch::naked_asm;
 
 use crate::per_cpu::{FRAME, PER_CPU};
 
-/// Returns to the guest whose frame RSP points at; EAX says how. Not a function that Rust may call.
+/// Returns to the guest whose frame lies a word above RSP; EAX says how. Not a function that Rust may call.
 #[unsafe(naked)]
 pub(crate) extern "C" fn exit_to_guest() {
     naked_asm!(
         "cmp eax, 1",
+        "lea rsp, [rsp + 8]",
         "pop r15",
         "pop r14",
         "pop r13",
@@ -53,7 +54,7 @@ pub(crate) extern "C" fn exit_to_guest() {
 #[unsafe(naked)]
 pub(crate) extern "C" fn exit_quickly() {
     naked_asm!(
-        "add rsp, 6 * 8",
+        "add rsp, 7 * 8",
         "pop r11",
         "pop r10",
         "pop r9",
@@ -72,8 +73,8 @@ pub(crate) extern "C" fn exit_quickly() {
 #[unsafe(naked)]
 pub(crate) extern "C" fn start() -> ! {
     naked_asm!(
-        "lea rsp, [rip + {per_cpu} + {frame}]",
-        "mov rdi, rsp",
+        "lea rdi, [rip + {per_cpu} + {frame}]",
+        "lea rsp, [rdi - 8]",
         "xor ebp, ebp",
         "call {resume}",
         "jmp {exit}",

@@ -27,7 +27,14 @@ const PAGE_FAULT: u8 = 14;
 pub(crate) extern "C" fn hypercall(regs: &mut Registers) -> u32 {
     let mut guard = system::lock();
     let System { world, hardware } = guard.system();
-    if world.hypercall(hardware, regs) { way_back(regs) } else { after_effects(guard.system(), regs) }
+    if world.begin_hypercall(hardware, regs) { way_back(regs) } else { finish_hypercall(guard, regs) }
+}
+
+/// Apart from the above so that this one's needs of the stack are not that one's.
+#[inline(never)]
+fn finish_hypercall(mut guard: Guard, regs: &mut Registers) -> u32 {
+    let System { world, hardware } = guard.system();
+    if world.finish_hypercall(hardware, regs) { way_back(regs) } else { after_effects(guard.system(), regs) }
 }
 
 /// Carries out what a hypercall has left to do, if that is all before the return.

@@ -13,6 +13,7 @@ const SPURIOUS: usize = 0xf0;
 const LVT_TIMER: usize = 0x320;
 const LVT_PERFORMANCE: usize = 0x340;
 const LVT_LINT0: usize = 0x350;
+const LVT_LINT1: usize = 0x360;
 const LVT_ERROR: usize = 0x370;
 const INITIAL_COUNT: usize = 0x380;
 const CURRENT_COUNT: usize = 0x390;
@@ -21,6 +22,8 @@ const DIVIDE: usize = 0x3e0;
 const ENABLED: u32 = 1 << 8;
 const MASKED: u32 = 1 << 16;
 const DIVIDE_BY_1: u32 = 0b1011;
+/// Delivers as an NMI, for which there is no vector.
+const NMI: u32 = 0b100 << 8;
 const GLOBAL_ENABLE: u64 = 1 << 11;
 
 /// This processor's local APIC.
@@ -40,6 +43,7 @@ impl LocalApic {
         let apic = Self(registers);
         apic.0.write(TASK_PRIORITY, 0);
         apic.0.write(LVT_LINT0, MASKED);
+        apic.0.write(LVT_LINT1, NMI);
         apic.0.write(LVT_PERFORMANCE, MASKED);
         apic.0.write(LVT_ERROR, MASKED);
         apic.0.write(DIVIDE, DIVIDE_BY_1);

@@ -77,6 +77,8 @@ impl Features {
         unsafe { msr::write(msr::CSTAR, entry::syscall::address()) };
         // SAFETY: the flags are what entry paths need clear.
         unsafe { msr::write(msr::SFMASK, mask) };
+        // SAFETY: nobody's way in.
+        unsafe { msr::write(msr::SYSENTER_CS, 0) };
         // SAFETY: long mode and no-execute stay on, system calls come on.
         unsafe { msr::write(msr::EFER, msr::read(msr::EFER) | EFER_SCE | EFER_NXE) };
     }

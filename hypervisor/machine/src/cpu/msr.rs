@@ -17,6 +17,8 @@ pub(crate) const EFER: u32 = 0xc000_0080;
 pub(crate) const FS_BASE: u32 = 0xc000_0100;
 /// Base of GS.
 pub(crate) const GS_BASE: u32 = 0xc000_0101;
+/// Code selector of SYSENTER; 0 makes it fault.
+pub(crate) const SYSENTER_CS: u32 = 0x174;
 /// Where the local APIC is and whether it is on.
 pub(crate) const APIC_BASE: u32 = 0x1b;
 

@@ -8,7 +8,7 @@
 
 use core::arch::global_asm;
 
-use super::{push_preserved, push_scratch};
+use super::{push_preserved, push_scratch, skip_preserved, unskip_preserved};
 use crate::per_cpu::{NMIS, PER_CPU, STACK_END};
 
 /// Bytes from one stub to the next.
@@ -63,14 +63,12 @@ global_asm!(
     "cld",
     push_scratch!(),
     push_preserved!(),
-    "mov rdi, rsp",
     "call {exception}",
     "jmp {exit}",
     "3:",
     "cld",
     push_scratch!(),
     push_preserved!(),
-    "mov rdi, rsp",
     "call {own_fault}",
     "ud2",
     // A page fault mostly becomes a frame on the guest's stack, for which scratch registers are enough.
@@ -79,14 +77,12 @@ global_asm!(
     "jz 3b",
     "cld",
     push_scratch!(),
-    "sub rsp, 6 * 8",
-    "mov rdi, rsp",
+    skip_preserved!(),
     "call {page_fault}",
     "test eax, eax",
     "jnz {quick}",
-    "add rsp, 6 * 8",
+    unskip_preserved!(),
     push_preserved!(),
-    "mov rdi, rsp",
     "call {resume}",
     "jmp {exit}",
     ".balign 16",

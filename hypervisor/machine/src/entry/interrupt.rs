@@ -42,7 +42,6 @@ global_asm!(
     "cld",
     push_scratch!(),
     push_preserved!(),
-    "mov rdi, rsp",
     "call {interrupt}",
     "jmp {exit}",
     "3:",

@@ -35,7 +35,8 @@ macro_rules! push_scratch {
 }
 pub(crate) use push_scratch;
 
-/// Pushes the six that it preserves, below those.
+/// Pushes the six that it preserves, below those, and a word that aligns the stack for a call, with the frame's address
+/// as the argument.
 macro_rules! push_preserved {
     () => {
         "push rbx
@@ -43,7 +44,26 @@ macro_rules! push_preserved {
          push r12
          push r13
          push r14
-         push r15"
+         push r15
+         push 0
+         lea rdi, [rsp + 8]"
     };
 }
 pub(crate) use push_preserved;
+
+/// Leaves room for what [`push_preserved`] pushes.
+macro_rules! skip_preserved {
+    () => {
+        "sub rsp, 7 * 8
+         lea rdi, [rsp + 8]"
+    };
+}
+pub(crate) use skip_preserved;
+
+/// Takes the room back.
+macro_rules! unskip_preserved {
+    () => {
+        "add rsp, 7 * 8"
+    };
+}
+pub(crate) use unskip_preserved;

@@ -15,7 +15,7 @@ use core::mem::offset_of;
 use hypercall_abi::layout::{GUEST_CODE, GUEST_DATA};
 use hypervisor_core::registers::Registers;
 
-use super::{push_preserved, push_scratch};
+use super::{push_preserved, push_scratch, skip_preserved, unskip_preserved};
 use crate::per_cpu::{GUEST_RSP, PER_CPU, STACK_END};
 
 unsafe extern "C" {
@@ -42,29 +42,27 @@ global_asm!(
     // Entry: came by `syscall`.
     "push -1",
     push_scratch!(),
-    "sub rsp, {preserved}",
-    "mov rdi, rsp",
+    skip_preserved!(),
     "call {hypercall}",
     "dec eax",
     "jnz 2f",
     // 1: back at once: RIP travels in RCX and RFLAGS in R11.
-    "mov r10, [rsp + {r10}]",
-    "mov r9, [rsp + {r9}]",
-    "mov r8, [rsp + {r8}]",
-    "mov rax, [rsp + {rax}]",
-    "mov rdx, [rsp + {rdx}]",
-    "mov rsi, [rsp + {rsi}]",
-    "mov rdi, [rsp + {rdi}]",
-    "mov rcx, [rsp + {rip}]",
-    "mov r11, [rsp + {rflags}]",
-    "mov rsp, [rsp + {rsp}]",
+    "mov r10, [rsp + 8 + {r10}]",
+    "mov r9, [rsp + 8 + {r9}]",
+    "mov r8, [rsp + 8 + {r8}]",
+    "mov rax, [rsp + 8 + {rax}]",
+    "mov rdx, [rsp + 8 + {rdx}]",
+    "mov rsi, [rsp + 8 + {rsi}]",
+    "mov rdi, [rsp + 8 + {rdi}]",
+    "mov rcx, [rsp + 8 + {rip}]",
+    "mov r11, [rsp + 8 + {rflags}]",
+    "mov rsp, [rsp + 8 + {rsp}]",
     "sysretq",
     "2:",
     "jns {quick}",
     // 0: there is more to do, for which the frame must be whole.
-    "add rsp, {preserved}",
+    unskip_preserved!(),
     push_preserved!(),
-    "mov rdi, rsp",
     "call {leave}",
     "jmp {exit}",
     ".popsection",
@@ -73,7 +71,6 @@ global_asm!(
     stack_end = const STACK_END,
     ss = const GUEST_DATA,
     cs = const GUEST_CODE,
-    preserved = const 6 * 8,
     r10 = const offset_of!(Registers, r10),
     r9 = const offset_of!(Registers, r9),
     r8 = const offset_of!(Registers, r8),
