@@ -12,7 +12,6 @@ use crate::call::Call;
 use crate::config::Device;
 use crate::delivery::{self, Policy};
 use crate::domain::State;
-use crate::effects::Todo;
 use crate::life::{self, End};
 use crate::machine::Machine;
 use crate::report;
@@ -73,7 +72,7 @@ pub fn command<M: Machine>(world: &mut World, m: &mut M, text: &str) {
             return;
         }
         ["poweroff"] => {
-            world.effects.todo |= Todo::POWEROFF;
+            life::power_off(world, m);
             Ok(())
         }
         _ => Err(format!("unknown command: {text}")),
@@ -178,7 +177,7 @@ pub fn control<M: Machine>(call: &mut Call<'_, M>, at: u64) -> Result<u64, Errno
             let id = named(world, call.caller, domid)?;
             life::end(world, m, id, End::Destroyed);
         }
-        ControlOp::Poweroff => world.effects.todo |= Todo::POWEROFF,
+        ControlOp::Poweroff => life::power_off(world, m),
     }
     Ok(0)
 }

@@ -133,6 +133,12 @@ impl Life {
     }
 }
 
+/// Ends the system. A trace ends with it, so that its last counters are there to compare.
+pub(crate) fn power_off<M: Machine>(world: &mut World, m: &mut M) {
+    trace::set_on(world, m, false);
+    world.effects.todo |= Todo::POWEROFF;
+}
+
 /// Ends a domain: it never runs again, its devices stop, its peers are told. The rest follows in pieces.
 pub fn end<M: Machine>(world: &mut World, m: &mut M, id: DomId, end: End) {
     let now = m.now();
@@ -146,7 +152,7 @@ pub fn end<M: Machine>(world: &mut World, m: &mut M, id: DomId, end: End) {
     world.output.log(&format!("{}: {end}", domain.name));
     let crash = end.is_crash();
     if crash && domain.config.on_crash == OnCrash::Poweroff {
-        world.effects.todo |= Todo::POWEROFF;
+        power_off(world, m);
     }
     world.scheduler.dismiss(id);
     world.timers.dismiss(id);

@@ -75,6 +75,17 @@ fn the_trace_agrees_with_the_counters() {
 }
 
 #[test]
+fn a_trace_that_is_on_at_the_end_has_its_last_counters() {
+    let mut system = System::new(alloc::vec![domain("web-1")]);
+    let a = system.id("web-1");
+    command(&mut system, "trace on");
+    system.hypercall(Hypercall::XenVersion, [0; 5]).unwrap();
+    command(&mut system, "poweroff");
+    let last = read(&system).entries.into_iter().rfind(|entry| entry.domain == a).unwrap();
+    assert!(matches!(last.record, Record::Counter { number: 17, count: 1.. }), "{last:?}");
+}
+
+#[test]
 fn each_entry_has_its_exit_with_the_result() {
     let mut system = System::new(alloc::vec![domain("a")]);
     command(&mut system, "trace on");
