@@ -61,7 +61,7 @@ impl Clock {
     #[inline]
     pub(crate) fn now(&self) -> Time {
         let ticks = cpu::tsc().wrapping_sub(self.scale.origin) << self.scale.shift;
-        Time((u128::from(ticks) * u128::from(self.scale.multiplier) >> 32) as u64)
+        Time(((u128::from(ticks) * u128::from(self.scale.multiplier)) >> 32) as u64)
     }
 
     /// How guests compute the time.
