@@ -1,7 +1,7 @@
 //! Ruling the system: policies, snapshots, the end. A domain without control does without.
 
 use guest_kernel::hypercall::extension;
-use hypercall_abi::extension::{Control, ControlOp, Delivery};
+use hypercall_abi::extension::{Control, ControlOp, Delivery, DeliveryPolicy};
 use hypercall_abi::{DomId, Errno};
 
 fn order(op: ControlOp, args: [u64; 3]) {
@@ -9,6 +9,16 @@ fn order(op: ControlOp, args: [u64; 3]) {
         // Not ours to rule: the load alone is then what we are for.
         Ok(()) | Err(Errno::Perm | Errno::NoSys) => {}
         Err(error) => log::warn!("control {}: {error:?}", op.name()),
+    }
+}
+
+/// Chooses how our own events reach us.
+///
+/// A client on a machine of its own would not take processor time from those that it measures. This one shares
+/// theirs, and its stack looks at all connections whenever it wakes, so it lets some answers gather.
+pub(crate) fn set_own_delivery(policy: DeliveryPolicy) {
+    if let Err(error) = extension::set_delivery(policy) {
+        log::warn!("own delivery: {error:?}");
     }
 }
 

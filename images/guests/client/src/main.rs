@@ -35,6 +35,7 @@ async fn run(guest: Guest) {
         Ok(network) => network,
         Err(error) => panic!("{error}"),
     };
+    control::set_own_delivery(settings.own_delivery);
     network.stack.wait_link_up().await;
     let ready = load::await_ready(network.stack, &settings).await;
     log::info!("{} of {} targets answer", ready, settings.targets.len());

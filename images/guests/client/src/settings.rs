@@ -1,5 +1,5 @@
 //! What the command line says: `targets=ADDRESS+COUNT policies=synchronous,batched seconds=2 connections=64 seed=1
-//! size=2258`, each with a default but the targets.
+//! size=2258 window_events=8 window_us=200`, each with a default but the targets.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -8,7 +8,7 @@ use core::fmt;
 use embassy_net::Ipv4Address;
 use embassy_time::Duration;
 use guest_kernel::command_line::CommandLine;
-use hypercall_abi::extension::Delivery;
+use hypercall_abi::extension::{Delivery, DeliveryPolicy};
 
 /// The most connections at once.
 pub(crate) const CONNECTIONS_MAX: usize = 256;
@@ -27,6 +27,8 @@ pub(crate) struct Settings {
     pub(crate) seed: u64,
     /// Bytes of a page.
     pub(crate) size: usize,
+    /// How our own events reach us, whatever the policy of the others.
+    pub(crate) own_delivery: DeliveryPolicy,
 }
 
 /// A word of the command line that cannot be understood.
@@ -54,6 +56,11 @@ impl Settings {
             connections: line.parse("connections", 64).map_err(bad)?.clamp(1, CONNECTIONS_MAX),
             seed: line.parse("seed", 1).map_err(bad)?,
             size: line.parse("size", 2258).map_err(bad)?,
+            own_delivery: DeliveryPolicy {
+                delivery: Delivery::Batched.raw(),
+                window_events: line.parse("window_events", 8).map_err(bad)?,
+                window_ns: line.parse("window_us", 200_u64).map_err(bad)?.saturating_mul(1_000),
+            },
         })
     }
 }
