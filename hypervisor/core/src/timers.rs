@@ -95,9 +95,13 @@ impl Timers {
             }
             Some(position) => {
                 let index = index(position);
-                self.place(index, armed);
-                let index = self.rise(index);
-                self.sink(index);
+                if let Some(slot) = self.heap.get_mut(index) {
+                    *slot = armed;
+                }
+                if self.heap.len() > 1 {
+                    let index = self.rise(index);
+                    self.sink(index);
+                }
             }
         }
     }

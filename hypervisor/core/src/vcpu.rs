@@ -34,6 +34,7 @@ pub struct TrapTable {
 impl TrapTable {
     /// The handler of a vector, if one is set.
     #[must_use]
+    #[inline]
     pub fn handler(&self, vector: u8) -> Option<Handler> {
         let handler = match self.exceptions.get(usize::from(vector)) {
             Some(handler) => *handler,

@@ -65,7 +65,7 @@ const _: () = assert!(EventChannelOp::Send.raw() == 4);
 #[inline(never)]
 pub(crate) fn send<M: Machine>(world: &mut World, m: &mut M, caller: DomId, at: u64) -> Result<u64, Errno> {
     let domain = world.domains.get(caller).ok_or(Errno::Srch)?;
-    let port = Port(View::of(domain, &world.frames).read_u32(m, at)?);
+    let port = Port(View::of_kernel(domain, &world.frames).read_u32(m, at)?);
     let (id, at) = match domain.events.get(port) {
         Some(Channel::Interdomain { remote, port: there }) => (remote, there),
         Some(Channel::Ipi) => (caller, port),

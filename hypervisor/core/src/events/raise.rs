@@ -106,7 +106,8 @@ pub fn raise_virq<M: Machine>(world: &mut World, m: &mut M, id: DomId, virq: Vir
 #[inline]
 fn announce<M: Machine>(world: &mut World, m: &mut M, id: DomId, shared: Mfn, port: Port) {
     m.fetch_or(MachineAddress::in_frame(shared, SELECTOR), 1 << ((port.0 >> 6) & 63));
-    let flags = m.fetch_or(MachineAddress::in_frame(shared, 0), 1);
-    let masked = flags & 0xff00 != 0;
+    let flags = MachineAddress::in_frame(shared, 0);
+    m.fetch_or(flags, 1);
+    let masked = m.load(flags) & 0xff00 != 0;
     delivery::arrived(world, m, id, masked);
 }

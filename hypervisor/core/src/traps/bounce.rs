@@ -43,7 +43,7 @@ const MASK: u64 = 0xff00;
 ///
 /// # Errors
 /// [`Errno::Fault`] if the kernel's stack cannot take the frame; nothing has changed then.
-#[inline]
+#[inline(always)]
 pub(crate) fn bounce<M: Machine>(
     world: &mut World,
     m: &mut M,
@@ -116,6 +116,7 @@ fn push<M: Machine, const N: usize>(
 }
 
 /// Enters the upcall handler, if there is one. Returns whether the domain lives.
+#[inline(never)]
 pub(crate) fn upcall<M: Machine>(world: &mut World, m: &mut M, id: DomId, regs: &mut Registers) -> bool {
     let Some(domain) = world.domains.get_mut(id) else { return false };
     let address = domain.vcpu.callbacks.event;

@@ -26,6 +26,19 @@ const CR2: u64 = {
 /// In the error code of #GP: the index is a vector, of an `int` that the gate does not allow.
 const ERROR_IDT: u32 = 2;
 
+/// Vectors with which the processor pushes an error code, a bit each.
+const WITH_ERROR: u32 = {
+    let mut bits = 0;
+    let mut left = Vector::ALL;
+    while let [first, rest @ ..] = left {
+        if first.has_error_code() {
+            bits |= 1 << first.raw();
+        }
+        left = rest;
+    }
+    bits
+};
+
 /// A guest caused an exception.
 pub(crate) fn exception<M: Machine>(
     world: &mut World,
@@ -33,8 +46,31 @@ pub(crate) fn exception<M: Machine>(
     regs: &mut Registers,
     exception: Exception,
 ) {
+    const PAGE_FAULT: u8 = Vector::PageFault.raw();
     let Some(id) = world.current else { return };
-    let handled = match Vector::from_raw(exception.vector) {
+    let (rip, vector) = (regs.rip, exception.vector);
+    let handled = if vector == PAGE_FAULT {
+        deliver(world, m, id, regs, exception)
+    } else {
+        rarer(world, m, id, regs, exception)
+    };
+    if world.trace.is_on() {
+        let Exception { vector, error, address } = exception;
+        let record = Record::Exception { vector, handled: handled.raw(), error, rip, address };
+        world.trace.put(m, id, &record);
+    }
+}
+
+/// Exceptions that are not all for the guest.
+#[inline(never)]
+fn rarer<M: Machine>(
+    world: &mut World,
+    m: &mut M,
+    id: DomId,
+    regs: &mut Registers,
+    exception: Exception,
+) -> Handled {
+    match Vector::from_raw(exception.vector) {
         Some(Vector::DeviceNotAvailable) if machine_gives_fpu(world, id) => Handled::Fpu,
         Some(Vector::GeneralProtection) if emulate::general_protection(world, m, id, regs, exception) => {
             Handled::Emulated
@@ -43,15 +79,11 @@ pub(crate) fn exception<M: Machine>(
             Handled::Bounced
         }
         _ => deliver(world, m, id, regs, exception),
-    };
-    if world.trace.is_on() {
-        let Exception { vector, error, address } = exception;
-        let record = Record::Exception { vector, handled: handled.raw(), error, rip: regs.rip, address };
-        world.trace.put(m, id, &record);
     }
 }
 
 /// Enters the guest's handler, or ends the domain if it has none or no stack for it.
+#[inline(always)]
 fn deliver<M: Machine>(
     world: &mut World,
     m: &mut M,
@@ -61,22 +93,33 @@ fn deliver<M: Machine>(
 ) -> Handled {
     let Exception { vector, error, address } = exception;
     let Some(domain) = world.domains.get_mut(id) else { return Handled::Killed };
-    let unhandled = life::End::Unhandled { vector, error, rip: regs.rip, address };
     let Some(handler) = domain.vcpu.traps.handler(vector) else {
-        life::end(world, m, id, unhandled);
-        return Handled::Killed;
+        return unhandled(world, m, id, regs, exception);
     };
     domain.counters.bounced = domain.counters.bounced.wrapping_add(1);
-    let known = Vector::from_raw(vector);
-    if known == Some(Vector::PageFault) {
+    if vector == Vector::PageFault.raw() {
         m.store(MachineAddress::in_frame(domain.shared_info, CR2), address);
     }
-    let error = known.filter(|vector| vector.has_error_code()).map(|_| error);
+    let error = (vector < 32 && (WITH_ERROR >> vector) & 1 != 0).then_some(error);
     if bounce(world, m, id, regs, Entry::by(handler, error)).is_err() {
-        life::end(world, m, id, unhandled);
-        return Handled::Killed;
+        return unhandled(world, m, id, regs, exception);
     }
     Handled::Bounced
+}
+
+/// Ends a domain that cannot take its exception.
+#[cold]
+#[inline(never)]
+fn unhandled<M: Machine>(
+    world: &mut World,
+    m: &mut M,
+    id: DomId,
+    regs: &Registers,
+    exception: Exception,
+) -> Handled {
+    let Exception { vector, error, address } = exception;
+    life::end(world, m, id, life::End::Unhandled { vector, error, rip: regs.rip, address });
+    Handled::Killed
 }
 
 /// An `int` through a gate that the guest opened in its own table.

@@ -7,9 +7,10 @@ use hypercall_abi::{Errno, layout};
 use crate::attention::Attention;
 use crate::call::Call;
 use crate::effects::Todo;
-use crate::guest_access::View;
+use crate::guest_access::{Access, View};
 use crate::life;
 use crate::machine::Machine;
+use crate::memory::MachineAddress;
 use crate::registers::{Registers, rflags};
 
 /// `iret()`: its frame lies on the stack. A frame that cannot be returned to ends the domain.
@@ -21,11 +22,32 @@ pub(crate) fn iret<M: Machine>(call: &mut Call<'_, M>, regs: &mut Registers) {
     }
 }
 
+/// The frame at an address. Where it lies in one page, as it does nearly always, it goes from memory to registers.
+#[inline(always)]
+fn frame<M: Machine>(view: &View<'_>, m: &M, va: u64) -> Result<IretContext, Errno> {
+    if va & 7 != 0 || va & 0xfff > 0x1000 - 72 {
+        return view.read(m, va);
+    }
+    let at = view.translate(m, va, Access::Read)?;
+    let word = |offset| m.load(MachineAddress(at.0.wrapping_add(offset)));
+    Ok(IretContext {
+        rax: word(0),
+        r11: word(8),
+        rcx: word(16),
+        flags: word(24),
+        rip: word(32),
+        cs: word(40),
+        rflags: word(48),
+        rsp: word(56),
+        ss: word(64),
+    })
+}
+
 #[inline]
 fn leave<M: Machine>(call: &mut Call<'_, M>, regs: &mut Registers) -> Result<(), Errno> {
     let world = &mut *call.world;
     let domain = world.domains.get_mut(call.caller).ok_or(Errno::Srch)?;
-    let frame: IretContext = View::of(domain, &world.frames).read(call.memory, regs.rsp)?;
+    let frame = frame(&View::of_kernel(domain, &world.frames), call.memory, regs.rsp)?;
     if !layout::is_guest(frame.rip) {
         return Err(Errno::Fault);
     }
