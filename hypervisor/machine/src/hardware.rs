@@ -115,6 +115,10 @@ impl Machine for Hardware {
         cpu::flush_address(address);
     }
 
+    fn load_root(&mut self, root: Mfn) {
+        cpu::control::load_root(root.address());
+    }
+
     fn pci_read(&mut self, device: PciAddress, offset: u16, width: u8) -> u32 {
         self.config.read(device, offset, width)
     }

@@ -63,7 +63,8 @@ fn one<M: Machine>(call: &mut Call<'_, M>, request: MmuextRequest, work: &mut u3
         MmuextOp::NewBaseptr => {
             on_tables(call, work, |tables| tables.get_table(mfn, Level::L4))?;
             let old = core::mem::replace(&mut call.domain_mut()?.vcpu.kernel_root, mfn);
-            call.world.effects.todo |= Todo::LOAD_ROOT;
+            // At once: the old root may be released right here, and loses the hypervisor then.
+            call.memory.load_root(mfn);
             on_tables(call, work, |tables| {
                 tables.put_table(old);
                 Ok(())

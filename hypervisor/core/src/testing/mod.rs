@@ -48,6 +48,16 @@ pub(crate) struct FakeMachine<T> {
     pub(crate) trace: Vec<u64>,
     /// Addresses whose flush was asked for.
     pub(crate) flushed: Vec<u64>,
+    /// The root that the processor uses. The hypervisor stands on it, so its slots there must stay.
+    pub(crate) root: Option<Mfn>,
+}
+
+impl<T> FakeMachine<T> {
+    fn assert_stands(&self, at: MachineAddress, keeps: bool) {
+        let slots = 0x800..0x880;
+        let stands = Some(at.frame()) != self.root || keeps || !slots.contains(&(at.0 & 0xfff));
+        assert!(stands, "the root in use loses the hypervisor at {at:?}");
+    }
 }
 
 impl<T: MachineMemory> MachineMemory for FakeMachine<T> {
@@ -55,6 +65,7 @@ impl<T: MachineMemory> MachineMemory for FakeMachine<T> {
         self.memory.load(at)
     }
     fn store(&mut self, at: MachineAddress, value: u64) {
+        self.assert_stands(at, SLOTS.contains(&value));
         self.memory.store(at, value);
     }
     fn fetch_or(&mut self, at: MachineAddress, bits: u64) -> u64 {
@@ -73,9 +84,11 @@ impl<T: MachineMemory> MachineMemory for FakeMachine<T> {
         self.memory.write(at, from);
     }
     fn copy(&mut self, to: MachineAddress, from: MachineAddress, bytes: usize) {
+        self.assert_stands(MachineAddress::in_frame(to.frame(), 0x800), false);
         self.memory.copy(to, from, bytes);
     }
     fn zero_frame(&mut self, frame: Mfn) {
+        self.assert_stands(MachineAddress::in_frame(frame, 0x800), false);
         self.memory.zero_frame(frame);
     }
 }
@@ -86,6 +99,9 @@ impl<T: MachineMemory> Machine for FakeMachine<T> {
     }
     fn flush_address(&mut self, address: u64) {
         self.flushed.push(address);
+    }
+    fn load_root(&mut self, root: Mfn) {
+        self.root = Some(root);
     }
     fn pci_read(&mut self, _: PciAddress, _: u16, _: u8) -> u32 {
         u32::MAX
@@ -162,6 +178,7 @@ impl Fixture<FakeMemory> {
                 now: Time(0),
                 trace: alloc::vec![0; TRACE_WORDS],
                 flushed: Vec::new(),
+                root: None,
             },
         }
     }
@@ -170,8 +187,8 @@ impl Fixture<FakeMemory> {
 impl<T: MachineMemory> Fixture<T> {
     /// The same world over memory that was made of this one.
     pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Fixture<U> {
-        let FakeMachine { memory, now, trace, flushed } = self.machine;
-        let machine = FakeMachine { memory: change(memory), now, trace, flushed };
+        let FakeMachine { memory, now, trace, flushed, root } = self.machine;
+        let machine = FakeMachine { memory: change(memory), now, trace, flushed, root };
         Fixture { world: self.world, machine }
     }
 

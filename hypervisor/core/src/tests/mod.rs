@@ -5,6 +5,7 @@ mod devices;
 mod events;
 mod hostile;
 mod life;
+mod roots;
 mod scheduling;
 mod system;
 mod trace;

@@ -78,6 +78,11 @@ impl System {
             let next = self.world.before_return(&mut self.machine, &mut self.regs);
             let effects = self.world.take_effects();
             self.todo |= effects.todo;
+            match next {
+                Next::Idle { .. } => self.machine.root = None,
+                Next::Resume if !effects.todo.contains(Todo::LOAD_ROOT) => {}
+                _ => self.machine.root = self.world.current_mut().map(|domain| domain.vcpu.root()),
+            }
             let output = &mut self.output;
             self.world.take_output(&mut |text| output.push_str(&String::from_utf8_lossy(text)));
             match next {

@@ -2,7 +2,8 @@
 //! It exists so that a hypervisor that holds under tests is attacked once more where the hardware takes part.
 //!
 //! Command line: `seed=N` (the number of the domain and of its incarnation are added), `life_ms=N` after which it crashes
-//! so as to be built anew with other numbers, `deaths=0` to never kill itself in between.
+//! so as to be built anew with other numbers, `deaths=0` to never kill itself in between,
+//! `say_from=N` to print each action from number N on.
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
 

@@ -217,7 +217,8 @@ fn a_new_address_space_is_built_pinned_entered_and_left() {
     assert_eq!(fixture.mmuext(domain, MmuextOp::PinL4Table, l4.0, 0), Err(Errno::Inval), "pinned already");
     assert_eq!(fixture.mmuext(domain, MmuextOp::NewBaseptr, l4.0, 0), Ok(0));
     fixture.check();
-    assert!(fixture.world.effects.todo.contains(Todo::LOAD_ROOT | Todo::FLUSH_TLB));
+    assert_eq!(fixture.machine.root, Some(l4), "entered before the old root can go");
+    assert!(fixture.world.effects.todo.contains(Todo::FLUSH_TLB));
     assert_eq!(fixture.world.domains.get(domain).unwrap().vcpu.root(), l4);
     fixture.poke(domain, (1 << 39) | (2 << 21), &5_u64);
     assert_eq!(fixture.peek::<u64>(domain, va(SPARE)), Ok(5));

@@ -46,11 +46,15 @@ pub(crate) async fn run(guest: Guest) {
         (0..instructions::INSTRUCTIONS.len()).for_each(|index| actor.instruction(index));
     }
     fpu::mark(seed);
+    let say_from = line.parse("say_from", u64::MAX).unwrap_or(u64::MAX);
     let mut drawn = 0_u64;
     loop {
         let now = actor.clock.now_ns();
         generator.set_time(now);
         let action = generator.draw();
+        if drawn >= say_from {
+            println!("@draw {drawn} {action:x?}");
+        }
         actor.carry_out(&mut generator, &action);
         drawn += 1;
         if drawn % 512 == 0 {
