@@ -5,6 +5,7 @@ mod abi;
 mod arrows;
 mod census;
 mod files;
+mod specification;
 
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,7 @@ pub(crate) fn tidy(bless: bool) -> Result<()> {
     let mut wrong = Vec::new();
     wrong.extend(arrows::check(&root)?);
     wrong.extend(files::check(&sources));
+    wrong.extend(specification::complaints(&root));
     wrong.extend(generated(&root, "docs/UNSAFE.md", &census::page(&sources)?, bless)?);
     wrong.extend(generated(&root, "docs/ABI.md", &abi::page(), bless)?);
     for line in &wrong {
