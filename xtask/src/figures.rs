@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::counters::Interrupts;
+use crate::run::Coverage;
 
 /// Everything that a run found out.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -36,6 +37,10 @@ pub(crate) struct Figures {
     pub(crate) boot: Boot,
     /// Guests that did not answer, with the reason.
     pub(crate) silent: Vec<(String, String)>,
+    /// Deaths of domains by name.
+    pub(crate) deaths: BTreeMap<String, u64>,
+    /// What hostile guests tried, if there were any.
+    pub(crate) coverage: Option<Coverage>,
     /// Whether the hypervisor's invariants held at the end; absent where nobody asked.
     pub(crate) audit: Option<serde_json::Value>,
 }

@@ -9,6 +9,7 @@ use hdrhistogram::Histogram;
 
 use super::options::from_inside;
 use super::session::Session;
+use super::watch::Watch;
 use crate::cli::{self, Idle, Switch};
 use crate::counters::{Snapshot, ratio};
 use crate::figures::{Boot, Call, Domain, Figures, Http, Memory, Run, Traced};
@@ -102,6 +103,15 @@ pub(super) fn run(
         hypercalls: calls.collect(),
         idle_share: ratio(change.idle_ns, change.time_ns),
     }
+}
+
+/// What is known when the machine has ended.
+pub(super) fn conclude(figures: &mut Figures, watch: &Watch) {
+    for (name, _reason) in watch.deaths.iter().filter(|(_, reason)| reason != "poweroff") {
+        *figures.deaths.entry(name.clone()).or_default() += 1;
+    }
+    figures.audit = watch.audit.clone();
+    figures.coverage = (!watch.coverage.is_empty()).then(|| watch.coverage.clone());
 }
 
 /// What clients on the host saw.

@@ -83,7 +83,7 @@ pub(super) fn measure(options: &cli::Run, scenario: &Scenario) -> Result<()> {
             options.delivery.list().len()
         );
     }
-    figures.audit = session.watch.audit.clone();
+    figures_of::conclude(&mut figures, &session.watch);
     if let Err(error) = traced(options, scenario, &mut figures) {
         eprintln!("no trace: {error:#}");
     }

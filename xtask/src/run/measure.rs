@@ -56,8 +56,9 @@ pub(super) fn measure(options: &cli::Run, scenario: &Scenario) -> Result<()> {
         session.drain()?;
         eprintln!("no trace: {error:#}");
     }
-    figures.audit = Some(session.command("audit")?);
+    session.command("audit")?;
     session.end()?;
+    figures_of::conclude(&mut figures, &session.watch);
     report::finish(options, scenario, &figures, &session.watch)
 }
 

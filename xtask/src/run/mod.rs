@@ -2,6 +2,7 @@
 //! It exists as the main job of the whole repository.
 
 pub(crate) mod boot;
+mod coverage;
 mod figures_of;
 mod inside;
 mod measure;
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use hypervisor_core::config::OnCrash;
 
+pub(crate) use self::coverage::Coverage;
 use self::session::Session;
 use crate::cli;
 use crate::qemu::Next;
@@ -79,7 +81,8 @@ fn listen(options: &cli::Run, scenario: &Scenario) -> Result<()> {
         }
     }
     if let Some(path) = &options.json.json {
-        let figures = figures_of::listened(options, scenario, &session);
+        let mut figures = figures_of::listened(options, scenario, &session);
+        figures_of::conclude(&mut figures, &session.watch);
         let text = serde_json::to_string_pretty(&figures).context("writing JSON")? + "\n";
         std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
     }

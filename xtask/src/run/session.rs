@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use hypervisor_core::config::OnCrash;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::boot::{Booted, is_orderly};
@@ -53,10 +54,15 @@ impl Session {
                 None => subject.name.get_ref().clone(),
             },
         );
+        let subject = scenario.subject().map(|subject| subject.image.get_ref().as_str()).unwrap_or_default();
+        let domains = booted.plan.config.domains.iter();
+        let restarted = domains.filter(|domain| domain.on_crash == OnCrash::Restart);
+        let others = restarted.filter(|domain| domain.image.strip_prefix("guests/") != Some(subject));
+        let mortal = others.map(|domain| domain.name.clone()).collect();
         Self {
             machine: booted.machine,
             plan: booted.plan,
-            watch: Watch::default(),
+            watch: Watch { mortal, ..Watch::default() },
             targets,
             pattern,
             started: Instant::now(),

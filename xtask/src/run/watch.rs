@@ -1,10 +1,11 @@
 //! What a run learns from the serial lines as they pass.
 //! It exists so that no line is lost while a command waits for its answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde_json::Value;
 
+use super::coverage::Coverage;
 use crate::counters::Snapshot;
 use crate::serial::{Banner, Line};
 
@@ -23,12 +24,14 @@ pub(super) struct Watch {
     pub(super) snapshots: Vec<Value>,
     /// `@result` records of guests.
     pub(super) results: Vec<Value>,
-    /// Other records of guests: `(domain, kind, body)`.
-    pub(super) notes: Vec<(String, String, Value)>,
+    /// What hostile guests tried.
+    pub(super) coverage: Coverage,
     /// The last audit.
     pub(super) audit: Option<Value>,
-    /// Records that the hypervisor had no room for in its log.
-    pub(super) panic: Option<String>,
+    /// What is wrong with the hypervisor itself: panics, failed audits.
+    pub(super) faults: Vec<String>,
+    /// Domains whose deaths belong to the run and are only counted.
+    pub(super) mortal: HashSet<String>,
 }
 
 impl Watch {
@@ -36,11 +39,13 @@ impl Watch {
     pub(super) fn see(&mut self, line: &Line) -> Option<String> {
         match line {
             Line::Log(text) if text.starts_with("panic") => {
-                self.panic = Some(text.clone());
-                return Some(format!("the hypervisor: {text}"));
+                return Some(self.fault(format!("the hypervisor: {text}")));
             }
             Line::Record { kind, body } => return self.record(kind, body),
-            Line::Console { domain, text } if text.contains("panicked at") || text.starts_with("panic") => {
+            Line::Console { domain, text }
+                if !self.mortal.contains(domain)
+                    && (text.contains("panicked at") || text.starts_with("panic")) =>
+            {
                 return Some(format!("{domain}: {text}"));
             }
             Line::Log(_) | Line::Other(_) | Line::Console { .. } => {}
@@ -53,7 +58,7 @@ impl Watch {
                 }
             }
             "result" => self.results.push(body),
-            _ => self.notes.push((domain.to_owned(), kind, body)),
+            _ => return self.coverage.note(domain, &kind, body),
         }
         None
     }
@@ -65,14 +70,15 @@ impl Watch {
             "audit" => {
                 self.audit = Some(body.clone());
                 let holds = body.get("ok").and_then(Value::as_bool).unwrap_or(false);
-                return (!holds).then(|| format!("the hypervisor's audit failed: {body}"));
+                return (!holds).then(|| self.fault(format!("the hypervisor's audit failed: {body}")));
             }
             "domain" => {
                 let text = |key| body.get(key).and_then(Value::as_str).unwrap_or("?").to_owned();
                 self.states.insert(text("name"), text("state"));
                 if text("state") == "dead" {
                     let (name, reason) = (text("name"), text("reason"));
-                    let message = (reason != "poweroff").then(|| format!("{name} ended: {reason}"));
+                    let expected = reason == "poweroff" || self.mortal.contains(&name);
+                    let message = (!expected).then(|| format!("{name} ended: {reason}"));
                     self.deaths.push((name, reason));
                     return message;
                 }
@@ -81,6 +87,11 @@ impl Watch {
             _ => {}
         }
         None
+    }
+
+    fn fault(&mut self, text: String) -> String {
+        self.faults.push(text.clone());
+        text
     }
 
     /// Whether so many domains have been there and all have died.
@@ -135,6 +146,12 @@ mod tests {
         assert!(watch(&[dead]).0.all_dead(1));
         assert!(!watch(&[dead, anew]).0.all_dead(1));
         assert!(!watch(&[dead]).0.all_dead(2));
+    }
+
+    #[test]
+    fn an_audit_that_failed_is_not_forgotten_over_a_later_good_one() {
+        let (watch, _) = watch(&["@audit {\"ok\":false,\"broken\":[\"x\"]}", "@audit {\"ok\":true}"]);
+        assert_eq!(watch.faults.len(), 1);
     }
 
     #[test]

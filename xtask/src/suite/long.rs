@@ -1,28 +1,36 @@
 //! The long counts: many guests, many seeds, a minute of hostility.
 //! It exists apart from `test` because it takes as long as it takes.
 
-use anyhow::{Result, ensure};
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result, ensure};
 
 use super::judge::{figures, sound};
-use super::machine::compare;
+use super::machine::{compare, hostility};
 use super::part::Part;
-
-/// Seeds of one boot: each hostile domain draws its own.
-const SEEDS_A_BOOT: u32 = 10;
 
 /// In rising order of patience; `seeds` of the hostile runs in all.
 pub(super) fn parts(seeds: u32) -> Vec<Part> {
-    let mut parts = vec![
+    vec![
         Part::here("200 guests, suppression off", two_hundred),
         Part::here("icount, 32 guests, twice", repeated),
-        Part::here("hostile neighbours, 60 s", || hostile("hostile-60", 1, 60.0)),
-    ];
-    for boot in 0..seeds.div_ceil(SEEDS_A_BOOT) {
-        let first = 1 + boot * SEEDS_A_BOOT;
-        let name = format!("hostile seeds {first} to {}", first + SEEDS_A_BOOT - 1);
-        parts.push(Part::here(name, move || hostile("hostile-seeds", first, 5.0)));
+        Part::here("hostile neighbours, 60 s", || hostile(1, 60.0).map(|(_, remark)| remark)),
+        Part::here(format!("{seeds} hostile seeds"), move || many(seeds)),
+    ]
+}
+
+/// Boots with other seeds until so many hostile lives have been lived.
+fn many(seeds: u32) -> Result<String> {
+    let mut lived = BTreeSet::new();
+    let mut boots = 0;
+    while lived.len() < seeds as usize {
+        boots += 1;
+        ensure!(boots <= seeds, "{} seeds in {boots} boots: hostile guests do not get on", lived.len());
+        let (figures, _) = hostile(100 + boots, 10.0)?;
+        let seeds = figures["coverage"]["seeds"].as_array().context("no seeds in the coverage")?;
+        lived.extend(seeds.iter().filter_map(serde_json::Value::as_u64));
     }
-    parts
+    Ok(format!("{} seeds in {boots} boots", lived.len()))
 }
 
 fn two_hundred() -> Result<String> {
@@ -38,9 +46,12 @@ fn repeated() -> Result<String> {
     sound(&first, 32)
 }
 
-fn hostile(name: &str, seed: u32, seconds: f64) -> Result<String> {
+fn hostile(seed: u32, seconds: f64) -> Result<(serde_json::Value, String)> {
     let (seed, seconds) = (seed.to_string(), seconds.to_string());
-    let figures =
-        figures(name, &["run", "hostile", "--seed", &seed, "--seconds", &seconds, "--delivery", "batched"])?;
-    sound(&figures, 16)
+    let figures = figures(
+        "hostile-long",
+        &["run", "hostile", "--seed", &seed, "--seconds", &seconds, "--delivery", "batched"],
+    )?;
+    let remark = format!("{}; {}", sound(&figures, 16)?, hostility(&figures)?);
+    Ok((figures, remark))
 }

@@ -78,7 +78,18 @@ fn repeated() -> Result<String> {
 fn hostile() -> Result<String> {
     let figures =
         figures("hostile", &["run", "hostile", "--guests", "4", "--seconds", "5", "--delivery", "batched"])?;
+    hostility(&figures)?;
     sound(&figures, 4)
+}
+
+/// Hostile guests did something, and no answer was one that must not be.
+pub(super) fn hostility(figures: &Value) -> Result<String> {
+    let calls = number(figures, "/coverage/calls")?;
+    ensure!(calls > 1000.0, "only {calls} hostile hypercalls");
+    let breaches = figures["coverage"]["breaches"].as_array().map_or(0, Vec::len);
+    ensure!(breaches == 0, "{breaches} breaches");
+    let lives = figures["coverage"]["seeds"].as_array().map_or(0, Vec::len);
+    Ok(format!("{lives} hostile lives, {calls} hypercalls"))
 }
 
 fn benched() -> Result<String> {
