@@ -95,12 +95,12 @@ impl Actor {
         let answer = model::answer(call, rax, &after);
         self.coverage.count(call.operation(), answer);
         if let Answer::Odd(rax) = answer {
-            println!("@breach {{\"seed\":{},\"odd\":{rax},\"number\":{}}}", self.seed, call.number);
+            println!("\n@breach {{\"seed\":{},\"odd\":{rax},\"number\":{}}}", self.seed, call.number);
         }
         if call.expect == Expect::Refusal && answer == Answer::Accepted {
             self.coverage.breaches += 1;
             println!(
-                "@breach {{\"seed\":{},\"accepted\":\"{}\",\"why\":\"{why}\",\"args\":\"{:x?}\"}}",
+                "\n@breach {{\"seed\":{},\"accepted\":\"{}\",\"why\":\"{why}\",\"args\":\"{:x?}\"}}",
                 self.seed,
                 call.operation(),
                 call.args
@@ -135,7 +135,7 @@ impl Actor {
     /// Says that something happened that must not.
     pub(super) fn breach(&mut self, what: &str, how: &str) {
         self.coverage.breaches += 1;
-        println!("@breach {{\"seed\":{},\"why\":\"{what} {how}\"}}", self.seed);
+        println!("\n@breach {{\"seed\":{},\"why\":\"{what} {how}\"}}", self.seed);
     }
 
     /// Handlers, masks and flags as they should be.
@@ -147,6 +147,8 @@ impl Actor {
     /// Prints what was done since the last time.
     pub(super) fn report(&mut self) {
         let name = |index: usize| INSTRUCTIONS.get(index).map_or("?", |instruction| instruction.name);
+        // Attacks leave lines unfinished.
+        println!();
         let done = self.coverage.report(self.seed, name, |line| {
             println!("{line}");
             Ok(())

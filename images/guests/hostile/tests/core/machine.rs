@@ -19,7 +19,10 @@ pub(crate) struct FakeMachine {
 impl FakeMachine {
     fn assert_stands(&self, at: MachineAddress, keeps: bool) {
         let slot = (0x800..0x880).contains(&(at.0 & 0xfff));
-        assert!(Some(at.frame()) != self.root || keeps || !slot, "the root in use loses the hypervisor at {at:?}");
+        assert!(
+            Some(at.frame()) != self.root || keeps || !slot,
+            "the root in use loses the hypervisor at {at:?}"
+        );
     }
 }
 

@@ -33,15 +33,19 @@ fn no_attack_breaks_an_invariant_and_every_breach_is_refused() {
     };
     coverage.clone().report(0, |_| "", print).unwrap();
     // What this scenario cannot reach: nothing is accepted without a PCI device, `iret` needs a stack of its own.
-    let never_accepted = [Hypercall::PhysdevOp, Hypercall::Iret, Hypercall::SetGdt, Hypercall::UpdateDescriptor];
+    let never_accepted =
+        [Hypercall::PhysdevOp, Hypercall::Iret, Hypercall::SetGdt, Hypercall::UpdateDescriptor];
     let never_refused = [Hypercall::Iret, Hypercall::FpuTaskswitch, Hypercall::SetTimerOp];
     for &call in Hypercall::ALL {
-        let of = Operation::all().filter(|operation| operation.call() == Some(call)).map(|op| coverage.of(op));
+        let of =
+            Operation::all().filter(|operation| operation.call() == Some(call)).map(|op| coverage.of(op));
         let (accepted, refused) = of.fold((0, 0), |(a, b), (c, d)| (a + c, b + d));
         assert!(accepted > 0 || never_accepted.contains(&call), "{call:?} was never accepted");
         assert!(refused > 0 || never_refused.contains(&call), "{call:?} was never refused");
     }
-    for errno in [Errno::Perm, Errno::NoEnt, Errno::Srch, Errno::Fault, Errno::Busy, Errno::Inval, Errno::NoSys] {
+    for errno in
+        [Errno::Perm, Errno::NoEnt, Errno::Srch, Errno::Fault, Errno::Busy, Errno::Inval, Errno::NoSys]
+    {
         assert!(coverage.errno(errno) > 0, "{errno:?} never came");
     }
 }

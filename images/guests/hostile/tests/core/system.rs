@@ -75,7 +75,9 @@ impl System {
         let domains = (0..domains).map(|index| domain(&format!("hostile-{index}"), index)).collect();
         let scenario = config::System { name: "test".into(), slice_us: 1000, seed, trace: false, domains };
         let file: &'static [u8] = image::file().leak();
-        system.world.create_domains(&mut system.machine, scenario, |path| (path == "guests/test").then_some(file));
+        system
+            .world
+            .create_domains(&mut system.machine, scenario, |path| (path == "guests/test").then_some(file));
         system.settle();
         system
     }
@@ -177,7 +179,8 @@ impl System {
         self.regs.rsp = STACK;
         self.map(HOLE, 0);
         self.map(SHARED_INFO, shared.address() | WRITE);
-        let setup = SetupTable { dom: 0x7ff0, pad: 0, frames: 1, status: 0, pad2: [0; 3], frame_list: ARGUMENT };
+        let setup =
+            SetupTable { dom: 0x7ff0, pad: 0, frames: 1, status: 0, pad2: [0; 3], frame_list: ARGUMENT };
         self.write(me, ARGUMENT + 64, setup.as_bytes());
         let op = GrantTableOp::SetupTable.raw().into();
         let _ = self.hypercall(Hypercall::GrantTableOp.raw().into(), [op, ARGUMENT + 64, 1, 0, 0]);
@@ -193,13 +196,15 @@ impl System {
         let mut table = root;
         [4, 3, 2].map(|level| {
             let index = (va >> (12 + 9 * (level - 1))) & 511;
-            table = Mfn::containing(self.machine.load(MachineAddress::in_frame(table, index * 8)) & pte::ADDRESS);
+            table =
+                Mfn::containing(self.machine.load(MachineAddress::in_frame(table, index * 8)) & pte::ADDRESS);
             table
         })
     }
 
     fn map(&mut self, va: u64, entry: u64) {
-        let result = self.hypercall(Hypercall::UpdateVaMapping.raw().into(), [va, entry, flush::INVLPG, 0, 0]);
+        let result =
+            self.hypercall(Hypercall::UpdateVaMapping.raw().into(), [va, entry, flush::INVLPG, 0, 0]);
         assert_eq!(result, Some(0), "mapping {entry:#x} at {va:#x}");
     }
 

@@ -245,7 +245,10 @@ impl Generator {
             _ => self.foreign_frame(),
         };
         let call = self.extend(op, frame.0, 0);
-        self.push_call(Call { expect: Expect::Refusal, ..call }, "a root that is none");
+        // Frame 0 means no user mode.
+        let none = op == MmuextOp::NewUserBaseptr && frame.0 == 0;
+        let expect = if none { Expect::Any } else { Expect::Refusal };
+        self.push_call(Call { expect, ..call }, "a root that is none");
         if self.random.once_in(2) {
             let root = if self.random.once_in(2) { self.estate.root.0 } else { 0 };
             let call = self.extend(MmuextOp::NewUserBaseptr, root, 0);
