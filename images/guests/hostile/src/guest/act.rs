@@ -7,6 +7,8 @@ use alloc::vec;
 use guest_kernel::{clock, println, upcall};
 use hostile_plan::model::{self, Answer};
 use hostile_plan::{Action, Call, Coverage, Deed, Expect, Generator, InstructionOutcome};
+use hypercall_abi::Hypercall;
+use hypercall_abi::mmu::{flush, pte};
 use hypercall_abi::shared_info::{VcpuInfo, VcpuTimeInfo};
 
 use super::instructions::INSTRUCTIONS;
@@ -112,6 +114,9 @@ impl Actor {
     /// Tries an instruction.
     pub(super) fn instruction(&mut self, index: usize) {
         let Some(instruction) = INSTRUCTIONS.get(index) else { return };
+        if !self.show_page_table() {
+            return;
+        }
         let words = [self.home.estate.read_only, self.home.estate.argument, 0xffff_8080_0020_0000];
         // SAFETY: it faults, or does what a guest may do; a fault comes back here.
         let outcome = unsafe { probe(instruction.code, words) };
@@ -130,6 +135,16 @@ impl Actor {
             _ => {}
         }
         self.rearm();
+    }
+
+    /// Maps the page table for reading where it was at first: an attack may have put a page of ours there, which may
+    /// well be written. Returns whether it is there.
+    fn show_page_table(&self) -> bool {
+        let table = self.home.estate.tables[2];
+        let entry = table.address() | pte::PRESENT | pte::USER | pte::ACCESSED;
+        let number = Hypercall::UpdateVaMapping.raw().into();
+        // SAFETY: nobody writes there, and whoever reads reads the table.
+        unsafe { syscall(number, [self.home.estate.read_only, entry, flush::INVLPG, 0, 0]) == 0 }
     }
 
     /// Says that something happened that must not.

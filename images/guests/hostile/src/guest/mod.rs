@@ -57,7 +57,7 @@ pub(crate) async fn run(guest: Guest) {
         }
         actor.carry_out(&mut generator, &action);
         drawn += 1;
-        if drawn % 512 == 0 {
+        if drawn.is_multiple_of(512) {
             if !fpu::is_marked(seed) {
                 actor.breach("FPU state changed on its own", "");
             }
@@ -70,7 +70,7 @@ pub(crate) async fn run(guest: Guest) {
             actor.report();
             death::die(&mut actor, 0);
         }
-        if drawn % 4096 == 0 {
+        if drawn.is_multiple_of(4096) {
             generator.tidy_up();
         }
     }

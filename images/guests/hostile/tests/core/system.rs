@@ -334,7 +334,7 @@ impl System {
 }
 
 fn domain(name: &str, index: usize) -> config::Domain {
-    let policy = if index % 2 == 0 { config::Policy::Batched } else { config::Policy::Synchronous };
+    let policy = if index.is_multiple_of(2) { config::Policy::Batched } else { config::Policy::Synchronous };
     config::Domain {
         name: name.into(),
         image: "guests/test".into(),

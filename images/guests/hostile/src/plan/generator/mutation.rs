@@ -80,7 +80,7 @@ impl Generator {
             7 => self.estate.read_only + near * 8,
             8 => self.estate.unmapped + near * 8,
             9 => edge - near,
-            10 => self.estate.argument + near | 1,
+            10 => (self.estate.argument + near) | 1,
             11 => u64::MAX - near,
             12 => self.estate.argument + PAGE_SIZE as u64 - near,
             _ => self.random.bits(),
