@@ -148,6 +148,7 @@ impl Machine {
         let complaint =
             complaint.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
         let how = match status {
+            Some(status) if status.success() => "the processor reset itself".to_owned(),
             Some(status) => status.to_string(),
             None => "output closed".to_owned(),
         };
