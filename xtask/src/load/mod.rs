@@ -57,7 +57,7 @@ pub(crate) struct Outcome {
     pub(crate) bytes: u64,
     /// Time from a request to the end of its answer, in microseconds.
     pub(crate) latency: Histogram<u64>,
-    /// Length of the load.
+    /// From its beginning to the end of its last answer.
     pub(crate) elapsed: Duration,
 }
 
@@ -89,6 +89,7 @@ impl Outcome {
             *self.failed.entry(name).or_default() += errors;
         }
         self.first_error = self.first_error.take().or(other.first_error);
+        self.elapsed = self.elapsed.max(other.elapsed);
         self.latency.add(other.latency).context("adding histograms")
     }
 }
@@ -112,18 +113,17 @@ pub(crate) fn load(
     runtime()?.block_on(async {
         let mut tasks = JoinSet::new();
         for lane in 0..connections {
-            tasks.spawn(drive(Arc::clone(&rounds), lane, Arc::clone(stop)));
+            tasks.spawn(drive(Arc::clone(&rounds), lane, Arc::clone(stop), start));
         }
         while let Some(part) = tasks.join_next().await {
             total.merge(part.context("a connection's task failed")??)?;
         }
         anyhow::Ok(())
     })?;
-    total.elapsed = start.elapsed();
     Ok(total)
 }
 
-async fn drive(rounds: Arc<Rounds>, lane: usize, stop: Arc<AtomicBool>) -> Result<Outcome> {
+async fn drive(rounds: Arc<Rounds>, lane: usize, stop: Arc<AtomicBool>, start: Instant) -> Result<Outcome> {
     let mut outcome = Outcome::empty()?;
     while let Some((target, until)) = rounds.now(lane).filter(|_| !stop.load(Ordering::Acquire)) {
         let mut connection = match Connection::open(target.address).await {
@@ -152,6 +152,7 @@ async fn drive(rounds: Arc<Rounds>, lane: usize, stop: Arc<AtomicBool>) -> Resul
             }
         }
     }
+    outcome.elapsed = start.elapsed();
     Ok(outcome)
 }
 
