@@ -208,6 +208,7 @@ impl Machine for FakeMachine {
         0
     }
     fn flush_address(&mut self, _: u64) {}
+    fn load_root(&mut self, _: Mfn) {}
     fn pci_read(&mut self, _: PciAddress, _: u16, _: u8) -> u32 {
         u32::MAX
     }
