@@ -80,7 +80,7 @@ pub(crate) fn rest<M: Machine>(world: &mut World, m: &mut M, regs: &mut Register
     }
     // The most frequent calls take the shortest way.
     match (regs.rax, regs.rdi) {
-        (EVENT, events::SEND) => regs.rax = rax(events::send(world, m, caller, regs.rsi)),
+        (EVENT, events::SEND) => regs.rax = events::send(world, m, caller, regs.rsi),
         (IRET, _) => traps::iret(&mut Call { world, memory: m, caller }, regs),
         _ => answer(world, m, regs, caller),
     }

@@ -23,7 +23,7 @@ use crate::world::World;
 pub fn event_channel_op<M: Machine>(call: &mut Call<'_, M>, args: Arguments) -> Result<u64, Errno> {
     match args {
         // By far the most frequent one does not pay for the others.
-        [SEND, at, ..] => send(call.world, call.memory, call.caller, at),
+        [SEND, at, ..] => Errno::from_rax(send(call.world, call.memory, call.caller, at)),
         [op, at, ..] => rare(call, op, at),
     }
 }
@@ -32,7 +32,7 @@ pub fn event_channel_op<M: Machine>(call: &mut Call<'_, M>, args: Arguments) -> 
 fn rare<M: Machine>(call: &mut Call<'_, M>, op: u64, at: u64) -> Result<u64, Errno> {
     let op = u32::try_from(op).ok().and_then(EventChannelOp::from_raw).ok_or(Errno::NoSys)?;
     match op {
-        EventChannelOp::Send => return send(call.world, call.memory, call.caller, at),
+        EventChannelOp::Send => return Errno::from_rax(send(call.world, call.memory, call.caller, at)),
         EventChannelOp::Unmask => {
             let PortArgument { port } = call.read(at)?;
             open(call, Port(port))?;
@@ -58,12 +58,18 @@ fn rare<M: Machine>(call: &mut Call<'_, M>, op: u64, at: u64) -> Result<u64, Err
 pub(crate) const SEND: u64 = 4;
 const _: () = assert!(EventChannelOp::Send.raw() == 4);
 
-/// `send(&port)`: raises the event at the other end of a port of the caller.
-///
-/// # Errors
+/// `send(&port)`: raises the event at the other end of a port of the caller. What RAX holds afterwards:
 /// [`Errno::Fault`] for a bad pointer, [`Errno::Inval`] if nothing can be sent through the port.
 #[inline(never)]
-pub(crate) fn send<M: Machine>(world: &mut World, m: &mut M, caller: DomId, at: u64) -> Result<u64, Errno> {
+pub(crate) fn send<M: Machine>(world: &mut World, m: &mut M, caller: DomId, at: u64) -> u64 {
+    match try_send(world, m, caller, at) {
+        Ok(()) => 0,
+        Err(errno) => errno.to_rax(),
+    }
+}
+
+#[inline(always)]
+fn try_send<M: Machine>(world: &mut World, m: &mut M, caller: DomId, at: u64) -> Result<(), Errno> {
     let domain = world.domains.get(caller).ok_or(Errno::Srch)?;
     let port = Port(View::of_kernel(domain, &world.frames).read_u32(m, at)?);
     let (id, at) = match domain.events.get(port) {
@@ -72,12 +78,12 @@ pub(crate) fn send<M: Machine>(world: &mut World, m: &mut M, caller: DomId, at: 
         Some(Channel::Unbound { remote, .. }) => {
             let missed = Channel::Unbound { remote, missed: true };
             world.domain_mut(caller)?.events.put(port, missed);
-            return Ok(0);
+            return Ok(());
         }
         _ => return Err(Errno::Inval),
     };
     raise_inline(world, m, id, at);
-    Ok(0)
+    Ok(())
 }
 
 /// The caller's open port.

@@ -74,17 +74,26 @@ impl<'a> View<'a> {
     ) -> Result<MachineAddress, Errno> {
         match self.remembered.and_then(|remembered| remembered.find(self.root, va)) {
             Some(at) => Ok(at),
-            None => self.find(memory, va, access),
+            None => Self::find(self.frames, self.root, self.remembered, memory, va, access),
         }
     }
 
-    /// Walks the tables and remembers where that led.
+    /// Walks the tables and remembers where that led. It takes the parts of a view, so that the view itself need not
+    /// lie in memory for the sake of a walk that is seldom taken.
+    #[cold]
     #[inline(never)]
-    fn find<M: MachineMemory>(&self, memory: &M, va: u64, access: Access) -> Result<MachineAddress, Errno> {
-        let (at, granted) = walk(memory, self.frames, self.root, va)?;
+    fn find<M: MachineMemory>(
+        frames: &FrameTable,
+        root: Mfn,
+        remembered: Option<&Remembered>,
+        memory: &M,
+        va: u64,
+        access: Access,
+    ) -> Result<MachineAddress, Errno> {
+        let (at, granted) = walk(memory, frames, root, va)?;
         if granted & pte::WRITABLE != 0 {
-            if let Some(remembered) = self.remembered {
-                remembered.remember(self.root, va, at);
+            if let Some(remembered) = remembered {
+                remembered.remember(root, va, at);
             }
             return Ok(at);
         }
