@@ -68,6 +68,7 @@ pub(super) fn explore(deaths: bool) -> Home {
         },
         root: frame(memory::root()),
         tables,
+        start: memory::VIRT_BASE,
         frames: (0..memory::frames()).filter_map(|pfn| machine_frame(Pfn(pfn))).collect::<Vec<_>>(),
         handlers: probe::handlers(),
         stack: (&raw const list) as u64 & !0xfff,

@@ -49,6 +49,8 @@ pub struct Estate {
     pub root: Mfn,
     /// Other page tables that are in use, of levels 3, 2 and 1.
     pub tables: [Mfn; 3],
+    /// Address at which the domain's memory begins, in one line.
+    pub start: u64,
     /// All frames of the domain.
     pub frames: Vec<Mfn>,
     /// Addresses of handlers that work: event upcall, failsafe, exceptions.
@@ -74,6 +76,16 @@ impl Estate {
     #[must_use]
     pub fn owns(&self, frame: Mfn) -> bool {
         self.frames.contains(&frame) || self.grant_frames.contains(&frame) || frame == self.shared_info_frame
+    }
+
+    /// Whether an address lies in the domain's memory, but not where attacks are meant to write.
+    #[must_use]
+    pub fn is_image(&self, va: u64) -> bool {
+        let end = self.start + (self.frames.len() * PAGE_SIZE) as u64;
+        let playground = self.playground.page(0)..self.playground.page(self.playground.frames.len());
+        (self.start..end).contains(&va)
+            && !(self.argument..self.argument_end()).contains(&va)
+            && !playground.contains(&va)
     }
 
     /// First address past the argument pages.

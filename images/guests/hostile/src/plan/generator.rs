@@ -37,7 +37,8 @@ pub struct Generator {
     cursor: u64,
     ports: Vec<u32>,
     mappings: Vec<grants::Mapping>,
-    drawn: u64,
+    /// Helpings of ports that are still to be taken.
+    appetite: u32,
 }
 
 impl Generator {
@@ -52,7 +53,7 @@ impl Generator {
             cursor: 0,
             ports,
             mappings: Vec::new(),
-            drawn: 0,
+            appetite: 0,
         }
     }
 
@@ -69,7 +70,6 @@ impl Generator {
 
     /// What to do next.
     pub fn draw(&mut self) -> Action {
-        self.drawn += 1;
         if self.queue.is_empty() {
             self.cursor = self.random.below(64) * 8;
             self.plan();
@@ -118,6 +118,9 @@ impl Generator {
     }
 
     fn plan(&mut self) {
+        if self.appetite != 0 {
+            return self.exhaust_ports();
+        }
         match self.random.below(100) {
             0..24 => self.event(),
             24..46 => self.paging(),

@@ -24,6 +24,7 @@ fn estate() -> Estate {
         },
         root: Mfn(0x51f3),
         tables: [Mfn(0x51f2), Mfn(0x51f1), Mfn(0x51f0)],
+        start: 0x40_0000,
         frames,
         handlers: [0x40_1000, 0x40_1100, 0x40_1200],
         stack: 0x40_8000,
@@ -89,6 +90,15 @@ fn what_is_laid_into_memory_stays_within_the_argument_pages() {
                 );
             }
         }
+    }
+}
+
+#[test]
+fn rubbish_spares_the_code_that_draws_it() {
+    let estate = estate();
+    assert!(estate.is_image(0x40_0000) && estate.is_image(estate.stack) && estate.is_image(0x5f_ffff));
+    for elsewhere in [0, 0x3f_ffff, 0x60_0000, estate.argument, estate.playground.va, u64::MAX] {
+        assert!(!estate.is_image(elsewhere), "{elsewhere:#x}");
     }
 }
 

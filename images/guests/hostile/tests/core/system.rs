@@ -166,6 +166,7 @@ impl System {
             },
             root,
             tables,
+            start: BASE,
             frames,
             handlers: [BASE + 0x2000, BASE + 0x2000, BASE + 0x2000],
             stack: STACK,

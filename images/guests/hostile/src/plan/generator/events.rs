@@ -29,7 +29,7 @@ impl Generator {
                 let call = self.event_call(Op::BindVirq, &BindVirq { virq, vcpu: 0, port: 0 });
                 self.push_call(call, "a virtual interrupt");
             }
-            3 if self.random.once_in(24) => self.exhaust_ports(),
+            3 if self.random.once_in(60) => self.appetite = 24,
             3 => {
                 let call = self.event_call(Op::BindIpi, &BindIpi { vcpu: 0, port: 0 });
                 self.push_call(call, "a port to ourselves");
@@ -107,11 +107,17 @@ impl Generator {
         }
     }
 
-    /// Makes ports until there are no more; the domain's end must give them back.
-    fn exhaust_ports(&mut self) {
+    /// Makes more ports, until there are none left and all are given back, or the domain's end has to see to it.
+    pub(super) fn exhaust_ports(&mut self) {
+        self.appetite -= 1;
+        if self.appetite == 0 {
+            let call = self.event_call(Op::Reset, &Reset { dom: SELF });
+            self.push_call(call, "give every port back");
+            return;
+        }
         for _ in 0..200 {
             let call = self.event_call(Op::BindIpi, &BindIpi { vcpu: 0, port: 0 });
-            self.push_call(call, "take every port");
+            self.push_steady(call, "take every port");
         }
     }
 

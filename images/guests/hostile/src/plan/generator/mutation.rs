@@ -100,7 +100,11 @@ impl Generator {
             7 => self.bad_pointer(),
             8 => self.random.below(64),
             9 => self.random.below(8192),
-            _ => self.random.any_size(),
+            _ => {
+                let word = self.random.any_size();
+                // An attack that by chance overwrites our own code or records proves nothing.
+                if self.estate.is_image(word) { word | 1 << 40 } else { word }
+            }
         }
     }
 
