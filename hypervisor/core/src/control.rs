@@ -177,7 +177,11 @@ pub fn control<M: Machine>(call: &mut Call<'_, M>, at: u64) -> Result<u64, Errno
             let id = named(world, call.caller, domid)?;
             life::end(world, m, id, End::Destroyed);
         }
-        ControlOp::Poweroff => life::power_off(world, m),
+        ControlOp::Poweroff => {
+            // The host, which could ask for it otherwise, is not there when a domain rules.
+            report::audit(world, m);
+            life::power_off(world, m);
+        }
     }
     Ok(0)
 }
