@@ -42,6 +42,50 @@ pub fn answer(call: &Call, rax: u64, after: &[u8]) -> Answer {
     }
 }
 
+/// Whether a call may be refused with this error.
+#[must_use]
+pub fn allows(call: Hypercall, errno: Errno) -> bool {
+    use Errno as E;
+    use Hypercall as H;
+    let documented: &[Errno] = match call {
+        H::SetTrapTable => &[E::Fault, E::Inval, E::NoMem],
+        H::MmuUpdate => &[E::Again, E::Busy, E::Fault, E::Inval, E::NoMem, E::NoSys, E::Perm, E::TooBig],
+        H::UpdateVaMapping => &[E::Again, E::Busy, E::Inval, E::Perm, E::TooBig],
+        H::MmuextOp => &[
+            E::Access,
+            E::Again,
+            E::Busy,
+            E::Fault,
+            E::Inval,
+            E::NoMem,
+            E::NoSys,
+            E::OpNotSupp,
+            E::Perm,
+            E::TooBig,
+        ],
+        H::SetGdt => &[E::Fault, E::Inval, E::OpNotSupp],
+        H::SetDebugreg => &[E::Inval, E::Perm],
+        H::StackSwitch | H::SetCallbacks | H::GetDebugreg | H::UpdateDescriptor | H::SetSegmentBase => {
+            &[E::Inval]
+        }
+        H::FpuTaskswitch | H::SetTimerOp | H::Iret => &[],
+        H::MemoryOp => &[E::Fault, E::NoSys, E::Perm, E::Srch],
+        H::Multicall => &[E::Fault],
+        H::XenVersion | H::ConsoleIo => &[E::Fault, E::NoSys],
+        H::GrantTableOp => &[E::Again, E::Fault, E::Inval, E::NoMem, E::NoSys, E::TooBig],
+        H::VmAssist => &[E::Inval, E::NoSys],
+        H::VcpuOp => &[E::Fault, E::NoEnt, E::NoSys, E::Time],
+        H::SchedOp => &[E::Fault, E::Inval, E::NoSys],
+        H::CallbackOp => &[E::Fault, E::Inval, E::NoSys],
+        H::EventChannelOp => {
+            &[E::Exist, E::Fault, E::Inval, E::NoEnt, E::NoMem, E::NoSpc, E::NoSys, E::Perm, E::Srch]
+        }
+        H::PhysdevOp => &[E::Fault, E::Inval, E::NoDev, E::NoSpc, E::NoSys, E::Perm, E::Srch],
+        H::Extension => &[E::Fault, E::Inval, E::NoDev, E::NoSys, E::Perm, E::Srch],
+    };
+    documented.contains(&errno)
+}
+
 /// Where the first element of a grant operation reports its status.
 fn status_offset(call: &Call) -> Option<usize> {
     use core::mem::offset_of;

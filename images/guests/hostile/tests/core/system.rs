@@ -258,6 +258,10 @@ impl System {
         self.read(me, at, &mut after);
         let answer = model::answer(call, rax, &after);
         coverage.count(call.operation(), answer);
+        if let (Answer::Refused(errno), Some(asked)) = (answer, call.operation().call()) {
+            let allowed = model::allows(asked, errno);
+            assert!(allowed, "seed {}: {asked:?} was refused with {errno:?}: {call:x?}", self.seed);
+        }
         assert!(!matches!(answer, Answer::Odd(_)), "seed {}: {call:x?} was answered {answer:?}", self.seed);
         assert!(
             call.expect == Expect::Any || answer != Answer::Accepted,
