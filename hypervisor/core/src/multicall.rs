@@ -50,19 +50,15 @@ fn parts<M: Machine>(
 ) -> Result<Option<(u64, u64)>, Errno> {
     let start = call.memory.now();
     let mut place = Place::NONE;
-    let mut regs = Registers::default();
     while left > 0 {
-        let entry = place.of(call, at)?;
-        let load = |offset| call.memory.load(MachineAddress(entry.0.wrapping_add(offset)));
-        let number = load(0);
-        (regs.rax, regs.rdi, regs.rsi) = (number, load(ARGS), load(ARGS + 8));
-        (regs.rdx, regs.r10, regs.r8) = (load(ARGS + 16), load(ARGS + 24), load(ARGS + 32));
-        part(call, &mut regs)?;
+        let mut entry = place.of(call, at)?;
+        let number = call.memory.load(entry);
+        let rax = part(call, number, entry)?;
         if changes_mappings(number) {
             place = Place::NONE;
+            entry = place.of(call, at)?;
         }
-        let entry = place.of(call, at)?;
-        call.memory.store(MachineAddress(entry.0.wrapping_add(RESULT)), regs.rax);
+        call.memory.store(MachineAddress(entry.0.wrapping_add(RESULT)), rax);
         at = at.wrapping_add(ENTRY);
         left = left.wrapping_sub(1);
         if left & (PARTS_PER_LOOK - 1) == 0 && left > 0 && call.memory.now().since(start) > LONG_NS {
@@ -79,16 +75,36 @@ fn ask_again(regs: &mut Registers, calls: u64, count: u64) {
     (regs.rdi, regs.rsi) = (calls, count);
 }
 
-/// Answers the part in `regs`.
+/// Answers the part at `entry`; what its result is.
 #[inline]
-fn part<M: Machine>(call: &mut Call<'_, M>, regs: &mut Registers) -> Result<(), Errno> {
-    count(call.domain_mut()?, regs.rax);
-    if call.world.trace.is_on() {
-        traced(call, regs);
-    } else {
-        serve(call, regs);
+fn part<M: Machine>(call: &mut Call<'_, M>, number: u64, entry: MachineAddress) -> Result<u64, Errno> {
+    count(call.domain_mut()?, number);
+    let first = call.memory.load(MachineAddress(entry.0.wrapping_add(ARGS)));
+    match at_once(number, first) {
+        Some(rax) if !call.world.trace.is_on() => Ok(rax),
+        _ => Ok(longer(call, number, entry)),
     }
-    Ok(())
+}
+
+/// Answers a part that takes more than an answer, or is to be recorded.
+#[inline(never)]
+fn longer<M: Machine>(call: &mut Call<'_, M>, number: u64, entry: MachineAddress) -> u64 {
+    let load = |offset| call.memory.load(MachineAddress(entry.0.wrapping_add(offset)));
+    let mut regs = Registers {
+        rax: number,
+        rdi: load(ARGS),
+        rsi: load(ARGS + 8),
+        rdx: load(ARGS + 16),
+        r10: load(ARGS + 24),
+        r8: load(ARGS + 32),
+        ..Registers::default()
+    };
+    if call.world.trace.is_on() {
+        traced(call, &mut regs);
+    } else {
+        serve(call, &mut regs);
+    }
+    regs.rax
 }
 
 #[inline]
@@ -134,27 +150,19 @@ struct Place {
 impl Place {
     const NONE: Self = Self { page: 1, at: MachineAddress(0) };
 
-    /// The place of an entry, which must be aligned as a word and may be written.
+    /// The place of an entry, which must be aligned as a word, cross no page's end, and be writable.
     #[inline]
     fn of<M: Machine>(&mut self, call: &Call<'_, M>, va: u64) -> Result<MachineAddress, Errno> {
-        if va & (ENTRY - 1) != 0 {
-            return self.odd(call, va);
+        let offset = va & 0xfff;
+        if va & 7 != 0 || offset > 0x1000 - ENTRY {
+            return Err(Errno::Fault);
         }
-        let page = va & !0xfff;
+        let page = va ^ offset;
         if page != self.page {
             let view = View::of(call.domain()?, &call.world.frames);
             self.at = view.translate(call.memory, page, Access::Write)?;
             self.page = page;
         }
-        Ok(MachineAddress(self.at.0 | (va & 0xfff)))
-    }
-
-    /// An entry that is not aligned to its size: fine as long as it crosses no page's end.
-    #[cold]
-    fn odd<M: Machine>(&mut self, call: &Call<'_, M>, va: u64) -> Result<MachineAddress, Errno> {
-        if va & 7 != 0 || (va & 0xfff) > 0x1000 - ENTRY {
-            return Err(Errno::Fault);
-        }
-        View::of(call.domain()?, &call.world.frames).translate(call.memory, va, Access::Write)
+        Ok(MachineAddress(self.at.0 | offset))
     }
 }
