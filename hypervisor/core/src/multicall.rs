@@ -7,7 +7,7 @@ use hypercall_abi::multicall::MulticallEntry;
 use hypercall_abi::{Errno, Hypercall};
 
 use crate::call::Call;
-use crate::dispatch::{answer, at_once, count, traced_number};
+use crate::dispatch::{Arguments, answer, at_once, count, traced_number};
 use crate::guest_access::{Access, View};
 use crate::machine::Machine;
 use crate::memory::MachineAddress;
@@ -51,14 +51,19 @@ fn parts<M: Machine>(
     let start = call.memory.now();
     let mut place = Place::NONE;
     while left > 0 {
-        let mut entry = place.of(call, at)?;
-        let number = call.memory.load(entry);
-        let rax = part(call, number, entry)?;
-        if changes_mappings(number) {
+        if at & 7 == 0 && at & 0xfff <= 0x1000 - ENTRY {
+            let mut entry = place.of(call, at)?;
+            let number = call.memory.load(entry);
+            let rax = part(call, number, entry)?;
+            if changes_mappings(number) {
+                place = Place::NONE;
+                entry = place.of(call, at)?;
+            }
+            call.memory.store(MachineAddress(entry.0.wrapping_add(RESULT)), rax);
+        } else {
+            odd(call, at)?;
             place = Place::NONE;
-            entry = place.of(call, at)?;
         }
-        call.memory.store(MachineAddress(entry.0.wrapping_add(RESULT)), rax);
         at = at.wrapping_add(ENTRY);
         left = left.wrapping_sub(1);
         if left & (PARTS_PER_LOOK - 1) == 0 && left > 0 && call.memory.now().since(start) > LONG_NS {
@@ -90,15 +95,27 @@ fn part<M: Machine>(call: &mut Call<'_, M>, number: u64, entry: MachineAddress) 
 #[inline(never)]
 fn longer<M: Machine>(call: &mut Call<'_, M>, number: u64, entry: MachineAddress) -> u64 {
     let load = |offset| call.memory.load(MachineAddress(entry.0.wrapping_add(offset)));
-    let mut regs = Registers {
-        rax: number,
-        rdi: load(ARGS),
-        rsi: load(ARGS + 8),
-        rdx: load(ARGS + 16),
-        r10: load(ARGS + 24),
-        r8: load(ARGS + 32),
-        ..Registers::default()
-    };
+    let args = [load(ARGS), load(ARGS + 8), load(ARGS + 16), load(ARGS + 24), load(ARGS + 32)];
+    with(call, number, args)
+}
+
+/// A part whose entry is not aligned as a word or crosses a page's end.
+#[cold]
+#[inline(never)]
+fn odd<M: Machine>(call: &mut Call<'_, M>, at: u64) -> Result<(), Errno> {
+    let entry: MulticallEntry = call.read(at)?;
+    // The answer goes where the question came from: what cannot be written is found before anything is done.
+    call.write(at, &entry)?;
+    count(call.domain_mut()?, entry.op);
+    let [first, second, third, fourth, fifth, _] = entry.args;
+    let rax = with(call, entry.op, [first, second, third, fourth, fifth]);
+    call.write(at.wrapping_add(RESULT), &rax)
+}
+
+/// Answers a part with these arguments.
+fn with<M: Machine>(call: &mut Call<'_, M>, number: u64, args: Arguments) -> u64 {
+    let [rdi, rsi, rdx, r10, r8] = args;
+    let mut regs = Registers { rax: number, rdi, rsi, rdx, r10, r8, ..Registers::default() };
     if call.world.trace.is_on() {
         traced(call, &mut regs);
     } else {
@@ -150,13 +167,10 @@ struct Place {
 impl Place {
     const NONE: Self = Self { page: 1, at: MachineAddress(0) };
 
-    /// The place of an entry, which must be aligned as a word, cross no page's end, and be writable.
+    /// The place of an entry, which crosses no page's end and must be writable.
     #[inline]
     fn of<M: Machine>(&mut self, call: &Call<'_, M>, va: u64) -> Result<MachineAddress, Errno> {
         let offset = va & 0xfff;
-        if va & 7 != 0 || offset > 0x1000 - ENTRY {
-            return Err(Errno::Fault);
-        }
         let page = va ^ offset;
         if page != self.page {
             let view = View::of(call.domain()?, &call.world.frames);
