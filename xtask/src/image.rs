@@ -61,7 +61,7 @@ fn network(plan: &Plan) -> String {
     let forwards: String =
         ports.map(|(port, guest)| format!(",hostfwd=tcp:127.0.0.1:{port}-{}:80", guest.address)).collect();
     format!(
-        " -netdev user,id=n0,net={first}.{second}.0.0/16{forwards} -device virtio-net-pci,netdev=n0,disable-legacy=on"
+        " -netdev user,id=n0,net={first}.{second}.0.0/16,host={first}.{second}.0.2,dns={first}.{second}.0.3{forwards} -device virtio-net-pci,netdev=n0,disable-legacy=on"
     )
 }
 
