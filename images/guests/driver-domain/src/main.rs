@@ -47,14 +47,17 @@ async fn run(guest: Guest) {
     };
     let device = nic.port();
     let back = NetBack::new(Kernel, nic, buffers).expect("there is memory for packets");
-    let mut work = Work { back, directory: Directory::default(), changes: changes.port(), device };
+    let mut work =
+        Work { back, directory: Directory::default(), changes: changes.port(), device, warned: false };
     work.note(changes.port());
     loop {
         for _ in 0..EVENTS_PER_TURN {
             let Some(port) = PORTS.take() else { break };
             work.note(port);
         }
-        if let Turn::Idle { until_ns } = work.back.turn(clock::now_ns()) {
+        let turn = work.back.turn(clock::now_ns());
+        work.warn_once();
+        if let Turn::Idle { until_ns } = turn {
             let until = Instant::from_micros(until_ns.div_ceil(1000));
             if let Ok(port) = with_deadline(until, PORTS.wait()).await {
                 work.note(port);
@@ -69,9 +72,20 @@ struct Work {
     directory: Directory,
     changes: Port,
     device: Option<Port>,
+    warned: bool,
 }
 
 impl Work {
+    /// Says that somebody uses a false address, the first time that it happens: guests could fill the log otherwise.
+    fn warn_once(&mut self) {
+        if !self.warned && self.back.counters().spoofed > 0 {
+            self.warned = true;
+            log::warn!(
+                "a guest, or somebody outside, uses an address that is not its own; its frames are dropped"
+            );
+        }
+    }
+
     /// Notes that a port has fired.
     fn note(&mut self, port: Port) {
         if Some(port) == self.device {
