@@ -73,7 +73,8 @@ pub(crate) fn arguments(options: &Options) -> Vec<String> {
     if let Some(network) = &options.network {
         let [first, second] = network.prefix;
         // QEMU's own choice of host and name server would lie among the guests' addresses.
-        let own = format!("host={first}.{second}.0.2,dns={first}.{second}.0.3,dhcpstart={first}.{second}.255.1");
+        let own =
+            format!("host={first}.{second}.0.2,dns={first}.{second}.0.3,dhcpstart={first}.{second}.255.1");
         let mut user = format!("user,id=n0,net={first}.{second}.0.0/16,{own}");
         for (port, guest) in &network.forwards {
             user.push_str(&format!(",hostfwd=tcp:127.0.0.1:{port}-{}:{HTTP}", guest.address));
