@@ -50,34 +50,41 @@ const fn rax(result: Result<u64, Errno>) -> u64 {
     }
 }
 
+/// How far a hypercall came at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Begun {
+    /// It is answered, and nothing is left to be done before the return.
+    Answered,
+    /// It is counted as this domain's; its handler comes next.
+    Counted(DomId),
+    /// Something is out of the ordinary: everything comes next.
+    Odd,
+}
+
 /// Counts the hypercall in `regs`, and answers it if that needs nothing but an answer and nothing else is to be done.
-/// Returns whether it is answered; if not, [`rest`] comes next.
 #[inline]
-pub(crate) fn first<M: Machine>(world: &mut World, m: &M, regs: &mut Registers) -> bool {
-    let Some(domain) = world.current.and_then(|caller| world.domains.get_mut(caller)) else { return false };
+pub(crate) fn begin<M: Machine>(world: &mut World, m: &M, regs: &mut Registers) -> Begun {
+    let Some(caller) = world.current else { return Begun::Odd };
+    let Some(domain) = world.domains.get_mut(caller) else { return Begun::Odd };
     if !world.attention.is_empty() {
-        return false;
+        return Begun::Odd;
     }
     count(domain, regs.rax);
     match at_once(regs.rax, regs.rdi) {
         Some(rax) if !upcall_due(world, m) => {
             regs.rax = rax;
-            true
+            Begun::Answered
         }
-        _ => false,
+        _ => Begun::Counted(caller),
     }
 }
 
-/// Answers a hypercall that [`first`] did not. Returns whether nothing is left to be done before the return.
+/// Answers a hypercall that is [`Begun::Counted`]. Returns whether nothing is left to be done before the return.
 #[inline]
-pub(crate) fn rest<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers) -> bool {
+pub(crate) fn rest<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, caller: DomId) -> bool {
     const EVENT: u64 = number_of(Hypercall::EventChannelOp);
     const IRET: u64 = number_of(Hypercall::Iret);
-    let Some(caller) = world.current else { return false };
-    if !world.attention.is_empty() {
-        carefully(world, m, regs, caller);
-        return false;
-    }
     // The most frequent calls take the shortest way.
     match (regs.rax, regs.rdi) {
         (EVENT, events::SEND) => regs.rax = events::send(world, m, caller, regs.rsi),
@@ -101,7 +108,8 @@ pub(crate) const fn at_once(number: u64, first: u64) -> Option<u64> {
 /// The same with something out of the ordinary.
 #[cold]
 #[inline(never)]
-fn carefully<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, caller: DomId) {
+pub(crate) fn carefully<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers) {
+    let Some(caller) = world.current else { return };
     let Some(domain) = world.domains.get_mut(caller) else { return };
     if domain.vcpu.user_mode {
         traps::system_call(world, m, regs, caller);

@@ -11,6 +11,7 @@ use crate::config;
 use crate::console::Output;
 use crate::control::{self, Input};
 use crate::devices::{self, DeviceRequest, Devices};
+use crate::dispatch::{self, Begun};
 use crate::domain::{Domain, State};
 use crate::domains::Domains;
 use crate::effects::{Effects, Todo};
@@ -264,24 +265,32 @@ impl World {
 
     /// A guest executed `syscall`: number in RAX, arguments in RDI RSI RDX R10 R8; the result goes to RAX.
     ///
-    /// Returns whether the call is answered and nothing is left to be done: then the machine may return to the guest
-    /// without [`World::before_return`]. If not, [`World::finish_hypercall`] comes next.
+    /// If the call is not answered yet, [`World::finish_hypercall`] comes next. If it is, the machine may return to the
+    /// guest without [`World::before_return`].
     #[inline]
-    pub fn begin_hypercall<M: Machine>(&mut self, m: &M, regs: &mut Registers) -> bool {
-        crate::dispatch::first(self, m, regs)
+    pub fn begin_hypercall<M: Machine>(&mut self, m: &M, regs: &mut Registers) -> Begun {
+        dispatch::begin(self, m, regs)
     }
 
-    /// What [`World::begin_hypercall`] has left. Returns as it does; of `regs` only what `syscall` and a hypercall may
-    /// change has changed then.
+    /// What [`World::begin_hypercall`] has left. Returns whether nothing is left to be done before the return; of `regs`
+    /// only what `syscall` and a hypercall may change has changed then.
     #[inline]
-    pub fn finish_hypercall<M: Machine>(&mut self, m: &mut M, regs: &mut Registers) -> bool {
-        crate::dispatch::rest(self, m, regs)
+    pub fn finish_hypercall<M: Machine>(&mut self, m: &mut M, regs: &mut Registers, begun: Begun) -> bool {
+        match begun {
+            Begun::Answered => true,
+            Begun::Counted(caller) => dispatch::rest(self, m, regs, caller),
+            Begun::Odd => {
+                dispatch::carefully(self, m, regs);
+                false
+            }
+        }
     }
 
     /// Both together.
     #[inline]
     pub fn hypercall<M: Machine>(&mut self, m: &mut M, regs: &mut Registers) -> bool {
-        self.begin_hypercall(m, regs) || self.finish_hypercall(m, regs)
+        let begun = self.begin_hypercall(m, regs);
+        self.finish_hypercall(m, regs, begun)
     }
 
     /// Whether [`World::before_return`] would change nothing and there is nothing to carry out.

@@ -3,7 +3,8 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use hypercall_abi::layout;
+use hypercall_abi::{DomId, layout};
+use hypervisor_core::dispatch::Begun;
 use hypervisor_core::registers::{Registers, rflags};
 use hypervisor_core::world::{Exception, Next};
 
@@ -27,14 +28,30 @@ const PAGE_FAULT: u8 = 14;
 pub(crate) extern "C" fn hypercall(regs: &mut Registers) -> u32 {
     let mut guard = system::lock();
     let System { world, hardware } = guard.system();
-    if world.begin_hypercall(hardware, regs) { way_back(regs) } else { finish_hypercall(guard, regs) }
+    match world.begin_hypercall(hardware, regs) {
+        Begun::Answered => way_back(regs),
+        Begun::Counted(caller) => finish_hypercall(guard, regs, caller),
+        Begun::Odd => odd_hypercall(guard, regs),
+    }
 }
 
 /// Apart from the above so that this one's needs of the stack are not that one's.
 #[inline(never)]
-fn finish_hypercall(mut guard: Guard, regs: &mut Registers) -> u32 {
+fn finish_hypercall(mut guard: Guard, regs: &mut Registers, caller: DomId) -> u32 {
     let System { world, hardware } = guard.system();
-    if world.finish_hypercall(hardware, regs) { way_back(regs) } else { after_effects(guard.system(), regs) }
+    if world.finish_hypercall(hardware, regs, Begun::Counted(caller)) {
+        way_back(regs)
+    } else {
+        after_effects(guard.system(), regs)
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn odd_hypercall(mut guard: Guard, regs: &mut Registers) -> u32 {
+    let System { world, hardware } = guard.system();
+    let done = world.finish_hypercall(hardware, regs, Begun::Odd);
+    if done { way_back(regs) } else { after_effects(guard.system(), regs) }
 }
 
 /// Carries out what a hypercall has left to do, if that is all before the return.
