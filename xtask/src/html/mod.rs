@@ -2,6 +2,7 @@
 //! It exists so that figures can be looked at and passed on without any tool.
 
 mod plots;
+mod suite;
 
 use std::fmt::Write;
 
@@ -9,6 +10,8 @@ use anyhow::Result;
 
 use crate::figures::{Figures, Run};
 use crate::table::{fraction, grouped, or_dash};
+
+pub(crate) use suite::{Row, suite};
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;color:#1d2733;background:#f6f7f9;margin:0}\
 main{max-width:1080px;margin:0 auto;padding:24px}h1{margin:0 0 4px}h2{margin:32px 0 8px;font-size:19px}\
@@ -24,12 +27,10 @@ th:first-child,td:first-child{text-align:left}code{background:#eef1f5;padding:2p
 /// The whole page.
 pub(crate) fn page(figures: &Figures) -> Result<String> {
     let mut page = String::new();
-    let title = format!("Denizen: {}", escaped(&figures.scenario));
+    begin(&mut page, &format!("Denizen: {}", escaped(&figures.scenario)))?;
     write!(
         page,
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title>\
-         <meta name=\"viewport\" content=\"width=device-width\"><style>{STYLE}</style></head><body><main>\
-         <h1>{title}</h1><p class=\"sub\"><code>{}</code> &middot; load from {} &middot; {} clock &middot; seed {}</p>",
+        "<p class=\"sub\"><code>{}</code> &middot; load from {} &middot; {} clock &middot; seed {}</p>",
         escaped(&figures.command),
         escaped(&figures.load),
         escaped(&figures.clock),
@@ -49,8 +50,22 @@ pub(crate) fn page(figures: &Figures) -> Result<String> {
         calls(&mut page, &figures.runs)?;
     }
     guests(&mut page, figures)?;
-    page.push_str("</main></body></html>\n");
+    page.push_str(END);
     Ok(page)
+}
+
+/// The end of every page.
+const END: &str = "</main></body></html>\n";
+
+/// The beginning of every page; `title` is markup.
+fn begin(page: &mut String, title: &str) -> Result<()> {
+    write!(
+        page,
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title>\
+         <meta name=\"viewport\" content=\"width=device-width\"><style>{STYLE}</style></head><body><main>\
+         <h1>{title}</h1>"
+    )?;
+    Ok(())
 }
 
 fn tiles(page: &mut String, figures: &Figures) -> Result<()> {

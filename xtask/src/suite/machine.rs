@@ -105,5 +105,8 @@ fn traced() -> Result<String> {
     let stats = figures("trace-stats", &["trace", "stats", &trace.to_string_lossy()])?;
     let calls = stats["hypercalls"].as_object().context("no hypercalls in the trace")?;
     ensure!(!calls.is_empty(), "the trace is empty");
+    ensure!(stats["lost"] == 0, "{} records are lost", stats["lost"]);
+    let differing = stats["counters"]["differing"].as_array().context("no counters in the trace")?;
+    ensure!(differing.is_empty(), "trace and counters differ: {differing:?}");
     Ok(format!("{} records, {} lost", stats["records"], stats["lost"]))
 }

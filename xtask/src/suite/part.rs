@@ -11,7 +11,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde::Serialize;
 
 use crate::cli::Json;
-use crate::{paths, table, tied};
+use crate::{html, paths, table, tied};
 
 /// What a part does: it may return a remark for the report.
 type Action = Box<dyn Fn() -> Result<String>>;
@@ -46,8 +46,20 @@ impl Part {
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
         let owned = |&(key, value): &(&str, &str)| (key.to_owned(), value.to_owned());
         let environment: Vec<(String, String)> = environment.iter().map(owned).collect();
-        Self::here(name, move || run(&program, &arguments, &environment, &log).map(|()| String::new()))
+        Self::here(name, move || {
+            run(&program, &arguments, &environment, &log)?;
+            Ok(counted(&std::fs::read_to_string(&log).unwrap_or_default()))
+        })
     }
+}
+
+/// What a log says of tests that passed, over all of its `test result:` lines; nothing if it says nothing.
+fn counted(log: &str) -> String {
+    let passed: u64 = log
+        .lines()
+        .filter_map(|line| line.strip_prefix("test result: ok. ")?.split(' ').next()?.parse::<u64>().ok())
+        .sum();
+    if passed == 0 { String::new() } else { format!("{passed} tests") }
 }
 
 /// The log of a part of this name.
@@ -97,6 +109,12 @@ struct Outcome {
     remark: String,
 }
 
+impl Outcome {
+    fn row(&self) -> html::Row<'_> {
+        html::Row { name: &self.name, ok: self.ok, seconds: self.seconds, remark: &self.remark }
+    }
+}
+
 /// The report over all parts.
 #[derive(Debug)]
 pub(super) struct Report {
@@ -130,6 +148,11 @@ impl Report {
         }
     }
 
+    fn page(&self) -> Result<String> {
+        let rows: Vec<_> = self.outcomes.iter().map(Outcome::row).collect();
+        html::suite(self.name, &rows)
+    }
+
     /// Prints the table and writes the figures.
     ///
     /// # Errors
@@ -144,12 +167,15 @@ impl Report {
         }
         println!("{rows}\n{} in {:.0} s", self.name, total.as_secs_f64());
         let text = serde_json::to_string_pretty(&self.outcomes).context("writing JSON")? + "\n";
-        let kept = paths::run("suite").join(format!("{}.json", self.name));
-        for path in [Some(&kept), options.json.as_ref()].into_iter().flatten() {
+        if let Some(path) = &options.json {
             std::fs::write(path, &text).with_context(|| format!("writing {}", path.display()))?;
         }
+        let kept = paths::run("suite").join(format!("{}.html", self.name));
+        std::fs::write(&kept, self.page()?).with_context(|| format!("writing {}", kept.display()))?;
         println!("report: {}", kept.display());
-        match self.outcomes.iter().filter(|one| !one.ok).count() {
+        let failed = self.outcomes.iter().filter(|one| !one.ok).count();
+        println!("{} passed, {failed} failed", self.outcomes.len() - failed);
+        match failed {
             0 => Ok(()),
             failed => bail!("{failed} of {} parts failed", self.outcomes.len()),
         }
