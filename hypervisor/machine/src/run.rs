@@ -5,7 +5,9 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use hypercall_abi::{DomId, layout};
 use hypervisor_core::dispatch::Begun;
+use hypervisor_core::effects::Todo;
 use hypervisor_core::registers::{Registers, rflags};
+use hypervisor_core::time::Time;
 use hypervisor_core::world::{Exception, Next};
 
 use crate::apic::{DEVICE_VECTORS, SERIAL_VECTOR, SPURIOUS_VECTOR, TIMER_VECTOR};
@@ -110,8 +112,10 @@ fn serve(system: &mut System, vector: u8) {
     match vector {
         SPURIOUS_VECTOR => return,
         TIMER_VECTOR => {
-            hardware.timer = hypervisor_core::time::Time::NEVER;
+            hardware.timer = Time::NEVER;
             world.timer_interrupt(hardware);
+            // It counts only once, and not for as long as a deadline may be away.
+            world.effects.todo |= Todo::TIMER;
         }
         SERIAL_VECTOR => {
             while let Some(byte) = serial::received() {
