@@ -26,7 +26,7 @@ impl Remembered {
 
     /// Where an address leads through `root`, if it lies in the page.
     #[inline]
-    pub(super) fn find(&self, root: Mfn, va: u64) -> Option<MachineAddress> {
+    pub(crate) fn find(&self, root: Mfn, va: u64) -> Option<MachineAddress> {
         let offset = va & 0xfff;
         (self.page.get() == va ^ offset && self.root.get() == root)
             .then(|| MachineAddress(self.at.get() | offset))
