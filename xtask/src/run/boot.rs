@@ -41,6 +41,10 @@ pub(crate) struct Booted {
 
 /// Builds what the plan of a scenario needs and starts it.
 pub(crate) fn boot(how: How, scenario: &Scenario, plan: Plan) -> Result<Booted> {
+    if how.forwarded && how.port.is_some() {
+        // Said at once; the ports are chosen when everything is built.
+        qemu::choose(how.port, plan.guests.len())?;
+    }
     let kernel = compile::hypervisor()?;
     let folder = paths::run(&scenario.name);
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
@@ -56,6 +60,9 @@ pub(crate) fn boot(how: How, scenario: &Scenario, plan: Plan) -> Result<Booted> 
     let counted = matches!(how.clock, Clock::Counted { .. });
     let network = (!counted && !plan.guests.is_empty())
         .then(|| qemu::Network { prefix: plan.network, forwards: forwards.clone() });
+    if how.gdb {
+        eprintln!("waiting for gdb: target remote localhost:1234, symbols in {}", paths::shown(&kernel));
+    }
     let trace = folder.join("trace.bin");
     allocate(&trace, TRACE_BYTES)?;
     let machine = Machine::start(
