@@ -95,10 +95,18 @@ impl Actor {
         // SAFETY: it writes the buffer, which has so many bytes; a fault comes back here.
         let _ = unsafe { probe(copy, [after.as_mut_ptr() as u64, at, bytes as u64]) };
         let answer = model::answer(call, rax, &after);
-        self.coverage.count(call.operation(), answer);
         if let Answer::Odd(rax) = answer {
-            println!("\n@breach {{\"seed\":{},\"odd\":{rax},\"number\":{}}}", self.seed, call.number);
+            // An attack may have put other pages under the arguments, whose bytes then mean nothing.
+            if self.arguments_are_ours() {
+                self.coverage.count(call.operation(), answer);
+                println!(
+                    "\n@breach {{\"seed\":{},\"odd\":{rax},\"why\":\"{why}\",\"args\":\"{:x?}\",\"after\":\"{after:x?}\"}}",
+                    self.seed, call.args
+                );
+            }
+            return;
         }
+        self.coverage.count(call.operation(), answer);
         if call.expect == Expect::Refusal && answer == Answer::Accepted {
             self.coverage.breaches += 1;
             println!(
@@ -145,6 +153,30 @@ impl Actor {
         let number = Hypercall::UpdateVaMapping.raw().into();
         // SAFETY: nobody writes there, and whoever reads reads the table.
         unsafe { syscall(number, [self.home.estate.read_only, entry, flush::INVLPG, 0, 0]) == 0 }
+    }
+
+    /// Whether the pages for arguments still are the frames that they were at first; if not, they are put back.
+    fn arguments_are_ours(&self) -> bool {
+        let mut intact = true;
+        for &(va, entry) in &self.home.argument_entries {
+            let number = Hypercall::UpdateVaMapping.raw().into();
+            let found = self.show_page_table().then(|| self.entry_of(va)).is_some_and(|now| {
+                now & (pte::ADDRESS | pte::WRITABLE) == entry & (pte::ADDRESS | pte::WRITABLE)
+            });
+            if !found {
+                intact = false;
+                // SAFETY: the page's own frame comes back to its place.
+                unsafe { syscall(number, [va, entry, flush::INVLPG, 0, 0]) };
+            }
+        }
+        intact
+    }
+
+    /// The entry that maps an address of our image, from the page table that is shown.
+    fn entry_of(&self, va: u64) -> u64 {
+        let at = self.home.estate.read_only + ((va >> 12) & 511) * 8;
+        // SAFETY: the page table is mapped there for reading.
+        unsafe { (at as *const u64).read_volatile() }
     }
 
     /// Says that something happened that must not.

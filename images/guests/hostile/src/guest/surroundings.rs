@@ -24,6 +24,8 @@ const GRANT_ENTRIES: (u32, u32) = (256, 272);
 pub(super) struct Home {
     /// What the plan knows of it.
     pub(super) estate: Estate,
+    /// The pages for arguments, each with the entry that maps it.
+    pub(super) argument_entries: [(u64, u64); ARGUMENT_PAGES],
     /// Address of the first frame of the grant table.
     pub(super) grant_table: u64,
     /// Four pages for rings and packets.
@@ -79,7 +81,11 @@ pub(super) fn explore(deaths: bool) -> Home {
         instructions: instructions::INSTRUCTIONS.len() as u64,
         deaths: if deaths { death::WAYS } else { 0 },
     };
-    Home { estate, grant_table, rings: pages(4), front }
+    let argument_entries = core::array::from_fn(|index| {
+        let va = argument + (index * PAGE_SIZE) as u64;
+        (va, read_entry(entry(va)))
+    });
+    Home { estate, argument_entries, grant_table, rings: pages(4), front }
 }
 
 /// Zeroed pages in one line that are never given back.

@@ -113,6 +113,16 @@ impl System {
 
     /// Each root in use maps the hypervisor, whatever became of it.
     fn check_roots(&self, action: &Action) {
+        let current = self.world.current.and_then(|id| self.world.domains.get(id));
+        if let Some(domain) = current {
+            let used = self.machine.root;
+            assert_eq!(
+                used,
+                Some(domain.vcpu.root()),
+                "seed {}: the root in use after {action:x?}",
+                self.seed
+            );
+        }
         for domain in self.world.domains.iter().filter(|domain| domain.ended.is_none()) {
             for root in [Some(domain.vcpu.kernel_root), domain.vcpu.user_root].into_iter().flatten() {
                 for (slot, expected) in (256..).zip(SLOTS) {
