@@ -13,6 +13,7 @@ mod paging;
 mod tables;
 mod time;
 mod traps;
+mod trees;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
