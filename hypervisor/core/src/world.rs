@@ -154,7 +154,6 @@ impl World {
             heap_bytes,
         } = setup;
         frames.set_maps(hypervisor_slots, machine_to_phys);
-        frames.set_maps(hypervisor_slots, machine_to_phys);
         Self {
             constants: Constants {
                 machine_to_phys,
