@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::scenario::{Delivery, Size};
+use crate::scenario::{Delivery, Load, Size};
 
 /// Builds, runs and measures Denizen.
 #[derive(Debug, Parser)]
@@ -31,7 +31,7 @@ pub(crate) enum Command {
   cargo xtask run --guests 200 --memory 1G --json run.json
   cargo xtask run --delivery both --suppress off
   cargo xtask run --icount --guests 32      the same figures each time
-  cargo xtask run hostile --seconds 60")]
+  cargo xtask run hostile --icount --seconds 60 --delivery batched")]
     Run(Run),
     /// Write a bootable ISO of a scenario
     #[command(after_help = "Examples:
@@ -248,15 +248,6 @@ pub(crate) enum Idle {
     Timeout,
     /// Sleep only when no timer is pending
     Plain,
-}
-
-/// Where the requests come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Load {
-    /// From this machine, over TCP through QEMU
-    Host,
-    /// From a client guest
-    Inside,
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::run::boot::boot_archive;
-use crate::scenario::{self, Plan, Scenario};
+use crate::scenario::{self, Load, Plan, Scenario};
 use crate::{cli, compile, paths, qemu, setup};
 
 const MENU: &str = "set timeout=0\nset default=0\nserial --unit=0 --speed=115200\nterminal_input console serial\n\
@@ -16,7 +16,8 @@ terminal_output console serial\nmenuentry \"Denizen\" {\n    multiboot2 /boot/hy
 
 /// Writes the ISO and prints how to start it.
 pub(crate) fn image(options: &cli::Image) -> Result<()> {
-    let scenario = Scenario::open(&paths::root(), &options.scenario)?;
+    let mut scenario = Scenario::open(&paths::root(), &options.scenario)?;
+    scenario.keep(Load::Host);
     scenario.check(&compile::is_guest)?;
     setup::need(setup::ISO)?;
     setup::need_target()?;

@@ -44,9 +44,6 @@ pub(super) fn measure(options: &cli::Run, scenario: &Scenario) -> Result<()> {
     }
     let plan = wanted::plan(options, scenario)?;
     let mut session = Session::new(boot::boot(wanted::how(options, scenario), scenario, plan)?, scenario);
-    if options.keep {
-        return Err(crate::BadInput("--keep needs load from the host".to_owned()).into());
-    }
     let mut wall_s = None;
     follow(&mut session, &mut wall_s)?;
 

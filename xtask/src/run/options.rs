@@ -5,9 +5,9 @@ use toml::Spanned;
 
 use super::boot::How;
 use crate::BadInput;
-use crate::cli::{Idle, Load, Run, Switch};
+use crate::cli::{Idle, Run, Switch};
 use crate::qemu::Clock;
-use crate::scenario::{Plan, Scenario, lower};
+use crate::scenario::{Load, Plan, Scenario, lower};
 
 /// Which scenario is meant.
 pub(super) fn scenario_name(options: &Run) -> &str {
@@ -72,6 +72,10 @@ pub(super) fn plan(options: &Run, scenario: &Scenario) -> anyhow::Result<Plan> {
 /// # Errors
 /// [`BadInput`] when an option does not fit the scenario.
 pub(super) fn apply(options: &Run, scenario: &mut Scenario) -> Result<(), BadInput> {
+    scenario.keep(if from_inside(options) { Load::Inside } else { Load::Host });
+    if from_inside(options) && options.keep {
+        return Err(BadInput("--keep needs load from the host".to_owned()));
+    }
     if options.icount && options.load == Some(Load::Host) {
         return Err(BadInput("--icount skips idle time, so the load cannot come from the host".to_owned()));
     }

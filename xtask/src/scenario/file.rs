@@ -77,6 +77,8 @@ pub(crate) struct Entry {
     /// Real PCI devices, each `vendor:device` in hexadecimal.
     #[serde(default)]
     pub(crate) pci: Vec<Spanned<String>>,
+    /// Where the load must come from for it to take part; it always does when absent.
+    pub(crate) only: Option<Load>,
 }
 
 impl Entry {
@@ -101,6 +103,16 @@ pub(crate) struct NetDevice {
 
 fn yes() -> bool {
     true
+}
+
+/// Where the requests come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Load {
+    /// From this machine, over TCP through QEMU.
+    Host,
+    /// From a client guest.
+    Inside,
 }
 
 /// When a domain's events reach it.

@@ -14,7 +14,7 @@ mod units;
 
 use std::path::{Path, PathBuf};
 
-pub(crate) use file::{Delivery, Entry, OnCrash, System};
+pub(crate) use file::{Delivery, Entry, Load, OnCrash, System};
 pub(crate) use lower::{Guest, Plan, lower};
 pub(crate) use place::Refusal;
 pub(crate) use units::{Size, Span};
@@ -54,6 +54,11 @@ impl Scenario {
         let system = place::read(&shown, &text)?;
         let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         Ok(Self { name, path: shown, text, system })
+    }
+
+    /// Leaves out the domains that are there for load from elsewhere alone.
+    pub(crate) fn keep(&mut self, load: Load) {
+        self.system.domain.retain(|entry| entry.only.is_none_or(|only| only == load));
     }
 
     /// Checks what the text alone cannot show; `images` says whether a guest image of that name exists.

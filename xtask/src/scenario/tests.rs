@@ -196,3 +196,18 @@ fn every_shipped_scenario_is_sound() {
         lower(&scenario).unwrap();
     }
 }
+
+#[test]
+fn a_domain_may_be_there_for_load_from_one_side_alone() {
+    let names = |load| {
+        let mut scenario = Scenario::open(&crate::paths::root(), "hostile").unwrap();
+        scenario.keep(load);
+        scenario.check(&|_| true).unwrap();
+        let plan = lower(&scenario).unwrap();
+        plan.config.domains.into_iter().map(|domain| domain.name).collect::<Vec<_>>()
+    };
+    let (host, inside) = (names(super::Load::Host), names(super::Load::Inside));
+    assert!(!host.iter().any(|name| name == "client"));
+    assert_eq!(inside.last().unwrap(), "client");
+    assert_eq!(host.len() + 1, inside.len());
+}
