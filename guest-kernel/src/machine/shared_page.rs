@@ -4,7 +4,7 @@ use core::arch::asm;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use hypercall_abi::ring::SharedPage;
-use hypercall_abi::{PAGE_SIZE, Pfn};
+use hypercall_abi::{PAGE_SIZE, Pfn, pass_on_page};
 
 use super::memory::{self, Page};
 
@@ -122,29 +122,4 @@ impl Page {
     }
 }
 
-impl SharedPage for Page {
-    fn load(&self, offset: usize) -> u32 {
-        self.shared().load(offset)
-    }
-    fn load_acquire(&self, offset: usize) -> u32 {
-        self.shared().load_acquire(offset)
-    }
-    fn store(&self, offset: usize, value: u32) {
-        self.shared().store(offset, value);
-    }
-    fn store_release(&self, offset: usize, value: u32) {
-        self.shared().store_release(offset, value);
-    }
-    fn store_wide(&self, offset: usize, value: u64) {
-        self.shared().store_wide(offset, value);
-    }
-    fn fence(&self) {
-        self.shared().fence();
-    }
-    fn copy_out(&self, offset: usize, into: &mut [u8]) {
-        self.shared().copy_out(offset, into);
-    }
-    fn copy_in(&self, offset: usize, from: &[u8]) {
-        self.shared().copy_in(offset, from);
-    }
-}
+pass_on_page!(Page, page => &page.shared());

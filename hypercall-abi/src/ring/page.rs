@@ -31,29 +31,48 @@ pub trait SharedPage {
     fn copy_in(&self, offset: usize, from: &[u8]);
 }
 
-impl<M: SharedPage + ?Sized> SharedPage for &M {
-    fn load(&self, offset: usize) -> u32 {
-        (**self).load(offset)
-    }
-    fn load_acquire(&self, offset: usize) -> u32 {
-        (**self).load_acquire(offset)
-    }
-    fn store(&self, offset: usize, value: u32) {
-        (**self).store(offset, value);
-    }
-    fn store_release(&self, offset: usize, value: u32) {
-        (**self).store_release(offset, value);
-    }
-    fn store_wide(&self, offset: usize, value: u64) {
-        (**self).store_wide(offset, value);
-    }
-    fn fence(&self) {
-        (**self).fence();
-    }
-    fn copy_out(&self, offset: usize, into: &mut [u8]) {
-        (**self).copy_out(offset, into);
-    }
-    fn copy_in(&self, offset: usize, from: &[u8]) {
-        (**self).copy_in(offset, from);
-    }
+/// Implements [`SharedPage`] for a type that has such a page inside: each access is passed on.
+#[macro_export]
+macro_rules! pass_on_page {
+    ([$($generics:tt)*] $outer:ty, $this:ident => $page:expr) => {
+        impl<$($generics)*> $crate::ring::SharedPage for $outer {
+            fn load(&self, offset: usize) -> u32 {
+                let $this = self;
+                $crate::ring::SharedPage::load($page, offset)
+            }
+            fn load_acquire(&self, offset: usize) -> u32 {
+                let $this = self;
+                $crate::ring::SharedPage::load_acquire($page, offset)
+            }
+            fn store(&self, offset: usize, value: u32) {
+                let $this = self;
+                $crate::ring::SharedPage::store($page, offset, value);
+            }
+            fn store_release(&self, offset: usize, value: u32) {
+                let $this = self;
+                $crate::ring::SharedPage::store_release($page, offset, value);
+            }
+            fn store_wide(&self, offset: usize, value: u64) {
+                let $this = self;
+                $crate::ring::SharedPage::store_wide($page, offset, value);
+            }
+            fn fence(&self) {
+                let $this = self;
+                $crate::ring::SharedPage::fence($page);
+            }
+            fn copy_out(&self, offset: usize, into: &mut [u8]) {
+                let $this = self;
+                $crate::ring::SharedPage::copy_out($page, offset, into);
+            }
+            fn copy_in(&self, offset: usize, from: &[u8]) {
+                let $this = self;
+                $crate::ring::SharedPage::copy_in($page, offset, from);
+            }
+        }
+    };
+    ($outer:ty, $this:ident => $page:expr) => {
+        $crate::pass_on_page!([] $outer, $this => $page);
+    };
 }
+
+pass_on_page!([M: SharedPage + ?Sized] &M, page => *page);

@@ -8,8 +8,8 @@ use hypercall_abi::grant_table::{
     CopyGrant, CopySide, GrantStatus, GrantTableOp, MapGrantRef, UnmapGrantRef, map_flags,
 };
 use hypercall_abi::mmu::pte;
-use hypercall_abi::ring::SharedPage;
-use hypercall_abi::{DomId, Errno, GrantRef, Hypercall, Mfn, PAGE_SIZE, Pfn, Port};
+use hypercall_abi::ring::SharedPage as _;
+use hypercall_abi::{DomId, Errno, GrantRef, Hypercall, Mfn, PAGE_SIZE, Pfn, Port, pass_on_page};
 
 use super::{CorePage, Kernel, VIRT_BASE};
 
@@ -180,36 +180,5 @@ impl Buffer for PacketPage {
     }
 }
 
-/// Passes each access on to the page inside.
-macro_rules! pass_on {
-    ($($name:ident),+) => { $(
-        impl SharedPage for $name {
-            fn load(&self, offset: usize) -> u32 {
-                self.page.load(offset)
-            }
-            fn load_acquire(&self, offset: usize) -> u32 {
-                self.page.load_acquire(offset)
-            }
-            fn store(&self, offset: usize, value: u32) {
-                self.page.store(offset, value);
-            }
-            fn store_release(&self, offset: usize, value: u32) {
-                self.page.store_release(offset, value);
-            }
-            fn store_wide(&self, offset: usize, value: u64) {
-                self.page.store_wide(offset, value);
-            }
-            fn fence(&self) {
-                self.page.fence();
-            }
-            fn copy_out(&self, offset: usize, into: &mut [u8]) {
-                self.page.copy_out(offset, into);
-            }
-            fn copy_in(&self, offset: usize, from: &[u8]) {
-                self.page.copy_in(offset, from);
-            }
-        }
-    )+ };
-}
-
-pass_on!(OwnPage, GrantedPage);
+pass_on_page!(OwnPage, own => &own.page);
+pass_on_page!(GrantedPage, granted => &granted.page);

@@ -8,8 +8,7 @@ use guest_kernel::ports::{EventPort, PortSet};
 use guest_kernel::shared_page::Mapped;
 use guest_kernel::window::Range;
 use hypercall_abi::grant_table::{CopyGrant, CopySide, GrantStatus, MapGrantRef, UnmapGrantRef, map_flags};
-use hypercall_abi::ring::SharedPage;
-use hypercall_abi::{DomId, Errno, GrantRef, PAGE_SIZE, Port};
+use hypercall_abi::{DomId, Errno, GrantRef, PAGE_SIZE, Port, pass_on_page};
 
 /// All ports of this domain.
 pub(crate) static PORTS: PortSet = PortSet::new();
@@ -108,32 +107,7 @@ impl Platform for Kernel {
     }
 }
 
-impl SharedPage for GrantedPage {
-    fn load(&self, offset: usize) -> u32 {
-        self.page.load(offset)
-    }
-    fn load_acquire(&self, offset: usize) -> u32 {
-        self.page.load_acquire(offset)
-    }
-    fn store(&self, offset: usize, value: u32) {
-        self.page.store(offset, value);
-    }
-    fn store_release(&self, offset: usize, value: u32) {
-        self.page.store_release(offset, value);
-    }
-    fn store_wide(&self, offset: usize, value: u64) {
-        self.page.store_wide(offset, value);
-    }
-    fn fence(&self) {
-        self.page.fence();
-    }
-    fn copy_out(&self, offset: usize, into: &mut [u8]) {
-        self.page.copy_out(offset, into);
-    }
-    fn copy_in(&self, offset: usize, from: &[u8]) {
-        self.page.copy_in(offset, from);
-    }
-}
+pass_on_page!(GrantedPage, granted => &granted.page);
 
 /// A page that packets pass through. The hypervisor writes it during a copy, when no reference to it exists.
 #[derive(Debug)]
