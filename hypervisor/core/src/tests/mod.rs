@@ -9,4 +9,5 @@ mod roots;
 mod scheduling;
 mod system;
 mod trace;
+mod trace_reader;
 mod traps;

@@ -8,6 +8,7 @@ pub mod decode;
 pub mod document;
 pub mod layout;
 mod pack;
+pub mod reader;
 pub mod records;
 mod ring;
 

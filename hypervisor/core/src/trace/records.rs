@@ -66,6 +66,11 @@ macro_rules! records {
                 packed
             }
 
+            /// Calls `f` with each field's name and value, in order.
+            pub fn each_field(&self, mut f: impl FnMut(&'static str, u64)) {
+                match *self { $( Self::$name { $($field),* } => { $( f(stringify!($field), u64::from($field)); )* } )+ }
+            }
+
             pub(super) fn unpack(kind: u8, words: &[u64]) -> Option<Self> {
                 let mut unpacker = Unpacker::new(words);
                 Some(match kind {
@@ -75,6 +80,18 @@ macro_rules! records {
             }
         }
     };
+}
+
+/// The description of a kind of record.
+#[must_use]
+pub fn description(kind: u8) -> Option<&'static Description> {
+    DESCRIPTIONS.iter().find(|description| description.kind == kind)
+}
+
+/// Whether there is a record of this number.
+#[must_use]
+pub fn is_known(kind: u8) -> bool {
+    description(kind).is_some()
 }
 
 /// Declares numbers that records carry.
