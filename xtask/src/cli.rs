@@ -184,19 +184,70 @@ pub(crate) struct Trace {
 /// A view of a trace.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum TraceView {
-    /// Counts and durations by hypercall
+    /// Counts and durations: hypercalls, run states, batches, delays by stage, who interrupts whom
+    #[command(after_help = "Examples:
+  cargo xtask trace stats trace.bin --json stats.json
+  cargo xtask trace stats trace.bin --domain 'web-*' --from 1.2 --to 1.3")]
     Stats {
         /// The trace
         file: PathBuf,
+        /// Which records
+        #[command(flatten)]
+        filter: Filter,
         /// Where the figures go
         #[command(flatten)]
         json: Json,
     },
     /// One line a record
+    #[command(after_help = "Examples:
+  cargo xtask trace text trace.bin --domain web-1 --record 'hypercall*'
+  cargo xtask trace text trace.bin --from 120ms --to 121ms --columns delta,domain,record,fields")]
     Text {
         /// The trace
         file: PathBuf,
+        /// Which records
+        #[command(flatten)]
+        filter: Filter,
+        /// What each line shows [default: time,domain,record,fields]
+        #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
+        columns: Vec<Column>,
     },
+}
+
+/// Which records of a trace are wanted.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Filter {
+    /// Only of this domain: a name, a prefix with *, or a number; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub(crate) domain: Vec<String>,
+    /// Only of this kind: a name of docs/TRACE.md, or a prefix with *; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub(crate) record: Vec<String>,
+    /// Only from this time on: seconds, or with a unit (250ms, 3us)
+    #[arg(long, value_name = "T", value_parser = crate::trace::time)]
+    pub(crate) from: Option<Ns>,
+    /// Only up to this time
+    #[arg(long, value_name = "T", value_parser = crate::trace::time)]
+    pub(crate) to: Option<Ns>,
+}
+
+/// A point of time in a trace, in ns of system time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ns(pub(crate) u64);
+
+/// What a line of a trace's text shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Column {
+    /// System time
+    Time,
+    /// Nanoseconds since the line before
+    Delta,
+    /// Whom it is about
+    Domain,
+    /// What happened
+    Record,
+    /// All that the record says
+    Fields,
 }
 
 /// Options of `soak`.

@@ -150,7 +150,7 @@ pub(super) fn add_trace(
     requests: u64,
 ) -> Result<()> {
     let file = paths::run(&scenario.name).join("trace.bin");
-    let stats = trace::of(&trace::read(&file)?);
+    let stats = trace::stats_of(&file)?;
     if let Some(copy) = &options.trace {
         std::fs::copy(&file, copy).with_context(|| format!("writing {}", copy.display()))?;
     }

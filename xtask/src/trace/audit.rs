@@ -1,18 +1,20 @@
 //! The hypervisor's own counters, held against the hypercalls in a trace.
 //! It exists because a trace that lacks a call must not pass for a whole one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hypercall_abi::DomId;
 use serde::Serialize;
 
-use super::stats::Call;
+use super::names::{Names, call};
 
 /// The trace against the hypervisor's counters.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Counters {
     /// Hypercalls by name, as counted.
     pub(crate) hypercalls: BTreeMap<String, u64>,
+    /// Pairs of hypercall and domain that were compared.
+    pub(crate) compared: usize,
     /// Those that differ from the trace, in words.
     pub(crate) differing: Vec<String>,
 }
@@ -20,18 +22,18 @@ pub(crate) struct Counters {
 /// Counters found in the trace: those of its beginning, and the last ones. A domain that came later began with none.
 #[derive(Debug, Default)]
 pub(super) struct Audit {
-    first: BTreeMap<(DomId, String), u64>,
-    last: BTreeMap<(DomId, String), u64>,
+    first: BTreeMap<(u16, DomId), u64>,
+    last: BTreeMap<(u16, DomId), u64>,
     others: bool,
 }
 
 impl Audit {
     /// Takes in a counter. The first of all come before any other record.
-    pub(super) fn counter(&mut self, id: DomId, name: String, count: u64) {
+    pub(super) fn counter(&mut self, id: DomId, number: u16, count: u64) {
         if !self.others {
-            self.first.insert((id, name.clone()), count);
+            self.first.insert((number, id), count);
         }
-        self.last.insert((id, name), count);
+        self.last.insert((number, id), count);
     }
 
     /// Takes in that another record came.
@@ -39,24 +41,31 @@ impl Audit {
         self.others = true;
     }
 
-    /// The comparison; `None` if there were no counters.
-    pub(super) fn against(&self, calls: &BTreeMap<String, Call>) -> Option<Counters> {
+    /// The comparison with calls counted in the trace; `None` if there were no counters.
+    pub(super) fn against(
+        &self,
+        names: &Names,
+        calls: impl Iterator<Item = ((u16, DomId), u64)>,
+    ) -> Option<Counters> {
         if self.last.is_empty() {
             return None;
         }
+        let calls: BTreeMap<_, _> = calls.collect();
         let mut counters = Counters::default();
-        for (key, last) in &self.last {
-            let first = self.first.get(key).copied().unwrap_or(0);
-            *counters.hypercalls.entry(key.1.clone()).or_default() += last.saturating_sub(first);
-        }
-        let names: std::collections::BTreeSet<&String> =
-            counters.hypercalls.keys().chain(calls.keys()).collect();
-        for name in names {
-            let counted = counters.hypercalls.get(name).copied().unwrap_or(0);
-            let traced = calls.get(name).map_or(0, |call| call.count);
+        let keys: BTreeSet<_> = self.last.keys().chain(calls.keys()).copied().collect();
+        for key @ (number, domain) in keys {
+            let at = |counts: &BTreeMap<_, u64>| counts.get(&key).copied().unwrap_or(0);
+            let counted = at(&self.last).saturating_sub(at(&self.first));
+            let traced = at(&calls);
+            let name = call(number.into());
             if counted != traced {
-                counters.differing.push(format!("{name}: {counted} counted, {traced} in the trace"));
+                let of = names.of(domain);
+                counters.differing.push(format!("{name} of {of}: {counted} counted, {traced} in the trace"));
             }
+            if counted > 0 {
+                *counters.hypercalls.entry(name).or_default() += counted;
+            }
+            counters.compared += 1;
         }
         Some(counters)
     }

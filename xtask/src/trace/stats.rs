@@ -1,15 +1,18 @@
 //! Counts and durations from a trace, in the manner of `perf kvm stat`.
 //! It exists because counters say how often, and only a trace says how long.
 
+mod gather;
+mod print;
+
 use std::collections::BTreeMap;
 
-use hypercall_abi::{DomId, Errno};
-use hypervisor_core::trace::Record;
-use hypervisor_core::trace::decode::Decoded;
 use serde::Serialize;
 
-use super::audit::{Audit, Counters};
-use super::text::{call, domain};
+use super::audit::Counters;
+use super::spread::Summary;
+
+pub(crate) use gather::{of, of_some};
+pub(super) use print::print;
 
 /// What a trace amounts to.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -20,6 +23,8 @@ pub(crate) struct Stats {
     pub(crate) lost: u64,
     /// Of those, the ones that newer records overwrote.
     pub(crate) overwritten: u64,
+    /// Of those, the ones of kinds that this tool does not know.
+    pub(crate) unknown: u64,
     /// Blocks that did not add up.
     pub(crate) damaged_blocks: u64,
     /// Whether the file ends too early.
@@ -28,10 +33,20 @@ pub(crate) struct Stats {
     pub(crate) span_ns: u64,
     /// By name of the hypercall.
     pub(crate) hypercalls: BTreeMap<String, Call>,
+    /// By hypercall and domain.
+    pub(crate) calls: Vec<CallOf>,
     /// Records by kind.
     pub(crate) kinds: BTreeMap<String, u64>,
     /// By domain, in order of number.
     pub(crate) domains: Vec<Domain>,
+    /// Where the processor's time went.
+    pub(crate) processor: Processor,
+    /// Upcalls by the number of events that each found.
+    pub(crate) batches: BTreeMap<u64, u64>,
+    /// Delays of events, by what the target did when they were raised and by stage.
+    pub(crate) delays: Vec<Delay>,
+    /// Who raised events for whom.
+    pub(crate) interrupts: Vec<Interrupt>,
     /// The hypervisor's own counters over the trace's time, if it holds them and lacks nothing else.
     pub(crate) counters: Option<Counters>,
     /// What is missing, in words.
@@ -43,7 +58,7 @@ pub(crate) struct Stats {
 pub(crate) struct Call {
     /// Entries, those of parts of multicalls included.
     pub(crate) count: u64,
-    /// Pairs of entry and exit, from which durations come.
+    /// Pairs of entry and exit, from which durations come; parts have none of their own here.
     pub(crate) paired: u64,
     /// Mean duration.
     pub(crate) mean_ns: Option<f64>,
@@ -51,15 +66,35 @@ pub(crate) struct Call {
     pub(crate) total_ns: u64,
     /// Shortest.
     pub(crate) min_ns: u64,
+    /// Median.
+    pub(crate) p50_ns: u64,
+    /// 99 of 100 are no longer.
+    pub(crate) p99_ns: u64,
     /// Longest.
     pub(crate) max_ns: u64,
+    /// Share of the time of all hypercalls.
+    pub(crate) share: f64,
     /// Exits with an error.
     pub(crate) errors: u64,
+}
+
+/// One hypercall of one domain.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct CallOf {
+    /// Its name.
+    pub(crate) hypercall: String,
+    /// The domain's name.
+    pub(crate) domain: String,
+    /// The figures.
+    #[serde(flatten)]
+    pub(crate) call: Call,
 }
 
 /// One domain.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Domain {
+    /// Its number.
+    pub(crate) id: u16,
     /// Its name.
     pub(crate) name: String,
     /// Records about it.
@@ -74,180 +109,59 @@ pub(crate) struct Domain {
     pub(crate) upcalls: u64,
     /// Times that it was switched to.
     pub(crate) switches: u64,
+    /// Time with the processor.
+    pub(crate) running_ns: u64,
+    /// Time of waiting for it.
+    pub(crate) runnable_ns: u64,
+    /// Time of sleep.
+    pub(crate) blocked_ns: u64,
+    /// Time that the trace says nothing about; after its end, or before its first sign of life.
+    pub(crate) unknown_ns: u64,
 }
 
-/// A hypercall that has begun.
-#[derive(Clone, Copy, Debug)]
-struct Open {
-    number: u16,
-    /// Time on the processor so far.
-    spent_ns: u64,
-    /// Since when it has the processor.
-    running_since: Option<u64>,
+/// Where the processor's time went.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct Processor {
+    /// In domains, their hypercalls apart.
+    pub(crate) guests_ns: u64,
+    /// In hypercalls.
+    pub(crate) hypercalls_ns: u64,
+    /// From one domain to another.
+    pub(crate) switches_ns: u64,
+    /// Changes of the domain that has it.
+    pub(crate) switches: u64,
+    /// From getting it to the upcall's handler.
+    pub(crate) upcalls_ns: u64,
+    /// With nothing to do.
+    pub(crate) idle_ns: u64,
 }
 
-/// Computes the statistics of a trace.
-pub(crate) fn of(decoded: &Decoded) -> Stats {
-    let mut stats = Stats {
-        records: decoded.entries.len() as u64,
-        lost: decoded.lost,
-        overwritten: decoded.overwritten,
-        damaged_blocks: decoded.damaged_blocks,
-        truncated: decoded.truncated,
-        remark: super::remark(decoded),
-        ..Stats::default()
-    };
-    let first = decoded.entries.first().map_or(0, |entry| entry.time_ns);
-    stats.span_ns = decoded.entries.last().map_or(0, |entry| entry.time_ns.saturating_sub(first));
-    let mut open: BTreeMap<DomId, Open> = BTreeMap::new();
-    let mut domains: BTreeMap<DomId, Domain> = BTreeMap::new();
-    let mut audit = Audit::default();
-    for entry in &decoded.entries {
-        let (now, id) = (entry.time_ns, entry.domain);
-        let of =
-            domains.entry(id).or_insert_with(|| Domain { name: domain(decoded, id), ..Domain::default() });
-        of.records += 1;
-        *stats.kinds.entry(entry.record.name().to_owned()).or_default() += 1;
-        if !matches!(entry.record, Record::Counter { .. }) {
-            audit.other();
-        }
-        match entry.record {
-            Record::HypercallEntry { number, .. } => {
-                of.hypercalls += 1;
-                stats.hypercalls.entry(call(number.into())).or_default().count += 1;
-                open.insert(id, Open { number, spent_ns: 0, running_since: Some(now) });
-            }
-            // A part has no duration of its own: the multicall's is on the clock.
-            Record::PartEntry { number, .. } => {
-                of.hypercalls += 1;
-                stats.hypercalls.entry(call(number.into())).or_default().count += 1;
-            }
-            Record::Counter { number, count } => audit.counter(id, call(number.into()), count),
-            Record::HypercallExit { number, result } => {
-                let begun = open.remove(&id).filter(|open| open.number == number);
-                let call = stats.hypercalls.entry(call(number.into())).or_default();
-                call.errors += u64::from(Errno::from_rax(result).is_err());
-                if let Some(begun) = begun {
-                    call.add(begun.until(now));
-                }
-            }
-            Record::Switch { from, .. } => {
-                of.switches += 1;
-                pause(&mut open, DomId(from), now);
-                if let Some(open) = open.get_mut(&id) {
-                    open.running_since = Some(now);
-                }
-            }
-            Record::Idle { from } => pause(&mut open, DomId(from), now),
-            Record::EventRaised { merged, .. } => {
-                of.raised += 1;
-                of.merged += u64::from(merged != 0);
-            }
-            Record::Upcall { .. } => of.upcalls += 1,
-            _ => {}
-        }
-    }
-    for call in stats.hypercalls.values_mut().filter(|call| call.paired > 0) {
-        call.mean_ns = Some((call.total_ns as f64 / call.paired as f64 * 10.0).round() / 10.0);
-    }
-    stats.domains = domains.into_values().collect();
-    stats.counters =
-        (decoded.lost == 0 && !decoded.truncated).then(|| audit.against(&stats.hypercalls)).flatten();
-    stats
+/// Delays of one stage.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Delay {
+    /// What the target did when the event was raised.
+    pub(crate) target: &'static str,
+    /// What the event waited for.
+    pub(crate) stage: &'static str,
+    /// How long.
+    #[serde(flatten)]
+    pub(crate) spread: Summary,
 }
 
-/// The domain lost the processor.
-fn pause(open: &mut BTreeMap<DomId, Open>, id: DomId, now: u64) {
-    if let Some(open) = open.get_mut(&id) {
-        open.spent_ns = open.until(now);
-        open.running_since = None;
-    }
-}
-
-impl Open {
-    /// Time on the processor up to now.
-    fn until(self, now: u64) -> u64 {
-        self.spent_ns + self.running_since.map_or(0, |since| now.saturating_sub(since))
-    }
-}
-
-impl Call {
-    fn add(&mut self, ns: u64) {
-        self.min_ns = if self.paired == 0 { ns } else { self.min_ns.min(ns) };
-        self.max_ns = self.max_ns.max(ns);
-        self.paired += 1;
-        self.total_ns += ns;
-    }
+/// Events from one domain to another.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Interrupt {
+    /// Who ran when they were raised.
+    pub(crate) from: String,
+    /// For whom they are.
+    pub(crate) to: String,
+    /// How many.
+    pub(crate) raised: u64,
+    /// Of those, merged.
+    pub(crate) merged: u64,
+    /// Times that the one lost the processor to the other before its turn was over.
+    pub(crate) preempted: u64,
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use hypercall_abi::Hypercall;
-    use hypervisor_core::trace::decode::Entry;
-
-    const SCHED: u16 = Hypercall::SchedOp.raw() as u16;
-
-    fn trace(entries: &[(u64, u16, Record)]) -> Stats {
-        let entry =
-            |&(time_ns, id, record): &(u64, u16, Record)| Entry { time_ns, domain: DomId(id), record };
-        of(&Decoded { entries: entries.iter().map(entry).collect(), ..Decoded::default() })
-    }
-
-    fn begin() -> Record {
-        Record::HypercallEntry { number: SCHED, arg0: 1, arg1: 0, arg2: 0, arg3: 0 }
-    }
-
-    fn end(result: u64) -> Record {
-        Record::HypercallExit { number: SCHED, result }
-    }
-
-    #[test]
-    fn a_duration_is_from_entry_to_exit() {
-        let stats =
-            trace(&[(100, 1, begin()), (350, 1, end(0)), (400, 1, begin()), (500, 1, end(u64::MAX - 21))]);
-        let call = &stats.hypercalls["sched_op"];
-        assert_eq!(
-            (call.count, call.mean_ns, call.min_ns, call.max_ns, call.errors),
-            (2, Some(175.0), 100, 250, 1)
-        );
-    }
-
-    #[test]
-    fn time_in_which_another_domain_runs_is_not_the_call_s() {
-        let stats = trace(&[
-            (100, 1, begin()),
-            (150, 2, Record::Switch { from: 1, why: 0 }),
-            (900, 1, Record::Switch { from: 2, why: 1 }),
-            (930, 1, end(0)),
-        ]);
-        assert_eq!(stats.hypercalls["sched_op"].mean_ns, Some(80.0));
-    }
-
-    #[test]
-    fn an_exit_whose_entry_is_lost_gives_no_duration() {
-        let stats = trace(&[(100, 1, end(0)), (200, 1, begin())]);
-        let call = &stats.hypercalls["sched_op"];
-        assert_eq!((call.count, call.paired, call.mean_ns), (1, 0, None));
-    }
-
-    #[test]
-    fn counts_are_held_against_the_hypervisor_s_counters() {
-        let counter = |count| Record::Counter { number: SCHED, count };
-        let calls = [(2, 1, begin()), (3, 1, end(0))];
-        let with = |last| {
-            let records = [&[(1, 1, counter(70))], &calls[..], &[(4, 1, counter(last))]].concat();
-            trace(&records).counters.unwrap()
-        };
-        assert!(with(71).differing.is_empty());
-        assert_eq!(with(72).differing, ["sched_op: 2 counted, 1 in the trace"]);
-    }
-
-    #[test]
-    fn events_are_counted_for_their_target() {
-        let raised = |merged| Record::EventRaised { port: 3, from: 2, merged };
-        let stats = trace(&[(1, 1, raised(0)), (2, 1, raised(1)), (3, 1, Record::Upcall { selector: 1 })]);
-        let domain = &stats.domains[0];
-        assert_eq!((domain.raised, domain.merged, domain.upcalls), (2, 1, 1));
-    }
-}
+mod tests;

@@ -1,0 +1,148 @@
+//! Which records are wanted: by domain, by record, by time.
+//! It exists so that every view takes the same options and refuses the same mistakes.
+
+use hypercall_abi::DomId;
+use hypervisor_core::trace::reader::Entry;
+use hypervisor_core::trace::records::DESCRIPTIONS;
+
+use super::names::Names;
+use crate::BadInput;
+use crate::cli;
+
+/// A choice of records.
+#[derive(Clone, Debug)]
+pub(crate) struct Filter {
+    domains: Option<Vec<DomId>>,
+    kinds: Option<[bool; 256]>,
+    from: u64,
+    to: u64,
+}
+
+impl Filter {
+    /// As the options say; names of domains are those of the trace.
+    ///
+    /// # Errors
+    /// [`BadInput`] for a domain or a record that there is none of.
+    pub(crate) fn new(options: &cli::Filter, names: &Names) -> Result<Self, BadInput> {
+        let mut domains = Vec::new();
+        for pattern in &options.domain {
+            let found = names.fitting(pattern);
+            if found.is_empty() {
+                return Err(BadInput(format!("no domain fits {pattern}; the trace has {}", names.all())));
+            }
+            domains.extend(found);
+        }
+        let mut kinds = [false; 256];
+        for word in &options.record {
+            let wanted = DESCRIPTIONS.iter().filter(|about| fits(word, about.name));
+            let before = kinds;
+            wanted.for_each(|about| kinds[usize::from(about.kind)] = true);
+            if before == kinds && !DESCRIPTIONS.iter().any(|about| fits(word, about.name)) {
+                return Err(BadInput(format!("no record is called {word}; docs/TRACE.md lists them")));
+            }
+        }
+        let (from, to) = (options.from.map_or(0, |time| time.0), options.to.map_or(u64::MAX, |time| time.0));
+        if from > to {
+            return Err(BadInput("--from is later than --to".to_owned()));
+        }
+        Ok(Self {
+            domains: (!options.domain.is_empty()).then_some(domains),
+            kinds: (!options.record.is_empty()).then_some(kinds),
+            from,
+            to,
+        })
+    }
+
+    /// Whether a record is wanted.
+    pub(crate) fn wants(&self, entry: &Entry) -> bool {
+        (self.from..=self.to).contains(&entry.time_ns)
+            && self.domains.as_ref().is_none_or(|domains| domains.contains(&entry.domain))
+            && self.kinds.is_none_or(|kinds| kinds[usize::from(entry.record.kind())])
+    }
+}
+
+/// Whether a name is meant, whatever its letters' case.
+fn fits(word: &str, name: &str) -> bool {
+    match word.strip_suffix('*') {
+        Some(prefix) => name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix)),
+        None => name.eq_ignore_ascii_case(word),
+    }
+}
+
+/// A point of time in a trace: seconds, or a number with a unit.
+pub(crate) fn time(text: &str) -> Result<cli::Ns, String> {
+    let refused = || format!("{text} is no time; write seconds (0.25) or a unit (250ms, 3us, 12ns)");
+    let split = text.find(|letter: char| letter.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let scale: u32 = match unit {
+        "" | "s" => 9,
+        "ms" => 6,
+        "us" => 3,
+        "ns" => 0,
+        _ => return Err(refused()),
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let digits = |text: &str| text.chars().all(|letter| letter.is_ascii_digit());
+    if whole.is_empty() || !digits(whole) || !digits(fraction) {
+        return Err(refused());
+    }
+    // Digits past the nanosecond are dropped.
+    let fraction: String = fraction.chars().chain(std::iter::repeat('0')).take(scale as usize).collect();
+    let parse = |text: &str| if text.is_empty() { Ok(0) } else { text.parse::<u64>().map_err(|_| refused()) };
+    let whole = parse(whole)?.checked_mul(10_u64.pow(scale)).ok_or_else(refused)?;
+    whole.checked_add(parse(&fraction)?).map(cli::Ns).ok_or_else(refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use hypervisor_core::trace::Record;
+
+    fn names() -> Names {
+        let names = [(1, "web-1"), (2, "web-2"), (3, "driver")];
+        Names::new(
+            &names.map(|(id, name)| (DomId(id), name.to_owned())).into_iter().collect::<BTreeMap<_, _>>(),
+        )
+    }
+
+    fn options(domain: &[&str], record: &[&str]) -> cli::Filter {
+        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        cli::Filter { domain: owned(domain), record: owned(record), ..cli::Filter::default() }
+    }
+
+    fn entry(time_ns: u64, id: u16) -> Entry {
+        Entry { time_ns, domain: DomId(id), record: Record::Upcall { selector: 1 } }
+    }
+
+    #[test]
+    fn times_have_units_and_are_exact() {
+        for (text, ns) in [("1", 1_000_000_000), ("0.123456789", 123_456_789), ("250ms", 250_000_000)] {
+            assert_eq!(time(text).unwrap().0, ns);
+        }
+        assert_eq!((time("3.5us").unwrap().0, time("12ns").unwrap().0), (3500, 12));
+        for text in ["", "1.5.2", "-1", "1h", "ms", "99999999999999999999"] {
+            assert!(time(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_record_must_fit_all_that_is_asked() {
+        let mut wanted = options(&["web-*"], &["upcall"]);
+        (wanted.from, wanted.to) = (Some(cli::Ns(10)), Some(cli::Ns(20)));
+        let filter = Filter::new(&wanted, &names()).unwrap();
+        assert!(filter.wants(&entry(10, 1)) && filter.wants(&entry(20, 2)));
+        assert!(!filter.wants(&entry(15, 3)) && !filter.wants(&entry(21, 1)));
+        assert!(!Filter::new(&options(&[], &["wake"]), &names()).unwrap().wants(&entry(15, 1)));
+    }
+
+    #[test]
+    fn a_name_that_is_not_there_is_refused_and_the_others_are_listed() {
+        let error = Filter::new(&options(&["nobody"], &[]), &names()).unwrap_err();
+        assert!(error.0.contains("driver"), "{}", error.0);
+        assert!(Filter::new(&options(&[], &["Nothing"]), &names()).is_err());
+        let late = cli::Filter { from: Some(cli::Ns(2)), to: Some(cli::Ns(1)), ..cli::Filter::default() };
+        assert!(Filter::new(&late, &names()).is_err());
+    }
+}

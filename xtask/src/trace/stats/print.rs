@@ -1,0 +1,158 @@
+//! Statistics as tables.
+
+use super::{Call, Stats};
+use crate::table::{grouped, new, or_dash};
+
+/// How many lines a table by domain has on a terminal.
+const MOST: usize = 24;
+
+/// Prints what a trace amounts to.
+pub(crate) fn print(stats: &Stats) {
+    let mut table = new(&calls_heading(&["hypercall"]));
+    let mut calls: Vec<_> = stats.hypercalls.iter().collect();
+    calls.sort_by_key(|(_, call)| std::cmp::Reverse(call.total_ns));
+    for (name, call) in calls {
+        table.add_row(std::iter::once(name.clone()).chain(cells(call)));
+    }
+    println!("{table}\ndurations without the time in which another domain, or none, had the processor\n");
+
+    let mut calls: Vec<_> = stats.calls.iter().collect();
+    calls.sort_by_key(|of| std::cmp::Reverse(of.call.total_ns));
+    let mut table = new(&calls_heading(&["hypercall of", "domain"]));
+    for of in calls.iter().take(MOST) {
+        table.add_row([of.hypercall.clone(), of.domain.clone()].into_iter().chain(cells(&of.call)));
+    }
+    println!("{table}{}", more(calls.len()));
+
+    let mut table = new(&["record", "count"]);
+    for (name, count) in &stats.kinds {
+        table.add_row([name.clone(), grouped(*count)]);
+    }
+    println!("{table}\n");
+    domains(stats);
+    processor(stats);
+    batches(stats);
+    delays(stats);
+    interrupts(stats);
+    println!("{} over {:.3} s", stats.remark, stats.span_ns as f64 / 1e9);
+    if let Some(counters) = &stats.counters {
+        let verdict = if counters.differing.is_empty() {
+            "the hypervisor's own counters agree with the hypercalls in the trace".to_owned()
+        } else {
+            format!("the hypervisor's own counters differ: {}", counters.differing.join(", "))
+        };
+        println!("{verdict}");
+    }
+}
+
+fn calls_heading(first: &[&'static str]) -> Vec<&'static str> {
+    let figures = ["count", "share of time", "mean ns", "min ns", "p50 ns", "p99 ns", "max ns", "errors"];
+    first.iter().copied().chain(figures).collect()
+}
+
+fn cells(call: &Call) -> [String; 8] {
+    [
+        grouped(call.count),
+        format!("{:.1} %", call.share * 100.0),
+        or_dash(call.mean_ns.map(|mean| format!("{mean:.0}"))),
+        grouped(call.min_ns),
+        grouped(call.p50_ns),
+        grouped(call.p99_ns),
+        grouped(call.max_ns),
+        grouped(call.errors),
+    ]
+}
+
+/// Says that a table was cut.
+fn more(lines: usize) -> String {
+    match lines.checked_sub(MOST) {
+        Some(more @ 1..) => format!("\n{more} more lines; --json has them all\n"),
+        _ => "\n".to_owned(),
+    }
+}
+
+fn domains(stats: &Stats) {
+    let heads = [
+        "domain",
+        "records",
+        "hypercalls",
+        "events raised",
+        "merged",
+        "upcalls",
+        "switched to",
+        "running %",
+        "runnable %",
+        "blocked %",
+    ];
+    let mut table = new(&heads);
+    let share = |ns: u64| format!("{:.2}", ns as f64 / stats.span_ns.max(1) as f64 * 100.0);
+    for domain in stats.domains.iter().take(MOST) {
+        let numbers = [
+            domain.records,
+            domain.hypercalls,
+            domain.raised,
+            domain.merged,
+            domain.upcalls,
+            domain.switches,
+        ];
+        let states = [domain.running_ns, domain.runnable_ns, domain.blocked_ns];
+        let cells = numbers.map(grouped).into_iter().chain(states.map(share));
+        table.add_row(std::iter::once(domain.name.clone()).chain(cells));
+    }
+    println!("{table}{}", more(stats.domains.len()));
+}
+
+fn processor(stats: &Stats) {
+    let time = &stats.processor;
+    let mut table = new(&["the processor's time", "ms", "share"]);
+    let rows = [
+        ("guests", time.guests_ns),
+        ("hypercalls", time.hypercalls_ns),
+        ("switches", time.switches_ns),
+        ("entries of upcalls", time.upcalls_ns),
+        ("nothing to do", time.idle_ns),
+    ];
+    for (name, ns) in rows {
+        let share = format!("{:.1} %", ns as f64 / stats.span_ns.max(1) as f64 * 100.0);
+        table.add_row([name.to_owned(), format!("{:.3}", ns as f64 / 1e6), share]);
+    }
+    println!("{table}\n{} switches\n", grouped(time.switches));
+}
+
+fn batches(stats: &Stats) {
+    let mut table = new(&["events an upcall finds", "upcalls"]);
+    for (events, count) in stats.batches.iter().take(MOST) {
+        table.add_row([grouped(*events), grouped(*count)]);
+    }
+    println!("{table}{}", more(stats.batches.len()));
+}
+
+fn delays(stats: &Stats) {
+    let mut table =
+        new(&["target", "stage of the delay", "count", "min ns", "mean ns", "p50 ns", "p99 ns", "max ns"]);
+    for delay in &stats.delays {
+        let spread = &delay.spread;
+        table.add_row([
+            delay.target.to_owned(),
+            delay.stage.to_owned(),
+            grouped(spread.count),
+            grouped(spread.min_ns),
+            or_dash(spread.mean_ns.map(|mean| format!("{mean:.0}"))),
+            grouped(spread.p50_ns),
+            grouped(spread.p99_ns),
+            grouped(spread.max_ns),
+        ]);
+    }
+    println!("{table}\n");
+}
+
+fn interrupts(stats: &Stats) {
+    let mut table = new(&["event from", "to", "raised", "merged", "preempted"]);
+    let mut rows: Vec<_> = stats.interrupts.iter().collect();
+    rows.sort_by_key(|row| std::cmp::Reverse(row.raised));
+    for row in rows.iter().take(MOST) {
+        let numbers = [row.raised, row.merged, row.preempted].map(grouped);
+        table.add_row([row.from.clone(), row.to.clone()].into_iter().chain(numbers));
+    }
+    println!("{table}{}", more(rows.len()));
+}

@@ -1,0 +1,88 @@
+//! Statistics of a few records.
+
+use hypercall_abi::{DomId, Hypercall};
+use hypervisor_core::trace::Record;
+use hypervisor_core::trace::reader::Entry;
+
+use super::Stats;
+use super::gather::Gather;
+use crate::trace::names::Names;
+
+const SCHED: u16 = Hypercall::SchedOp.raw() as u16;
+
+fn trace(entries: &[(u64, u16, Record)]) -> Stats {
+    let mut gather = Gather::default();
+    for &(time_ns, id, record) in entries {
+        gather.see(&Entry { time_ns, domain: DomId(id), record }, true);
+    }
+    gather.finish();
+    gather.stats(&Names::default(), true)
+}
+
+fn begin() -> Record {
+    Record::HypercallEntry { number: SCHED, arg0: 1, arg1: 0, arg2: 0, arg3: 0 }
+}
+
+fn end(result: u64) -> Record {
+    Record::HypercallExit { number: SCHED, result }
+}
+
+#[test]
+fn a_hypercall_has_its_count_its_durations_and_its_errors() {
+    let stats =
+        trace(&[(100, 1, begin()), (350, 1, end(0)), (400, 2, begin()), (500, 2, end(u64::MAX - 21))]);
+    let call = &stats.hypercalls["sched_op"];
+    assert_eq!(
+        (call.count, call.mean_ns, call.min_ns, call.max_ns, call.errors),
+        (2, Some(175.0), 100, 250, 1)
+    );
+    let of: Vec<_> =
+        stats.calls.iter().map(|of| (of.domain.as_str(), of.call.count, of.call.max_ns)).collect();
+    assert_eq!(of, [("d1", 1, 250), ("d2", 1, 100)]);
+}
+
+#[test]
+fn an_exit_whose_entry_is_lost_gives_no_duration() {
+    let stats = trace(&[(100, 1, end(0)), (200, 1, begin())]);
+    let call = &stats.hypercalls["sched_op"];
+    assert_eq!((call.count, call.paired, call.mean_ns), (1, 0, None));
+}
+
+#[test]
+fn counts_are_held_against_the_hypervisor_s_counters() {
+    let counter = |count| Record::Counter { number: SCHED, count };
+    let calls = [(2, 1, begin()), (3, 1, end(0))];
+    let with = |last| {
+        let records = [&[(1, 1, counter(70))], &calls[..], &[(4, 1, counter(last))]].concat();
+        trace(&records).counters.unwrap()
+    };
+    assert!(with(71).differing.is_empty());
+    assert_eq!(with(72).differing, ["sched_op of d1: 2 counted, 1 in the trace"]);
+}
+
+#[test]
+fn events_are_counted_for_their_target_and_between_domains() {
+    let raised = |merged| Record::EventRaised { port: 3, from: 2, merged };
+    let stats = trace(&[(1, 1, raised(0)), (2, 1, raised(1)), (3, 1, Record::Upcall { selector: 1 })]);
+    let domain = &stats.domains[0];
+    assert_eq!((domain.raised, domain.merged, domain.upcalls), (2, 1, 1));
+    let [pair] = &stats.interrupts[..] else { panic!("{:?}", stats.interrupts) };
+    assert_eq!((pair.from.as_str(), pair.to.as_str(), pair.raised, pair.merged), ("d2", "d1", 2, 1));
+    assert_eq!(stats.batches, [(2, 1)].into());
+}
+
+#[test]
+fn run_states_add_up_to_the_trace_s_time() {
+    let stats = trace(&[
+        (100, 1, begin()),
+        (150, 1, Record::RunState { state: 2 }),
+        (160, 2, Record::Switch { from: 1, why: 0 }),
+        (300, 1, Record::Wake { ahead: 0 }),
+        (400, 1, Record::Switch { from: 2, why: 1 }),
+        (500, 1, end(0)),
+    ]);
+    for domain in &stats.domains {
+        let sum = domain.running_ns + domain.runnable_ns + domain.blocked_ns;
+        assert_eq!((sum, domain.unknown_ns), (stats.span_ns, 0), "{domain:?}");
+    }
+}
