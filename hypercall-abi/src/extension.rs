@@ -101,7 +101,8 @@ abi_enum! {
     pub enum ControlOp: u32 {
         /// Set the delivery of the domains in `domid`: `args` = delivery, window events, window ns.
         SetDelivery = 0,
-        /// Print all counters as one `@snapshot` line, with the number in `args[0]`.
+        /// Print all counters as one `@snapshot` line, with the number in `args[0]`. `args[1]` = 1: added up over
+        /// the domains of each image, whose number then has no say in the line's length.
         Snapshot = 1,
         /// Turn the trace on (`args[0]` = 1) or off (0).
         Trace = 2,

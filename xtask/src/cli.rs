@@ -1,10 +1,13 @@
 //! The command line: every command and option that `cargo xtask` knows.
-//! It is one file so that names and help stay alike across commands.
+//! It is one place so that names and help stay alike across commands.
+
+mod measure;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::measure::{Load as MeasuredLoad, MeasureKind, Spread, Sweep, Window};
 use crate::scenario::{Delivery, Load, Size};
 
 /// Builds, runs and measures Denizen.
@@ -43,6 +46,12 @@ pub(crate) enum Command {
   cargo xtask bench operations
   cargo xtask bench operations --peer xen --json bench.json")]
     Bench(Bench),
+    /// Measure a curve: many runs, one figure each
+    Measure {
+        /// What to measure
+        #[command(subcommand)]
+        what: MeasureKind,
+    },
     /// Read a trace file
     #[command(after_help = "Examples:
   cargo xtask trace stats target/denizen/web/trace.bin

@@ -12,6 +12,7 @@ mod html;
 mod image;
 mod interrupt;
 mod load;
+mod measure;
 mod new_guest;
 mod paths;
 mod qemu;
@@ -73,6 +74,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Trace(options) => trace::trace(&options),
         Command::Tidy { bless } => tidy::tidy(bless),
         Command::Bench(options) => bench::bench(&options),
+        Command::Measure { what } => measure::measure(&what),
     }
 }
 

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use hypercall_abi::extension::{Control, ControlOp, Delivery};
 use hypercall_abi::{DomId, Errno};
 
+use crate::brief;
 use crate::call::Call;
 use crate::config::Device;
 use crate::delivery::{self, Policy};
@@ -166,6 +167,7 @@ pub fn control<M: Machine>(call: &mut Call<'_, M>, at: u64) -> Result<u64, Errno
                 delivery::set_policy(world, m, named(world, call.caller, domid)?, policy)?;
             }
         }
+        ControlOp::Snapshot if b == 1 => brief::snapshot(world, m, &a.to_string()),
         ControlOp::Snapshot => report::snapshot(world, m, &a.to_string()),
         ControlOp::Trace => {
             let on = a != 0;

@@ -23,6 +23,7 @@
 extern crate alloc;
 
 mod attention;
+mod brief;
 pub mod builder;
 pub mod call;
 pub mod check;

@@ -90,7 +90,7 @@ struct Failure<'a> {
 }
 
 /// Writes a line, whatever it is of.
-fn line<T: Serialize>(world: &mut World, kind: &str, value: &T) {
+pub(crate) fn line<T: Serialize>(world: &mut World, kind: &str, value: &T) {
     match serde_json::to_string(value) {
         Ok(json) => world.output.report(kind, &json),
         Err(error) => world.output.log(&format!("no report of {kind}: {error}")),

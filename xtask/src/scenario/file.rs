@@ -126,6 +126,9 @@ pub(crate) enum Delivery {
 }
 
 impl Delivery {
+    /// All policies, the baseline first.
+    pub(crate) const ALL: [Self; 2] = [Self::Synchronous, Self::Batched];
+
     /// The word for it in files and commands.
     pub(crate) const fn word(self) -> &'static str {
         match self {

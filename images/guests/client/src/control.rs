@@ -27,9 +27,25 @@ pub(crate) fn set_delivery(policy: Delivery) {
     order(ControlOp::SetDelivery, [policy.raw().into(), 0, 0]);
 }
 
+/// The same with a window.
+pub(crate) fn set_policy(policy: DeliveryPolicy) {
+    order(ControlOp::SetDelivery, [policy.delivery.into(), policy.window_events.into(), policy.window_ns]);
+}
+
 /// Has all counters printed under a number.
 pub(crate) fn snapshot(label: u64) {
     order(ControlOp::Snapshot, [label, 0, 0]);
+}
+
+/// The same, added up over the domains of each image: with many domains the whole would take longer than what it
+/// measures.
+pub(crate) fn brief_snapshot(label: u64) {
+    order(ControlOp::Snapshot, [label, 1, 0]);
+}
+
+/// Turns the trace on or off.
+pub(crate) fn trace(on: bool) {
+    order(ControlOp::Trace, [on.into(), 0, 0]);
 }
 
 /// Ends the whole system.

@@ -10,6 +10,8 @@ const PORT: u16 = 80;
 /// An answer's headers have to fit.
 const HEAD_BYTES: usize = 1024;
 const HEADERS_MAX: usize = 16;
+/// The most bytes of an answer that are on their way.
+const RX_BYTES_MAX: usize = 16 * 1024;
 
 /// Why a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +33,9 @@ pub(crate) struct Buffers {
 }
 
 impl Buffers {
-    pub(crate) fn new() -> Self {
-        Self { rx: vec![0; 4096], tx: vec![0; 512] }
+    /// Buffers for pages of `size` bytes: a large page comes in pieces.
+    pub(crate) fn new(size: usize) -> Self {
+        Self { rx: vec![0; (size + 1024).clamp(4096, RX_BYTES_MAX)], tx: vec![0; 512] }
     }
 }
 

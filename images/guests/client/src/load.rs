@@ -32,11 +32,11 @@ pub(crate) struct Outcome {
 }
 
 /// Fetches from each target until it answers; returns how many did.
-pub(crate) async fn await_ready(stack: Stack<'_>, settings: &Settings) -> usize {
+pub(crate) async fn await_ready(stack: Stack<'_>, settings: &Settings, targets: &[Ipv4Address]) -> usize {
     let deadline = Instant::now() + READY_PATIENCE;
-    stream::iter(settings.targets.iter().copied())
+    stream::iter(targets.iter().copied())
         .map(|target| async move {
-            let mut buffers = Buffers::new();
+            let mut buffers = Buffers::new(settings.size);
             while Instant::now() < deadline {
                 if one_request(stack, &mut buffers, target, settings.size).await.is_ok() {
                     return 1;
@@ -63,7 +63,8 @@ async fn one_request(
     result
 }
 
-async fn patiently<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+/// Waits for work as long as an answer may take.
+pub(crate) async fn patiently<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     with_timeout(PATIENCE, work).await.unwrap_or(Err(Failure::Broken))
 }
 
@@ -100,7 +101,7 @@ struct Loop<'a> {
 impl Loop<'_> {
     /// Runs connection `index` until the time is over.
     async fn run(&self, index: usize) {
-        let mut buffers = Buffers::new();
+        let mut buffers = Buffers::new(self.settings.size);
         let stays = self.settings.connections >= self.targets.len();
         let mut turn = 0;
         while Instant::now() < self.until {

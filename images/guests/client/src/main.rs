@@ -3,6 +3,9 @@
 //! For each policy of its command line it sets the delivery of all others, takes a snapshot, loads for some seconds,
 //! takes another, and says a `@result` line. Then it turns the system off. Without control over the system it
 //! only loads and reports.
+//!
+//! In a measurement several of it share the work by `role=`: one rules and loads nothing, the others load at the times
+//! of the command line and say `@segment`, `@latency` and `@served` lines.
 
 #![no_std]
 #![no_main]
@@ -10,22 +13,31 @@
 extern crate alloc;
 
 mod control;
+mod histogram;
 mod http;
 mod load;
+mod ruler;
 mod samples;
+mod schedule;
+mod segments;
 mod settings;
+mod spread;
 
 use guest_kernel::{Guest, net, println};
 
-use self::settings::{CONNECTIONS_MAX, Settings};
+use self::schedule::Schedule;
+use self::settings::{Bad, CONNECTIONS_MAX, Role, Settings};
 
 guest_kernel::main!(run);
 
 async fn run(guest: Guest) {
-    let settings = match Settings::read(&guest.command_line()) {
-        Ok(settings) => settings,
-        Err(error) => panic!("{error}"),
-    };
+    let line = guest.command_line();
+    let role = understood(Role::read(&line));
+    if role == Role::Ruler {
+        let schedule = understood(Schedule::read(&line));
+        return ruler::run(&schedule, line.get("trace").is_some()).await;
+    }
+    let settings = understood(Settings::read(&line));
     // The stack looks at all its places with each packet.
     let network = match settings.connections {
         ..=64 => net::start::<65>(&guest),
@@ -37,7 +49,14 @@ async fn run(guest: Guest) {
     };
     control::set_own_delivery(settings.own_delivery);
     network.stack.wait_link_up().await;
-    let ready = load::await_ready(network.stack, &settings).await;
+    if role == Role::Client {
+        let schedule = understood(Schedule::read(&line));
+        // The name ends in our number, from 1.
+        let number = guest.name().rsplit('-').next().and_then(|number| number.parse::<usize>().ok());
+        return segments::run(network.stack, &settings, &schedule, number.unwrap_or(1).saturating_sub(1))
+            .await;
+    }
+    let ready = load::await_ready(network.stack, &settings, &settings.targets).await;
     log::info!("{} of {} targets answer", ready, settings.targets.len());
     for (index, &policy) in settings.policies.iter().enumerate() {
         control::set_delivery(policy);
@@ -56,4 +75,12 @@ async fn run(guest: Guest) {
         );
     }
     control::power_off();
+}
+
+/// What the command line says, or the end of this domain.
+fn understood<T>(read: Result<T, Bad>) -> T {
+    match read {
+        Ok(value) => value,
+        Err(error) => panic!("{error}"),
+    }
 }

@@ -1,5 +1,6 @@
 //! What the command line says: `targets=ADDRESS+COUNT policies=synchronous,batched seconds=2 connections=64 seed=1
-//! size=2258 window_events=8 window_us=200`, each with a default but the targets.
+//! size=2258 window_events=8 window_us=200`, each with a default but the targets. A measurement adds `role=ruler` or
+//! `role=client clients=N visit=REQUESTS spread=zipf|even rate=PER_SECOND` and the times of [`crate::schedule`].
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -29,10 +30,40 @@ pub(crate) struct Settings {
     pub(crate) size: usize,
     /// How our own events reach us, whatever the policy of the others.
     pub(crate) own_delivery: DeliveryPolicy,
+    /// Requests of one connection.
+    pub(crate) visit: usize,
+    /// Clients that share the load.
+    pub(crate) clients: usize,
+    /// Whether some targets are wanted more than others.
+    pub(crate) zipf: bool,
+    /// Open loop: microseconds between two requests of ours on the average.
+    pub(crate) mean_pause_us: Option<f64>,
+}
+
+/// What a client is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Loads, switches the policies and reports.
+    Alone,
+    /// Switches the policies at set times.
+    Ruler,
+    /// Loads at set times.
+    Client,
+}
+
+impl Role {
+    pub(crate) fn read(line: &CommandLine<'static>) -> Result<Self, Bad> {
+        match line.get("role") {
+            None => Ok(Self::Alone),
+            Some("ruler") => Ok(Self::Ruler),
+            Some("client") => Ok(Self::Client),
+            Some(other) => Err(Bad(alloc::format!("role: {other:?} is neither ruler nor client"))),
+        }
+    }
 }
 
 /// A word of the command line that cannot be understood.
-pub(crate) struct Bad(String);
+pub(crate) struct Bad(pub(crate) String);
 
 impl fmt::Display for Bad {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -44,14 +75,17 @@ impl Settings {
     pub(crate) fn read(line: &CommandLine<'static>) -> Result<Self, Bad> {
         let bad = |error: guest_kernel::command_line::BadValue<'_>| Bad(alloc::format!("{error}"));
         let seconds: f32 = line.parse("seconds", 2.0).map_err(bad)?;
+        let clients: usize = line.parse("clients", 1).map_err(bad)?;
+        let rate: f32 = line.parse("rate", 0.0).map_err(bad)?;
+        let alone = Role::read(line)? == Role::Alone;
         Ok(Self {
             targets: targets(line.get("targets").unwrap_or_default())?,
-            policies: line
-                .get("policies")
-                .unwrap_or("synchronous,batched")
-                .split(',')
-                .map(policy)
-                .collect::<Result<_, _>>()?,
+            policies: if alone {
+                let policies = line.get("policies").unwrap_or("synchronous,batched");
+                policies.split(',').map(policy).collect::<Result<_, _>>()?
+            } else {
+                Vec::new()
+            },
             length: Duration::from_millis((seconds.clamp(0.001, 86_400.0) * 1000.0) as u64),
             connections: line.parse("connections", 64).map_err(bad)?.clamp(1, CONNECTIONS_MAX),
             seed: line.parse("seed", 1).map_err(bad)?,
@@ -61,6 +95,10 @@ impl Settings {
                 window_events: line.parse("window_events", 8).map_err(bad)?,
                 window_ns: line.parse("window_us", 200_u64).map_err(bad)?.saturating_mul(1_000),
             },
+            visit: line.parse("visit", 1).map_err(bad)?,
+            clients: clients.max(1),
+            zipf: line.get("spread") != Some("even"),
+            mean_pause_us: (rate > 0.0).then(|| 1e6 * clients.max(1) as f64 / f64::from(rate)),
         })
     }
 }

@@ -1,0 +1,138 @@
+//! The options of `measure`, apart because there are many.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{Json, Switch};
+use crate::measure::{Policy, Shard};
+use crate::scenario::Size;
+
+/// What `measure` measures.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum MeasureKind {
+    /// Batched interrupts: each number of guests under each delivery policy
+    #[command(after_help = "Examples:
+  cargo xtask measure batching --guests 1,32,128 --json batching.json
+  cargo xtask measure batching --document 100K --guests 8,64
+  cargo xtask measure batching --shard 0/4 --json part-0.json")]
+    Batching(Sweep),
+    /// Idle-with-timeout: each number of guests with both ways to idle
+    #[command(after_help = "Examples:
+  cargo xtask measure idle --guests 1,8,32 --json idle.json")]
+    Idle(Sweep),
+    /// The batching window: events and microseconds at one number of guests
+    #[command(after_help = "Examples:
+  cargo xtask measure window --guests 32 --events 4,16 --microseconds 50,200")]
+    Window(Window),
+    /// Put the parts of a sweep together
+    #[command(after_help = "Examples:
+  cargo xtask measure merge part-0.json part-1.json --json whole.json")]
+    Merge {
+        /// JSON files of the parts
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Where the figures go
+        #[command(flatten)]
+        json: Json,
+    },
+}
+
+/// Options of a sweep.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Sweep {
+    /// Numbers of guests
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,2,4,8,16,32,64,128,256,512,1024",
+          value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) guests: Vec<u32>,
+    /// Policies to compare; a window is written batched:EVENTS:US
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub(crate) delivery: Vec<Policy>,
+    /// Whether ring indices may suppress notifications; they batch by themselves
+    #[arg(long, value_name = "WHETHER", value_delimiter = ',', default_value = "off")]
+    pub(crate) suppress: Vec<Switch>,
+    /// The load
+    #[command(flatten)]
+    pub(crate) load: Load,
+}
+
+/// Options of `window`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Window {
+    /// Number of guests
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) guests: u32,
+    /// Events that a window gathers at the most
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "2,8,32")]
+    pub(crate) events: Vec<u32>,
+    /// Microseconds that it stays open at the most
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "20,100,500")]
+    pub(crate) microseconds: Vec<u32>,
+    /// Whether ring indices may suppress notifications
+    #[arg(long, value_name = "WHETHER", default_value = "off")]
+    pub(crate) suppress: Switch,
+    /// The load
+    #[command(flatten)]
+    pub(crate) load: Load,
+}
+
+/// The load of a measurement, and how it is carried out.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Load {
+    /// Bytes of a document, like 2258 or 100K
+    #[arg(long, value_name = "SIZE", default_value = "2258", value_parser = bytes)]
+    pub(crate) document: u64,
+    /// How requests spread over the guests
+    #[arg(long, value_name = "HOW", default_value = "zipf")]
+    pub(crate) spread: Spread,
+    /// Open loop: so many requests a second, answered or not [default: closed loop]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rate: Option<u32>,
+    /// Connections at once [default: two a guest, at most 128]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) connections: Option<u32>,
+    /// Requests of one connection
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) visit: u32,
+    /// Rounds, each with every policy
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) rounds: u32,
+    /// Milliseconds of virtual time that a load settles before it is measured
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) warm: Option<u32>,
+    /// Milliseconds of virtual time that are measured in each round
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) settled: Option<u32>,
+    /// Seed of everything drawn at random
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Memory of the machine
+    #[arg(long, value_name = "SIZE", default_value = "2G")]
+    pub(crate) memory: Size,
+    /// Measure only every Nth machine, from the Ith on [default: from the job array's environment, else all]
+    #[arg(long, value_name = "I/N")]
+    pub(crate) shard: Option<Shard>,
+    /// Forget what a stopped sweep has measured already
+    #[arg(long)]
+    pub(crate) fresh: bool,
+    /// Where the figures go
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+/// How requests spread over the guests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Spread {
+    /// The k-th most wanted guest gets 1/k of the first's
+    Zipf,
+    /// All alike
+    Even,
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    let bytes = match text.parse::<u64>() {
+        Ok(bytes) => bytes,
+        Err(_) => text.parse::<Size>()?.0,
+    };
+    if (1..=1 << 30).contains(&bytes) { Ok(bytes) } else { Err("a document has 1 byte to 1G".to_owned()) }
+}

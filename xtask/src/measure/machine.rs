@@ -1,0 +1,74 @@
+//! One machine of a sweep, from its start to its points.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use indicatif::ProgressBar;
+
+use super::collect::Collected;
+use super::point::{Point, points, policy_of};
+use super::prepare::{View, plan, scenario};
+use super::settings::{Cell, Settings};
+use super::traced::delays;
+use crate::qemu::{Clock, Next};
+use crate::run::boot::{self, How, is_orderly};
+use crate::{paths, trace};
+
+/// How long a machine may be silent.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Measures a cell: its figures, then a round under the trace.
+pub(crate) fn measure(settings: &Settings, cell: &Cell, bar: &ProgressBar) -> Result<Vec<Point>> {
+    let collected = follow(settings, cell, View::Plain, bar)?;
+    let mut points = points(settings, cell, &collected)?;
+    let ready = u64::from(cell.guests);
+    ensure!(collected.ready == ready, "{} of {ready} guests answered", collected.ready);
+    let collected = follow(settings, cell, View::Traced, bar).context("under the trace")?;
+    let decoded = trace::read(&paths::run("measure").join("trace.bin"))?;
+    let count = settings.policies.len();
+    for number in 0..count {
+        let label = 2 * number as u64;
+        let time = |label| collected.snapshots.get(&label).map(|(snapshot, _)| snapshot.time_ns);
+        if let (Some(from), Some(to)) = (time(label), time(label + 1))
+            && let Some(point) = points.get_mut(policy_of(number, count))
+        {
+            point.delays = Some(delays(&decoded, from, to));
+        }
+    }
+    Ok(points)
+}
+
+/// Runs a machine to its end.
+fn follow(settings: &Settings, cell: &Cell, view: View, bar: &ProgressBar) -> Result<Collected> {
+    let scenario = scenario(settings, cell)?;
+    let plan = plan(settings, cell, &scenario, view)?;
+    let how = How { clock: Clock::Counted { seed: settings.seed }, forwarded: false, port: None, gdb: false };
+    let mut machine = boot::boot(how, &scenario, plan)?.machine;
+    let mut collected = Collected::default();
+    loop {
+        match machine.next(Instant::now() + PATIENCE)? {
+            Next::Line(line) => {
+                collected.see(&line)?;
+                let (done, what) =
+                    (collected.snapshots.len() / 2, if view == View::Traced { "traced" } else { "measured" });
+                bar.set_message(format!("{} guests, {what}: {done} segments", cell.guests));
+            }
+            Next::Timeout => {
+                bail!("silent for {} s; the log is {}", PATIENCE.as_secs(), machine.log().display())
+            }
+            Next::End => break,
+        }
+    }
+    match machine.status() {
+        Some(status) if is_orderly(status) => {}
+        _ => return Err(machine.death()),
+    }
+    if let [first, ..] = collected.faults.as_slice() {
+        bail!(
+            "{} faults, the first: {first}; the log is {}",
+            collected.faults.len(),
+            machine.log().display()
+        );
+    }
+    Ok(collected)
+}

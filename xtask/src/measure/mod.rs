@@ -1,0 +1,99 @@
+//! `cargo xtask measure`: curves over the number of guests, from one command.
+//! It exists because the question of what batching does as guests grow is answered by a curve and not by a run.
+//!
+//! A sweep has [`settings`], and a machine for each of its cells: [`prepare`] makes its scenario, [`machine`] runs it,
+//! [`collect`] reads its lines and [`point`] computes its figures. [`resume`] keeps them until the sweep ends,
+//! [`shard`] and [`merge`] spread it over machines.
+
+mod collect;
+mod latency;
+mod machine;
+mod merge;
+mod point;
+mod policy;
+mod prepare;
+mod resume;
+mod settings;
+mod shard;
+mod spread;
+mod sweep;
+mod table;
+mod traced;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use indicatif::ProgressBar;
+
+pub(crate) use self::policy::Policy;
+use self::settings::Settings;
+pub(crate) use self::shard::Shard;
+use self::sweep::Sweep;
+use crate::cli::{Json, MeasureKind, MeasuredLoad};
+use crate::{host, interrupt, paths, setup};
+
+/// Measures.
+pub(crate) fn measure(what: &MeasureKind) -> Result<()> {
+    match what {
+        MeasureKind::Batching(options) => sweep(&Settings::batching(options), &options.load),
+        MeasureKind::Idle(options) => sweep(&Settings::idle(options), &options.load),
+        MeasureKind::Window(options) => sweep(&Settings::window(options), &options.load),
+        MeasureKind::Merge { files, json } => finish(&merge::merge(files)?, json),
+    }
+}
+
+fn sweep(settings: &Settings, load: &MeasuredLoad) -> Result<()> {
+    prepare::fits(settings)?;
+    let shard = Shard::chosen(load.shard)?;
+    host::raise_open_files();
+    setup::need(setup::QEMU)?;
+    setup::need_target()?;
+    interrupt::install()?;
+    let images = resume::images()?;
+    let store = resume::Store::open(settings, images, load.fresh)?;
+    let cells: Vec<_> = settings.cells();
+    let mine: Vec<_> = cells.iter().enumerate().filter(|(number, _)| shard.holds(*number)).collect();
+    let mut points = Vec::new();
+    for (done, (_, cell)) in mine.iter().enumerate() {
+        if let Some(known) = store.points(cell) {
+            eprintln!("{}: measured already", cell.name());
+            points.extend(known);
+            continue;
+        }
+        let bar = ProgressBar::new_spinner();
+        bar.enable_steady_tick(Duration::from_millis(200));
+        bar.set_prefix(format!("{done}/{}", mine.len()));
+        let measured = machine::measure(settings, cell, &bar).with_context(|| cell.name())?;
+        bar.finish_and_clear();
+        store.keep(cell, &measured)?;
+        eprintln!("{}: measured, {} of {}", cell.name(), done + 1, mine.len());
+        points.extend(measured);
+    }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let figures = Sweep {
+        command: format!("cargo xtask {}", arguments.join(" ")),
+        settings: settings.clone(),
+        images: format!("{images:016x}"),
+        qemu: sweep::qemu_version()?,
+        accelerator: "TCG, -icount shift=0,sleep=off".to_owned(),
+        points,
+    };
+    finish(&figures, &load.json)?;
+    if shard.is_part() {
+        eprintln!("a part of the sweep; cargo xtask measure merge puts the parts together");
+    }
+    store.finish()
+}
+
+/// Prints a sweep and writes its files.
+fn finish(figures: &Sweep, json: &Json) -> Result<()> {
+    table::print(figures);
+    let text = figures.json()?;
+    let folder = paths::run("measure");
+    std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    let own = folder.join(&figures.settings.kind).with_extension("json");
+    for path in std::iter::once(&own).chain(&json.json) {
+        std::fs::write(path, &text).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
+}

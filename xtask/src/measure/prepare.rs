@@ -1,0 +1,126 @@
+//! From a cell of a sweep to a machine: the scenario with everything filled in, and whether it fits.
+//! It exists apart so that a sweep that cannot work is refused before its first machine starts.
+
+use std::net::Ipv4Addr;
+
+use anyhow::Result;
+use toml::Spanned;
+
+use super::settings::{Cell, Settings};
+use crate::BadInput;
+use crate::scenario::{Plan, Scenario, Size, lower};
+use crate::{compile, host, paths};
+
+/// The scenario of all measurements.
+const SCENARIO: &str = "measure";
+/// Virtual ms until the first guest answers, and for each guest more: much more than it takes, since time in which nobody
+/// runs costs nothing.
+const START_MS: u32 = 150;
+const START_MS_A_GUEST: u32 = 6;
+
+/// How a machine is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum View {
+    /// Its figures.
+    Plain,
+    /// One round under the trace.
+    Traced,
+}
+
+/// The scenario of a cell.
+///
+/// # Errors
+/// When it does not hold, memory included.
+pub(crate) fn scenario(settings: &Settings, cell: &Cell) -> Result<Scenario> {
+    let mut scenario = Scenario::open(&paths::root(), SCENARIO)?;
+    let (_, clients) = settings.connections(cell.guests);
+    scenario.system.seed = settings.seed;
+    replace(&mut scenario.system.memory, Size(settings.memory));
+    for entry in &mut scenario.system.domain {
+        let count = match entry.name.get_ref().as_str() {
+            "web" => cell.guests,
+            "client" => clients,
+            _ => continue,
+        };
+        if let Some(place) = &mut entry.count {
+            replace(place, count);
+        }
+        if entry.name.get_ref() == "web" {
+            entry.net.iter_mut().for_each(|device| device.suppress = cell.suppress == "on");
+            let line = format!("{} idle={}", entry.command_line.get_ref(), cell.idle);
+            replace(&mut entry.command_line, line);
+        }
+    }
+    scenario.check(&compile::is_guest)?;
+    if let Some(bytes) = host::memory_bytes() {
+        scenario.check_host(bytes)?;
+    }
+    Ok(scenario)
+}
+
+/// Whether all cells fit.
+///
+/// # Errors
+/// Which does not, and the largest number of guests of the sweep that does.
+pub(crate) fn fits(settings: &Settings) -> Result<()> {
+    let cells = settings.cells();
+    for (index, cell) in cells.iter().enumerate() {
+        let Err(error) = scenario(settings, cell) else { continue };
+        let fitting = cells.iter().take(index).map(|cell| cell.guests).max();
+        let advice = match fitting {
+            Some(guests) => format!("of this sweep, {guests} guests and fewer fit"),
+            None => "no point of this sweep fits".to_owned(),
+        };
+        return Err(BadInput(format!("{} guests: {error}; {advice}", cell.guests)).into());
+    }
+    Ok(())
+}
+
+/// The plan of a cell's scenario, the words in braces filled in.
+pub(crate) fn plan(settings: &Settings, cell: &Cell, scenario: &Scenario, view: View) -> Result<Plan> {
+    let mut plan = lower(scenario)?;
+    let (connections, clients) = settings.connections(cell.guests);
+    let targets = targets(&plan);
+    let policies: Vec<String> = settings.policies.iter().map(ToString::to_string).collect();
+    let rounds = if view == View::Plain { settings.rounds } else { 1 };
+    let traced = if view == View::Traced { " trace" } else { "" };
+    let rate = settings.rate.map(|rate| format!(" rate={rate}")).unwrap_or_default();
+    let words = [
+        ("{document}", settings.document.to_string()),
+        ("{targets}", targets),
+        (
+            "{load}",
+            format!(
+                "clients={clients} connections={connections} visit={} size={} spread={} seed={}{rate}",
+                settings.visit, settings.document, settings.spread, settings.seed
+            ),
+        ),
+        (
+            "{schedule}",
+            format!(
+                "start_ms={} warm_ms={} settled_ms={} pause_ms={} rounds={rounds} policies={}{traced}",
+                START_MS + START_MS_A_GUEST * cell.guests,
+                settings.warm_ms,
+                settings.settled_ms,
+                settings.pause_ms,
+                policies.join(",")
+            ),
+        ),
+    ];
+    for domain in &mut plan.config.domains {
+        for (word, value) in &words {
+            domain.command_line = domain.command_line.replace(word, value);
+        }
+    }
+    Ok(plan)
+}
+
+/// The addresses of all guests, as clients read them.
+fn targets(plan: &Plan) -> String {
+    let first = plan.guests.first().map_or(Ipv4Addr::UNSPECIFIED, |guest| guest.address);
+    format!("{first}+{}", plan.guests.len())
+}
+
+fn replace<T>(place: &mut Spanned<T>, value: T) {
+    *place = Spanned::new(place.span(), value);
+}

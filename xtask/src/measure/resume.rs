@@ -1,0 +1,71 @@
+//! What a stopped sweep has measured already, one file a machine.
+//! It exists because a sweep takes long and machines are turned off. Files of a sweep that came to its end are removed:
+//! the same command measures anew.
+
+use std::collections::hash_map::DefaultHasher;
+use std::fs;
+use std::hash::{Hash, Hasher};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use super::point::Point;
+use super::settings::{Cell, Settings};
+use crate::paths;
+
+/// The files of one sweep.
+#[derive(Debug)]
+pub(crate) struct Store {
+    folder: PathBuf,
+}
+
+impl Store {
+    /// The store of a sweep of these settings with these images: another system's figures are not gone on with.
+    pub(crate) fn open(settings: &Settings, images: u64, fresh: bool) -> Result<Self> {
+        let mut hasher = DefaultHasher::new();
+        serde_json::to_string(settings).context("writing JSON")?.hash(&mut hasher);
+        images.hash(&mut hasher);
+        let name = format!("{}-{:016x}", settings.kind, hasher.finish());
+        let folder = paths::run("measure").join(name);
+        if fresh && folder.exists() {
+            fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
+        }
+        fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+        Ok(Self { folder })
+    }
+
+    /// What is known of a machine.
+    pub(crate) fn points(&self, cell: &Cell) -> Option<Vec<Point>> {
+        serde_json::from_slice(&fs::read(self.file(cell)).ok()?).ok()
+    }
+
+    /// Keeps a machine's points. A file is there as a whole or not at all.
+    pub(crate) fn keep(&self, cell: &Cell, points: &[Point]) -> Result<()> {
+        let file = self.file(cell);
+        let part = file.with_extension("part");
+        let text = serde_json::to_vec(points).context("writing JSON")?;
+        fs::write(&part, text)
+            .and_then(|()| fs::rename(&part, &file))
+            .with_context(|| format!("writing {}", file.display()))
+    }
+
+    /// The sweep is at its end.
+    pub(crate) fn finish(&self) -> Result<()> {
+        fs::remove_dir_all(&self.folder).with_context(|| format!("removing {}", self.folder.display()))
+    }
+
+    fn file(&self, cell: &Cell) -> PathBuf {
+        self.folder.join(cell.name()).with_extension("json")
+    }
+}
+
+/// A number that stands for the images that are measured.
+pub(crate) fn images() -> Result<u64> {
+    let mut hasher = DefaultHasher::new();
+    let mut files = vec![crate::compile::hypervisor()?];
+    files.extend(crate::compile::guests(&["driver-domain", "web", "client"].map(str::to_owned))?);
+    for file in files {
+        fs::read(&file).with_context(|| format!("reading {}", file.display()))?.hash(&mut hasher);
+    }
+    Ok(hasher.finish())
+}

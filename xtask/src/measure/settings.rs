@@ -1,0 +1,167 @@
+//! What a sweep measures, from its options: the part of its JSON by which parts of one sweep know each other.
+//! It exists so that a sweep is resumed or merged only with points that mean the same.
+
+use serde::{Deserialize, Serialize};
+
+use super::policy::Policy;
+use crate::cli::{Idle, MeasuredLoad, Spread, Sweep, Switch, Window};
+use crate::scenario::Delivery;
+
+/// Most connections when nobody says otherwise.
+const CONNECTIONS: u32 = 128;
+/// Connections of one client: its stack looks at all its sockets with each packet.
+const CONNECTIONS_A_CLIENT: u32 = 32;
+
+/// What a sweep measures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Settings {
+    /// `batching`, `idle` or `window`.
+    pub(crate) kind: String,
+    /// Numbers of guests.
+    pub(crate) guests: Vec<u32>,
+    /// Policies that are compared side by side.
+    pub(crate) policies: Vec<Policy>,
+    /// `on` and `off`: whether ring indices may suppress notifications.
+    pub(crate) suppress: Vec<String>,
+    /// `timeout` and `plain`: how guests idle.
+    pub(crate) idle: Vec<String>,
+    /// Bytes of a document.
+    pub(crate) document: u64,
+    /// `zipf` or `even`.
+    pub(crate) spread: String,
+    /// Open loop: requests a second.
+    pub(crate) rate: Option<u32>,
+    /// Connections, if they were chosen.
+    pub(crate) connections: Option<u32>,
+    /// Requests of a connection.
+    pub(crate) visit: u32,
+    /// Rounds.
+    pub(crate) rounds: u32,
+    /// Warm-up in ms of virtual time.
+    pub(crate) warm_ms: u32,
+    /// What is measured in a round, in ms of virtual time.
+    pub(crate) settled_ms: u32,
+    /// For requests under way at a segment's end, in ms of virtual time.
+    pub(crate) pause_ms: u32,
+    /// Seed.
+    pub(crate) seed: u64,
+    /// Memory of the machine in bytes.
+    pub(crate) memory: u64,
+}
+
+/// One machine of a sweep: it measures all policies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Cell {
+    /// Guests.
+    pub(crate) guests: u32,
+    /// `on` or `off`.
+    pub(crate) suppress: String,
+    /// `timeout` or `plain`.
+    pub(crate) idle: String,
+}
+
+impl Cell {
+    /// A name for files.
+    pub(crate) fn name(&self) -> String {
+        format!("{}-suppress-{}-idle-{}", self.guests, self.suppress, self.idle)
+    }
+}
+
+impl Settings {
+    /// The sweep that compares policies.
+    pub(crate) fn batching(sweep: &Sweep) -> Self {
+        let policies = match sweep.delivery.as_slice() {
+            [] => Delivery::ALL.map(Policy::plain).to_vec(),
+            chosen => chosen.to_vec(),
+        };
+        let suppress = sweep.suppress.clone();
+        Self::new("batching", sweep.guests.clone(), policies, &suppress, &[Idle::Timeout], &sweep.load)
+    }
+
+    /// The sweep that compares ways to idle.
+    pub(crate) fn idle(sweep: &Sweep) -> Self {
+        let policies = match sweep.delivery.as_slice() {
+            [] => vec![Policy::plain(Delivery::Batched)],
+            chosen => chosen.to_vec(),
+        };
+        let ways = [Idle::Timeout, Idle::Plain];
+        Self::new("idle", sweep.guests.clone(), policies, &sweep.suppress, &ways, &sweep.load)
+    }
+
+    /// The sweep over windows.
+    pub(crate) fn window(window: &Window) -> Self {
+        let mut policies = vec![Policy::plain(Delivery::Synchronous), Policy::plain(Delivery::Batched)];
+        for &events in &window.events {
+            let of = |&us: &u32| Policy { delivery: Delivery::Batched, window: (events, us) };
+            policies.extend(window.microseconds.iter().map(of));
+        }
+        let guests = vec![window.guests];
+        Self::new("window", guests, policies, &[window.suppress], &[Idle::Timeout], &window.load)
+    }
+
+    fn new(
+        kind: &str,
+        mut guests: Vec<u32>,
+        policies: Vec<Policy>,
+        suppress: &[Switch],
+        idle: &[Idle],
+        load: &MeasuredLoad,
+    ) -> Self {
+        guests.sort_unstable();
+        guests.dedup();
+        // A large document takes its time on each of many connections.
+        let slow = u32::try_from(load.document / 4096).unwrap_or(u32::MAX).min(1000);
+        Self {
+            kind: kind.to_owned(),
+            guests,
+            policies,
+            suppress: suppress.iter().map(|switch| on_or_off(*switch).to_owned()).collect(),
+            idle: idle.iter().map(|idle| way(*idle).to_owned()).collect(),
+            document: load.document,
+            spread: if load.spread == Spread::Zipf { "zipf" } else { "even" }.to_owned(),
+            rate: load.rate,
+            connections: load.connections,
+            visit: load.visit,
+            rounds: load.rounds,
+            warm_ms: load.warm.unwrap_or(20 + 4 * slow),
+            settled_ms: load.settled.unwrap_or(100 + 8 * slow),
+            pause_ms: 30 + 16 * slow,
+            seed: load.seed,
+            memory: load.memory.0,
+        }
+    }
+
+    /// The machines of the sweep, in their order.
+    pub(crate) fn cells(&self) -> Vec<Cell> {
+        let mut cells = Vec::new();
+        for &guests in &self.guests {
+            for suppress in &self.suppress {
+                for idle in &self.idle {
+                    cells.push(Cell { guests, suppress: suppress.clone(), idle: idle.clone() });
+                }
+            }
+        }
+        cells
+    }
+
+    /// Connections of the load, and the clients that share them.
+    pub(crate) fn connections(&self, guests: u32) -> (u32, u32) {
+        let all = self.connections.unwrap_or_else(|| guests.saturating_mul(2).min(CONNECTIONS));
+        let clients = all.div_ceil(CONNECTIONS_A_CLIENT).max(1);
+        (all.div_ceil(clients), clients)
+    }
+}
+
+const fn on_or_off(switch: Switch) -> &'static str {
+    match switch {
+        Switch::On => "on",
+        Switch::Off => "off",
+    }
+}
+
+const fn way(idle: Idle) -> &'static str {
+    match idle {
+        Idle::Timeout => "timeout",
+        Idle::Plain => "plain",
+    }
+}

@@ -1,0 +1,39 @@
+//! A sweep's figures as its JSON file has them.
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use super::point::Point;
+use super::settings::Settings;
+
+/// Everything that a sweep found out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Sweep {
+    /// The command that makes these figures.
+    pub(crate) command: String,
+    /// What was measured.
+    pub(crate) settings: Settings,
+    /// A number that stands for the images.
+    pub(crate) images: String,
+    /// QEMU's version.
+    pub(crate) qemu: String,
+    /// How QEMU ran.
+    pub(crate) accelerator: String,
+    /// The points, by number of guests.
+    pub(crate) points: Vec<Point>,
+}
+
+impl Sweep {
+    /// As text.
+    pub(crate) fn json(&self) -> Result<String> {
+        Ok(serde_json::to_string_pretty(self).context("writing JSON")? + "\n")
+    }
+}
+
+/// The first line of what QEMU says of itself.
+pub(crate) fn qemu_version() -> Result<String> {
+    let output = std::process::Command::new(crate::qemu::PROGRAM).arg("--version").output();
+    let output = output.with_context(|| format!("starting {}", crate::qemu::PROGRAM))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok(text.lines().next().unwrap_or_default().trim_start_matches("QEMU emulator version ").to_owned())
+}
