@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use hypervisor_core::trace::decode::decode;
 use indicatif::ProgressBar;
 
 use super::collect::Collected;
@@ -10,9 +11,9 @@ use super::point::{Point, points, policy_of};
 use super::prepare::{View, plan, scenario};
 use super::settings::{Cell, Settings};
 use super::traced::delays;
+use crate::paths;
 use crate::qemu::{Clock, Next};
 use crate::run::boot::{self, How, is_orderly};
-use crate::{paths, trace};
 
 /// How long a machine may be silent.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -24,7 +25,9 @@ pub(crate) fn measure(settings: &Settings, cell: &Cell, bar: &ProgressBar) -> Re
     let ready = u64::from(cell.guests);
     ensure!(collected.ready == ready, "{} of {ready} guests answered", collected.ready);
     let collected = follow(settings, cell, View::Traced, bar).context("under the trace")?;
-    let decoded = trace::read(&paths::run("measure").join("trace.bin"))?;
+    let file = paths::run("measure").join("trace.bin");
+    let bytes = std::fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
+    let decoded = decode(&bytes).with_context(|| format!("reading {}", file.display()))?;
     let count = settings.policies.len();
     for number in 0..count {
         let label = 2 * number as u64;
