@@ -6,6 +6,8 @@
 //! - passes each event to [`NetBack::event`] (ports) or [`NetBack::uplink_event`] (the device);
 //! - calls [`NetBack::turn`] until it answers [`Turn::Idle`], then sleeps until an event or the time that it names.
 //!
+//! [`block::BlockBack`] does the same for disks.
+//!
 //! A guest that hangs, floods or corrupts its rings harms itself alone: it has a budget in each turn, a bounded share
 //! of the packet pool, and an error of its own ends its connection with a reason and nobody else's.
 
@@ -15,6 +17,7 @@
 extern crate alloc;
 
 mod answers;
+pub mod block;
 mod frame;
 mod mac;
 mod neighbours;

@@ -18,6 +18,12 @@ const LEARNED_MAX: usize = 256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VifId(pub u16);
 
+impl From<VifId> for usize {
+    fn from(id: VifId) -> Self {
+        Self::from(id.0)
+    }
+}
+
 /// Where a frame came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ingress {

@@ -7,16 +7,22 @@ use alloc::vec::Vec;
 use crate::VifId;
 
 /// Front ends with work, in the order in which they came.
-#[derive(Debug, Default)]
-pub(crate) struct WorkList {
-    order: VecDeque<VifId>,
+#[derive(Debug)]
+pub(crate) struct WorkList<I = VifId> {
+    order: VecDeque<I>,
     listed: Vec<bool>,
 }
 
-impl WorkList {
+impl<I> Default for WorkList<I> {
+    fn default() -> Self {
+        Self { order: VecDeque::new(), listed: Vec::new() }
+    }
+}
+
+impl<I: Copy + Into<usize>> WorkList<I> {
     /// Puts a front end at the end, unless it waits already.
-    pub(crate) fn add(&mut self, id: VifId) {
-        let at = usize::from(id.0);
+    pub(crate) fn add(&mut self, id: I) {
+        let at = id.into();
         if self.listed.len() <= at {
             self.listed.resize(at + 1, false);
         }
@@ -29,12 +35,22 @@ impl WorkList {
     }
 
     /// Takes the one that has waited longest.
-    pub(crate) fn take(&mut self) -> Option<VifId> {
+    pub(crate) fn take(&mut self) -> Option<I> {
         let id = self.order.pop_front()?;
-        if let Some(listed) = self.listed.get_mut(usize::from(id.0)) {
+        if let Some(listed) = self.listed.get_mut(id.into()) {
             *listed = false;
         }
         Some(id)
+    }
+
+    /// Puts one that was just taken back to where it was, so that it comes before all others.
+    pub(crate) fn put_back(&mut self, id: I) {
+        if let Some(listed) = self.listed.get_mut(id.into())
+            && !*listed
+        {
+            *listed = true;
+            self.order.push_front(id);
+        }
     }
 
     pub(crate) fn len(&self) -> usize {

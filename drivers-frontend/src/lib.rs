@@ -7,6 +7,8 @@
 //! - [`NetFront::transmit`], then [`NetFront::flush`] once for all frames of a turn;
 //! - [`NetFront::ring_port`] to know on which port frames are told, which changes with each connection.
 //!
+//! [`block::BlockFront`] is a disk.
+//!
 //! Whatever a back end writes, the worst that happens is that this device closes ([`NetFront::reason`]).
 
 #![no_std]
@@ -14,6 +16,7 @@
 
 extern crate alloc;
 
+pub mod block;
 #[cfg(any(test, feature = "fake"))]
 mod fake;
 mod net;

@@ -16,8 +16,10 @@
 //! (`Closed`, `Closed`), or at once (`Initialising`, `Closed`) → (`Initialising`, `InitWait`) to begin again. A back end that closes
 //! or finds an error unmaps first, then writes its reason and `Closed`: nothing of the front end's is in use from then on.
 
+mod block_page;
 mod net_page;
 
+pub use block_page::{BlockCounters, BlockPage, DiskFacts};
 pub use net_page::{NetCounters, NetPage};
 
 abi_enum! {
@@ -71,7 +73,7 @@ abi_struct! {
         8 => page: u64,
         /// Our port for changes of state; already bound.
         16 => state_port: u32,
-        /// Network: bits of [`net_options`].
+        /// Split devices: bits of [`net_options`], the same for network and block.
         20 => options: u32,
         /// Network: hardware address of the front end.
         24 => mac: [u8; 6],
@@ -89,9 +91,33 @@ abi_struct! {
         44 => pci_id: u32,
         /// Text: name of the other domain, or of the device; zero bytes follow.
         48 => name: [u8; 32],
+        /// Block: number of the disk among those of the back end's domain. Pci: the number of the disk that this is,
+        /// or [`NO_DISK`].
+        80 => disk: u32,
+        /// Block: bits of [`block_access`].
+        84 => access: u32,
+        /// Block: first sector of the disk that the front end may use.
+        88 => first_sector: u64,
+        /// Block: how many it may use; 0 for all from there on.
+        96 => sectors: u64,
+        /// Block: bytes of memory that an overlay, or a disk in memory, may take.
+        104 => memory_bytes: u64,
         /// Unused.
-        80 => pad2: [u64; 6],
+        112 => pad2: [u64; 2],
     }
+}
+
+/// In [`DirectoryEntry::disk`]: none.
+pub const NO_DISK: u32 = u32::MAX;
+
+/// Bits of [`DirectoryEntry::access`]: what a front end may do with its disk. Without any, it may read.
+pub mod block_access {
+    /// Write to the disk itself.
+    pub const WRITE: u32 = 1 << 0;
+    /// Write into an overlay of its own; the disk stays as it is.
+    pub const OVERLAY: u32 = 1 << 1;
+    /// The disk is the back end's memory, and empty at first.
+    pub const MEMORY: u32 = 1 << 2;
 }
 
 abi_enum! {
@@ -153,6 +179,78 @@ abi_struct! {
         104 => pad2: [u64; 3],
     }
 }
+
+abi_enum! {
+    /// Why one side of a block device closed.
+    pub enum BlockError: u32 {
+        /// In good order.
+        None = 0,
+        /// The ring's page cannot be mapped.
+        Ring = 1,
+        /// The event channel cannot be bound.
+        Port = 2,
+        /// The other side's index ran past what the ring holds.
+        Overrun = 3,
+        /// The other side answered a request that was not made.
+        Unasked = 4,
+        /// Too many wrong requests in a row.
+        Requests = 5,
+        /// The back end has no such disk.
+        Disk = 6,
+    }
+}
+
+/// Bits of [`BlockHalf::features`], as the back end says them.
+pub mod block_features {
+    /// [`crate::blkif::BlockOp::Flush`] is honoured.
+    pub const FLUSH: u32 = 1 << 0;
+    /// [`crate::blkif::BlockOp::WriteBarrier`] is honoured.
+    pub const BARRIER: u32 = 1 << 1;
+    /// [`crate::blkif::BlockOp::Discard`] is honoured.
+    pub const DISCARD: u32 = 1 << 2;
+    /// Nothing can be written.
+    pub const READ_ONLY: u32 = 1 << 3;
+}
+
+abi_struct! {
+    /// One half of a block device's page.
+    pub struct BlockHalf(128) {
+        /// A [`XenbusState`].
+        0 => state: u32,
+        /// Front end: reference of the ring's page.
+        4 => ring: u32,
+        /// Back end: the most segments of an indirect request; 0 when there are none.
+        8 => segments_max: u32,
+        /// Front end: port that it left unbound for the back end.
+        12 => port: u32,
+        /// Back end: bits of [`block_features`].
+        16 => features: u32,
+        /// Why this side closed: a [`BlockError`].
+        20 => error: u32,
+        /// Back end: sectors of 512 bytes.
+        24 => sectors: u64,
+        /// Unused.
+        32 => pad: [u64; 4],
+        /// Notifications sent to the other side.
+        64 => notified: u64,
+        /// Notifications that ring indices made unnecessary.
+        72 => suppressed: u64,
+        /// Requests sent (front end) or answered (back end).
+        80 => requests: u64,
+        /// Bytes read and written by those that went well.
+        88 => bytes: u64,
+        /// Requests that were answered with an error.
+        96 => failed: u64,
+        /// Unused.
+        104 => pad2: [u64; 3],
+    }
+}
+
+const _: () = assert!(
+    core::mem::offset_of!(BlockHalf, state) == core::mem::offset_of!(NetHalf, state)
+        && core::mem::offset_of!(BlockHalf, suppressed) == core::mem::offset_of!(NetHalf, suppressed),
+    "the hypervisor finds both in every kind of device page"
+);
 
 /// Bytes into the device page of the front end's half.
 pub const FRONT_HALF: usize = 0;

@@ -15,6 +15,7 @@
 #[macro_use]
 pub mod describe;
 
+pub mod blkif;
 pub mod console;
 pub mod device;
 pub mod elf_note;

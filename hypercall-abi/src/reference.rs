@@ -1,7 +1,9 @@
 //! The whole interface as one list, from which `docs/ABI.md` is written.
 
 use crate::describe::{Layout, Numbers};
-use crate::{console, device, elf_note, errno, event_channel, extension, grant_table, hypercall, memory};
+use crate::{
+    blkif, console, device, elf_note, errno, event_channel, extension, grant_table, hypercall, memory,
+};
 use crate::{mmu, multicall, netif, physdev, sched, shared_info, start_info, trap, vcpu, version};
 
 /// One module of the interface.
@@ -135,8 +137,13 @@ pub const CHAPTERS: &[Chapter] = &[
     },
     Chapter {
         name: "device",
-        numbers: &[device::XenbusState::NUMBERS, device::DeviceKind::NUMBERS, device::NetError::NUMBERS],
-        layouts: &[device::DirectoryEntry::LAYOUT, device::NetHalf::LAYOUT],
+        numbers: &[
+            device::XenbusState::NUMBERS,
+            device::DeviceKind::NUMBERS,
+            device::NetError::NUMBERS,
+            device::BlockError::NUMBERS,
+        ],
+        layouts: &[device::DirectoryEntry::LAYOUT, device::NetHalf::LAYOUT, device::BlockHalf::LAYOUT],
     },
     Chapter {
         name: "netif",
@@ -146,6 +153,17 @@ pub const CHAPTERS: &[Chapter] = &[
             netif::TxResponse::LAYOUT,
             netif::RxRequest::LAYOUT,
             netif::RxResponse::LAYOUT,
+        ],
+    },
+    Chapter {
+        name: "blkif",
+        numbers: &[blkif::BlockOp::NUMBERS, blkif::BlockStatus::NUMBERS],
+        layouts: &[
+            blkif::BlockSegment::LAYOUT,
+            blkif::BlockRequest::LAYOUT,
+            blkif::DiscardRequest::LAYOUT,
+            blkif::IndirectRequest::LAYOUT,
+            blkif::BlockResponse::LAYOUT,
         ],
     },
 ];

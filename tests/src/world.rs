@@ -47,7 +47,7 @@ pub struct State {
 #[derive(Clone, Debug)]
 pub struct World(Rc<RefCell<State>>);
 
-/// A network device between two domains, as the directory describes it.
+/// A split device between two domains, as the directory describes it.
 #[derive(Clone, Debug)]
 pub struct Device {
     /// Its page.
@@ -81,6 +81,25 @@ impl World {
         state.channels.insert((front, front_port), Channel::Bound(back, back_port));
         state.channels.insert((back, back_port), Channel::Bound(front, front_port));
         Device { page, reference, front_port, back_port }
+    }
+
+    /// Breaks a device whose back end has died: its state ports close and its page is granted to nobody.
+    pub fn unbind(&self, front: DomId, back: DomId, device: &Device) {
+        let mut state = self.state();
+        state.close(back, device.back_port);
+        state.close(front, device.front_port);
+        state.revoke(front, device.reference);
+    }
+
+    /// Connects a device to its back end, built again: the same page, other ports.
+    #[must_use]
+    pub fn bind_again(&self, front: DomId, back: DomId, device: &Device) -> Device {
+        let mut state = self.state();
+        let reference = state.grant(front, &device.page, back, Access::ReadWrite);
+        let (front_port, back_port) = (state.port(), state.port());
+        state.channels.insert((front, front_port), Channel::Bound(back, back_port));
+        state.channels.insert((back, back_port), Channel::Bound(front, front_port));
+        Device { page: device.page.clone(), reference, front_port, back_port }
     }
 
     /// Takes the ports of a domain that have fired.

@@ -1,0 +1,46 @@
+//! A front end's own changes over a disk that stays as it is.
+//! Reads take from the disk what was never written here; writes never reach it.
+
+use super::disk::{DiskError, DiskOp, Outcome, Work};
+use super::sparse::Sparse;
+use crate::platform::Buffer;
+
+/// Where a piece of work has to go.
+pub(super) enum Course<B> {
+    /// To the disk.
+    Disk(Work<B>),
+    /// Nowhere: it is done.
+    Done(Work<B>, Outcome),
+}
+
+/// Does with work what can be done without the disk. Sectors are the front end's.
+pub(super) fn enter<B: Buffer>(overlay: &mut Sparse, mut work: Work<B>) -> Course<B> {
+    match work.operation {
+        DiskOp::Read if overlay.covers(work.sector, work.sectors) => {
+            patch(overlay, &mut work);
+            Course::Done(work, Ok(()))
+        }
+        DiskOp::Read => Course::Disk(work),
+        DiskOp::Write => {
+            // All of it or nothing, so that a full overlay tears no write.
+            let outcome = if overlay.has_room(work.sector, work.sectors) {
+                let mut outcome = Ok(());
+                work.read_pieces(|sector, bytes| {
+                    outcome = outcome.and(overlay.write(sector, bytes).map_err(|_| DiskError::Full));
+                });
+                outcome
+            } else {
+                Err(DiskError::Full)
+            };
+            Course::Done(work, outcome)
+        }
+        // What is written lies in memory, which is as durable as it gets here.
+        DiskOp::Flush => Course::Done(work, Ok(())),
+        DiskOp::Discard => Course::Done(work, Err(DiskError::NotSupported)),
+    }
+}
+
+/// Puts what was written here over what was read from the disk.
+pub(super) fn patch<B: Buffer>(overlay: &Sparse, work: &mut Work<B>) {
+    work.write_pieces(|sector, bytes| overlay.read(sector, bytes));
+}

@@ -1,0 +1,153 @@
+//! A request as a front end made it, and what it means if it makes sense.
+//! Everything that can be wrong with the numbers of a request is found here, on a copy of it.
+
+use alloc::vec::Vec;
+
+use hypercall_abi::blkif::{
+    BlockOp, BlockRequest, BlockSegment, INDIRECT_PAGES_MAX, SECTOR_BYTES, SECTORS_PER_PAGE, SEGMENTS_MAX,
+    SEGMENTS_PER_PAGE,
+};
+
+/// A run of bytes in a page that the front end granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Run {
+    pub(super) gref: u32,
+    pub(super) offset: u16,
+    pub(super) bytes: u16,
+}
+
+/// What a request wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// A read, a write or a barrier.
+    Transfer { operation: BlockOp, sector: u64, runs: Vec<Run> },
+    /// The same, once its segments have been fetched from these pages.
+    Indirect { operation: BlockOp, sector: u64, segments: usize, pages: Vec<u32> },
+    /// A flush.
+    Flush,
+    /// A discard.
+    Discard { sector: u64, sectors: u64 },
+}
+
+/// What is wrong with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wrong {
+    /// No such operation, or not one that may be indirect.
+    Operation,
+    /// No segments, or too many.
+    Count,
+    /// A segment that leaves its page or ends before it begins.
+    Segment,
+}
+
+/// Bytes of one sector, as requests count.
+const SECTOR: u16 = SECTOR_BYTES as u16;
+
+/// Decodes a slot. `segments_max` is what the back end told of indirect requests.
+pub(super) fn decode(request: &BlockRequest, segments_max: usize) -> Result<Asked, Wrong> {
+    match BlockOp::from_raw(request.operation).ok_or(Wrong::Operation)? {
+        BlockOp::Flush => Ok(Asked::Flush),
+        operation @ (BlockOp::Read | BlockOp::Write | BlockOp::WriteBarrier) => {
+            let count = usize::from(request.segments);
+            if count > SEGMENTS_MAX || count == 0 && operation != BlockOp::WriteBarrier {
+                return Err(Wrong::Count);
+            }
+            let runs = runs(request.segment.iter().take(count))?;
+            Ok(Asked::Transfer { operation, sector: request.sector, runs })
+        }
+        BlockOp::Discard => {
+            let discard = request.as_discard();
+            Ok(Asked::Discard { sector: discard.sector, sectors: discard.sectors })
+        }
+        BlockOp::Indirect => {
+            let indirect = request.as_indirect();
+            let operation = BlockOp::from_raw(indirect.indirect_operation)
+                .filter(|operation| matches!(operation, BlockOp::Read | BlockOp::Write))
+                .ok_or(Wrong::Operation)?;
+            let segments = usize::from(indirect.segments);
+            let pages = segments.div_ceil(SEGMENTS_PER_PAGE);
+            if segments == 0 || segments > segments_max || pages > INDIRECT_PAGES_MAX {
+                return Err(Wrong::Count);
+            }
+            let pages = indirect.pages.iter().take(pages).copied().collect();
+            Ok(Asked::Indirect { operation, sector: indirect.sector, segments, pages })
+        }
+    }
+}
+
+/// Segments as runs of bytes.
+pub(super) fn runs<'s>(segments: impl Iterator<Item = &'s BlockSegment>) -> Result<Vec<Run>, Wrong> {
+    segments
+        .map(|segment| {
+            let (first, last) = (u16::from(segment.first_sector), u16::from(segment.last_sector));
+            if first > last || usize::from(last) >= SECTORS_PER_PAGE {
+                return Err(Wrong::Segment);
+            }
+            Ok(Run { gref: segment.gref, offset: first * SECTOR, bytes: (last - first + 1) * SECTOR })
+        })
+        .collect()
+}
+
+/// Sectors that runs hold.
+pub(super) fn sectors(runs: &[Run]) -> u64 {
+    runs.iter().map(|run| u64::from(run.bytes / SECTOR)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hypercall_abi::blkif::IndirectRequest;
+
+    fn request(operation: BlockOp, segments: u8, first: u8, last: u8) -> BlockRequest {
+        let mut request = BlockRequest { operation: operation.raw(), segments, ..BlockRequest::zeroed() };
+        request.segment = [BlockSegment { gref: 9, first_sector: first, last_sector: last, pad: 0 }; 11];
+        request
+    }
+
+    #[test]
+    fn segments_that_make_no_sense_are_refused() {
+        let judge = |operation, segments, first, last| {
+            decode(&request(operation, segments, first, last), 64).map(|_| ())
+        };
+        assert_eq!(judge(BlockOp::Read, 11, 0, 7), Ok(()));
+        assert_eq!(judge(BlockOp::Read, 1, 7, 7), Ok(()));
+        assert_eq!(judge(BlockOp::Read, 0, 0, 7), Err(Wrong::Count));
+        assert_eq!(judge(BlockOp::Write, 12, 0, 7), Err(Wrong::Count));
+        assert_eq!(judge(BlockOp::Write, 1, 0, 8), Err(Wrong::Segment));
+        assert_eq!(judge(BlockOp::Write, 1, 5, 4), Err(Wrong::Segment));
+        assert_eq!(judge(BlockOp::WriteBarrier, 0, 0, 0), Ok(()), "a barrier alone");
+        let unknown = BlockRequest { operation: 4, ..BlockRequest::zeroed() };
+        assert_eq!(decode(&unknown, 64), Err(Wrong::Operation));
+    }
+
+    #[test]
+    fn indirect_requests_read_or_write_within_the_limit() {
+        let judge = |operation: u8, segments| {
+            let request = IndirectRequest {
+                operation: BlockOp::Indirect.raw(),
+                indirect_operation: operation,
+                segments,
+                ..IndirectRequest::zeroed()
+            };
+            decode(&request.into(), 64).map(|_| ())
+        };
+        assert_eq!(judge(0, 64), Ok(()));
+        assert_eq!(judge(1, 1), Ok(()));
+        assert_eq!(judge(0, 65), Err(Wrong::Count));
+        assert_eq!(judge(0, 0), Err(Wrong::Count));
+        for operation in 2..=255 {
+            assert_eq!(judge(operation, 1), Err(Wrong::Operation));
+        }
+    }
+
+    #[test]
+    fn a_run_counts_its_bytes() {
+        let segments = [
+            BlockSegment { gref: 1, first_sector: 0, last_sector: 7, pad: 0 },
+            BlockSegment { gref: 2, first_sector: 3, last_sector: 3, pad: 0 },
+        ];
+        let runs = runs(segments.iter()).unwrap();
+        assert_eq!(runs[1], Run { gref: 2, offset: 1536, bytes: 512 });
+        assert_eq!(sectors(&runs), 9);
+    }
+}

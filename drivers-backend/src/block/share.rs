@@ -1,0 +1,135 @@
+//! What a front end may do with which disk, as the scenario decided and the back end enforces.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+
+use hypercall_abi::device::{DiskFacts, block_features};
+
+use super::SEGMENTS_MAX;
+use super::disk::{Disk, Work};
+use crate::platform::Buffer;
+
+/// A disk's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DiskId(pub u32);
+
+/// What is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Reading.
+    Read,
+    /// Reading and writing; nobody else uses these sectors then.
+    Write,
+    /// Reading, and writing into memory of the back end, of which so many bytes may be taken; the disk stays as it is.
+    Overlay {
+        /// Bytes, in whole pages.
+        memory_bytes: u64,
+    },
+}
+
+/// A range of a disk and what is allowed with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// The disk.
+    pub disk: DiskId,
+    /// First sector.
+    pub first: u64,
+    /// How many; 0 for all from there on.
+    pub sectors: u64,
+    /// What is allowed.
+    pub access: Access,
+}
+
+impl Share {
+    /// The same with its real length; `None` when it leaves a disk of so many sectors.
+    pub(super) fn within(mut self, sectors: u64) -> Option<Self> {
+        let rest = sectors.checked_sub(self.first)?;
+        if self.sectors == 0 {
+            self.sectors = rest;
+        }
+        (self.sectors <= rest && self.sectors > 0).then_some(self)
+    }
+
+    /// Whether both may not be used at the same time: one would change what the other relies upon.
+    pub(super) fn collides(&self, other: &Self) -> bool {
+        let writes = self.access == Access::Write || other.access == Access::Write;
+        let apart = self.first.saturating_add(self.sectors) <= other.first
+            || other.first.saturating_add(other.sectors) <= self.first;
+        writes && self.disk == other.disk && !apart
+    }
+
+    /// What the front end is told of it.
+    pub(super) fn facts(&self, can_discard: bool) -> DiskFacts {
+        use block_features as f;
+        let features = match self.access {
+            Access::Read => f::READ_ONLY,
+            Access::Write if can_discard => f::FLUSH | f::BARRIER | f::DISCARD,
+            Access::Write | Access::Overlay { .. } => f::FLUSH | f::BARRIER,
+        };
+        let segments_max = u32::try_from(SEGMENTS_MAX).unwrap_or(0);
+        DiskFacts { sectors: self.sectors, features, segments_max }
+    }
+}
+
+/// A disk with the work that it has no room for yet.
+pub(super) struct Shelf<B> {
+    pub(super) disk: Box<dyn Disk<B>>,
+    waiting: VecDeque<Work<B>>,
+    /// It may have done something.
+    pub(super) ready: bool,
+}
+
+impl<B: Buffer> Shelf<B> {
+    pub(super) fn new(disk: Box<dyn Disk<B>>) -> Self {
+        Self { disk, waiting: VecDeque::new(), ready: true }
+    }
+
+    /// Gives work to the disk, after all that waits.
+    pub(super) fn submit(&mut self, work: Work<B>) {
+        self.waiting.push_back(work);
+        self.feed();
+    }
+
+    /// Gives the disk what it has room for.
+    pub(super) fn feed(&mut self) {
+        while let Some(work) = self.waiting.pop_front() {
+            if let Err(work) = self.disk.submit(work) {
+                self.waiting.push_front(work);
+                return;
+            }
+            self.ready = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn share(first: u64, sectors: u64, access: Access) -> Share {
+        Share { disk: DiskId(1), first, sectors, access }
+    }
+
+    #[test]
+    fn a_share_stays_within_its_disk() {
+        assert_eq!(share(0, 0, Access::Read).within(10).map(|share| share.sectors), Some(10));
+        assert_eq!(share(4, 0, Access::Read).within(10).map(|share| share.sectors), Some(6));
+        assert_eq!(share(4, 6, Access::Read).within(10).map(|share| share.sectors), Some(6));
+        for (first, sectors) in [(4, 7), (10, 0), (11, 0), (1, u64::MAX), (u64::MAX, 1)] {
+            assert_eq!(share(first, sectors, Access::Read).within(10), None);
+        }
+    }
+
+    #[test]
+    fn a_writer_is_alone_with_its_sectors() {
+        let over = Access::Overlay { memory_bytes: 4096 };
+        let writer = share(10, 10, Access::Write);
+        for other in [Access::Read, Access::Write, over] {
+            assert!(writer.collides(&share(19, 5, other)) && share(5, 6, other).collides(&writer));
+            assert!(!writer.collides(&share(20, 5, other)) && !writer.collides(&share(5, 5, other)));
+            assert!(!writer.collides(&Share { disk: DiskId(2), ..share(10, 10, other) }));
+        }
+        assert!(!share(0, 10, over).collides(&share(0, 10, Access::Read)));
+        assert!(!share(0, 10, over).collides(&share(0, 10, over)));
+    }
+}

@@ -1,0 +1,148 @@
+//! Sectors kept in memory: only those that were written take room, in blocks of a page.
+//! A bit per sector says what is there, so that a small write needs nothing of what it does not write.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+
+use hypercall_abi::PAGE_SIZE;
+use hypercall_abi::blkif::{SECTOR_BYTES, SECTORS_PER_PAGE};
+
+/// Sectors of a block, the bit of each says whether it was written.
+#[derive(Debug)]
+struct Block {
+    bytes: Box<[u8; PAGE_SIZE]>,
+    written: u8,
+}
+
+/// There is no room for the blocks that a write needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoRoom;
+
+/// Sectors that were written.
+#[derive(Debug)]
+pub struct Sparse {
+    blocks: BTreeMap<u64, Block>,
+    blocks_max: usize,
+}
+
+const PER_BLOCK: u64 = SECTORS_PER_PAGE as u64;
+
+impl Sparse {
+    /// Nothing written, and room for so many bytes.
+    #[must_use]
+    pub fn new(bytes_max: u64) -> Self {
+        let blocks_max = usize::try_from(bytes_max / PAGE_SIZE as u64).unwrap_or(usize::MAX);
+        Self { blocks: BTreeMap::new(), blocks_max }
+    }
+
+    /// Bytes of memory that its blocks take.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        (self.blocks.len() * PAGE_SIZE) as u64
+    }
+
+    /// Whether each of these sectors was written.
+    #[must_use]
+    pub fn covers(&self, sector: u64, sectors: u64) -> bool {
+        (sector..sector.saturating_add(sectors)).all(|sector| self.has(sector))
+    }
+
+    fn has(&self, sector: u64) -> bool {
+        self.blocks
+            .get(&(sector / PER_BLOCK))
+            .is_some_and(|block| block.written & 1 << (sector % PER_BLOCK) != 0)
+    }
+
+    /// Whether a write of these sectors would find room.
+    #[must_use]
+    pub fn has_room(&self, sector: u64, sectors: u64) -> bool {
+        let last = sector.saturating_add(sectors).saturating_sub(1);
+        let blocks = sector / PER_BLOCK..=last / PER_BLOCK;
+        let new = blocks.filter(|block| !self.blocks.contains_key(block)).count();
+        self.blocks.len() + new <= self.blocks_max
+    }
+
+    /// Copies those sectors that were written over `into`, and leaves the rest of it.
+    pub fn read(&self, sector: u64, into: &mut [u8]) {
+        for (sector, into) in (sector..).zip(into.chunks_exact_mut(SECTOR_BYTES)) {
+            let Some(block) = self.blocks.get(&(sector / PER_BLOCK)) else { continue };
+            let place = sector % PER_BLOCK;
+            if block.written & 1 << place != 0
+                && let Some(from) = block.bytes.chunks_exact(SECTOR_BYTES).nth(place as usize)
+            {
+                into.copy_from_slice(from);
+            }
+        }
+    }
+
+    /// Writes sectors.
+    ///
+    /// # Errors
+    /// [`NoRoom`]; the sectors that found room are written. [`Self::has_room`] says it before.
+    pub fn write(&mut self, sector: u64, from: &[u8]) -> Result<(), NoRoom> {
+        for (sector, from) in (sector..).zip(from.chunks_exact(SECTOR_BYTES)) {
+            let full = self.blocks.len() >= self.blocks_max;
+            let block = match self.blocks.entry(sector / PER_BLOCK) {
+                alloc::collections::btree_map::Entry::Occupied(found) => found.into_mut(),
+                alloc::collections::btree_map::Entry::Vacant(_) if full => return Err(NoRoom),
+                alloc::collections::btree_map::Entry::Vacant(place) => {
+                    place.insert(Block { bytes: Box::new([0; PAGE_SIZE]), written: 0 })
+                }
+            };
+            let place = sector % PER_BLOCK;
+            if let Some(into) = block.bytes.chunks_exact_mut(SECTOR_BYTES).nth(place as usize) {
+                into.copy_from_slice(from);
+            }
+            block.written |= 1 << place;
+        }
+        Ok(())
+    }
+
+    /// Forgets these sectors, and gives back the blocks that hold no others.
+    pub fn forget(&mut self, sector: u64, sectors: u64) {
+        let end = sector.saturating_add(sectors);
+        let blocks = sector / PER_BLOCK..end.div_ceil(PER_BLOCK);
+        self.blocks.retain(|&number, block| {
+            if blocks.contains(&number) {
+                for place in 0..PER_BLOCK {
+                    if (sector..end).contains(&(number * PER_BLOCK + place)) {
+                        block.written &= !(1 << place);
+                    }
+                }
+            }
+            block.written != 0
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    #[test]
+    fn only_what_was_written_takes_room_and_is_read() {
+        let mut sparse = Sparse::new(1 << 20);
+        sparse.write(10, &[1; 1024]).unwrap();
+        assert_eq!(sparse.bytes(), 4096);
+        let mut read = vec![9; 4 * 512];
+        sparse.read(9, &mut read);
+        assert_eq!([read[0], read[512], read[1024], read[1536]], [9, 1, 1, 9]);
+        assert!(sparse.covers(10, 2) && !sparse.covers(10, 3));
+        sparse.forget(10, 1);
+        assert!(!sparse.covers(10, 1) && sparse.covers(11, 1));
+        sparse.forget(0, u64::MAX);
+        assert_eq!(sparse.bytes(), 0);
+    }
+
+    #[test]
+    fn a_full_store_says_so_before_anything_is_written() {
+        let mut sparse = Sparse::new(2 * 4096);
+        assert!(sparse.has_room(0, 16) && !sparse.has_room(0, 17) && !sparse.has_room(7, 10));
+        sparse.write(0, &[1; 512]).unwrap();
+        sparse.write(100, &[1; 512]).unwrap();
+        assert!(sparse.has_room(1, 7), "its block is there");
+        assert!(!sparse.has_room(8, 1));
+        assert_eq!(sparse.write(8, &[1; 512]), Err(NoRoom));
+    }
+}

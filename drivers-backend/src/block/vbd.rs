@@ -1,0 +1,208 @@
+//! One front end as its back end sees it: connection states, ring and counters.
+//! Whatever it does wrong ends here, in its own record.
+
+use hypercall_abi::blkif::{Block, BlockRequest, BlockResponse, BlockStatus};
+use hypercall_abi::device::{BlockCounters, BlockError, BlockPage, DiskFacts, XenbusState};
+use hypercall_abi::ring::{BackRing, Notify, SharedPage};
+use hypercall_abi::{DomId, Port};
+
+use super::share::Share;
+use crate::platform::Platform;
+
+/// A front end's number: its index in the device directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct VbdId(pub u16);
+
+impl From<VbdId> for usize {
+    fn from(id: VbdId) -> Self {
+        Self::from(id.0)
+    }
+}
+
+/// What the device directory says of a front end.
+#[derive(Clone, Copy, Debug)]
+pub struct Client {
+    /// Its domain.
+    pub peer: DomId,
+    /// Our port for changes of state.
+    pub state_port: Port,
+    /// Whether ring indices may save notifications; false notifies always.
+    pub suppress: bool,
+    /// What it may do.
+    pub share: Share,
+}
+
+/// The ring and the port of one connection.
+#[derive(Debug)]
+pub(super) struct Wire<G> {
+    pub(super) ring: BackRing<G, Block>,
+    pub(super) port: Port,
+}
+
+#[derive(Debug)]
+pub(super) enum Link<G> {
+    /// Ready for a front end's offer.
+    Waiting,
+    /// In use.
+    Connected(Wire<G>),
+    /// Has let go; waits for the front end to begin again.
+    Closed,
+}
+
+/// One front end.
+#[derive(Debug)]
+pub(super) struct Vbd<G> {
+    pub(super) client: Client,
+    page: BlockPage<G>,
+    facts: DiskFacts,
+    pub(super) link: Link<G>,
+    pub(super) error: BlockError,
+    pub(super) counters: BlockCounters,
+    /// Wrong requests since the last right one.
+    pub(super) wrong: u32,
+    /// Requests of this connection that are under way.
+    pub(super) in_flight: u32,
+    /// Pages that they hold.
+    pub(super) pages: usize,
+    /// A request that was taken and has to wait.
+    pub(super) held: Option<BlockRequest>,
+    /// A barrier is under way: nothing else begins.
+    pub(super) barrier: bool,
+}
+
+/// What changed in a [`Vbd::step`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Nothing.
+    Same,
+    /// It is connected; its ring's port is this.
+    Up(Port),
+    /// It is connected no more; its ring's port was this.
+    Down(Port),
+    /// States moved without a connection.
+    Moved,
+}
+
+impl<G: SharedPage> Vbd<G> {
+    /// Takes up a front end and says that we are ready.
+    pub(super) fn new<P: Platform<Page = G>>(
+        platform: &mut P,
+        client: Client,
+        page: G,
+        facts: DiskFacts,
+    ) -> Self {
+        let mut vbd = Self {
+            client,
+            page: BlockPage::back(page),
+            facts,
+            link: Link::Waiting,
+            error: BlockError::None,
+            counters: BlockCounters::default(),
+            wrong: 0,
+            in_flight: 0,
+            pages: 0,
+            held: None,
+            barrier: false,
+        };
+        vbd.page.set_facts(&vbd.facts);
+        vbd.enter(platform, XenbusState::InitWait, BlockError::None);
+        vbd
+    }
+
+    pub(super) const fn wire(&mut self) -> Option<&mut Wire<G>> {
+        match &mut self.link {
+            Link::Connected(wire) => Some(wire),
+            Link::Waiting | Link::Closed => None,
+        }
+    }
+
+    /// Looks at the front end's state and takes the step that follows.
+    pub(super) fn step<P: Platform<Page = G>>(&mut self, platform: &mut P) -> Step {
+        use XenbusState as S;
+        match (&self.link, self.page.other_state()) {
+            (Link::Waiting, S::Initialised) => match self.connect(platform) {
+                Ok(port) => Step::Up(port),
+                Err(error) => {
+                    self.link = Link::Closed;
+                    self.enter(platform, S::Closed, error);
+                    Step::Moved
+                }
+            },
+            (Link::Connected(_), S::Initialised | S::Connected) => Step::Same,
+            (Link::Connected(_), _) => self.close(platform, BlockError::None),
+            (Link::Closed, S::Initialising) => {
+                self.link = Link::Waiting;
+                self.page.set_facts(&self.facts);
+                self.enter(platform, S::InitWait, BlockError::None);
+                Step::Moved
+            }
+            (Link::Waiting | Link::Closed, _) => Step::Same,
+        }
+    }
+
+    fn connect<P: Platform<Page = G>>(&mut self, platform: &mut P) -> Result<Port, BlockError> {
+        let (ring, remote) = self.page.offered();
+        let peer = self.client.peer;
+        let page = platform.map(peer, ring).map_err(|_| BlockError::Ring)?;
+        let Ok(port) = platform.bind_port(peer, remote) else {
+            platform.unmap(page);
+            return Err(BlockError::Port);
+        };
+        self.link = Link::Connected(Wire { ring: BackRing::attach(page), port });
+        (self.wrong, self.in_flight, self.pages) = (0, 0, 0);
+        (self.held, self.barrier) = (None, false);
+        self.enter(platform, XenbusState::Connected, BlockError::None);
+        Ok(port)
+    }
+
+    /// Lets go of everything of the front end's, then says why.
+    pub(super) fn close<P: Platform<Page = G>>(&mut self, platform: &mut P, error: BlockError) -> Step {
+        let Link::Connected(wire) = core::mem::replace(&mut self.link, Link::Closed) else {
+            return Step::Same;
+        };
+        platform.close_port(wire.port);
+        platform.unmap(wire.ring.into_page());
+        self.enter(platform, XenbusState::Closed, error);
+        Step::Down(wire.port)
+    }
+
+    /// Gives the device page back; the front end is gone.
+    pub(super) fn end<P: Platform<Page = G>>(mut self, platform: &mut P) -> Step {
+        let step = self.close(platform, BlockError::None);
+        platform.unmap(self.page.into_page());
+        step
+    }
+
+    /// Answers a request; the front end sees it after [`Self::publish`].
+    pub(super) fn answer(&mut self, id: u64, operation: u8, status: BlockStatus) {
+        self.counters.requests += 1;
+        self.counters.failed += u64::from(status != BlockStatus::Okay);
+        if let Some(wire) = self.wire() {
+            let response = BlockResponse { id, operation, pad: 0, status: status.raw(), pad2: 0 };
+            let _full = wire.ring.push(&response);
+        }
+    }
+
+    /// Shows the front end our responses, and tells it if it asked for that.
+    pub(super) fn publish<P: Platform<Page = G>>(&mut self, platform: &mut P) {
+        let suppress = self.client.suppress;
+        let Link::Connected(wire) = &mut self.link else { return };
+        match wire.ring.publish() {
+            Notify::Nothing => return,
+            Notify::Suppressed if suppress => self.counters.suppressed += 1,
+            Notify::Suppressed | Notify::Needed => {
+                self.counters.notified += 1;
+                platform.notify(wire.port);
+            }
+        }
+        self.page.set_counters(&self.counters);
+    }
+
+    fn enter<P: Platform<Page = G>>(&mut self, platform: &mut P, state: XenbusState, error: BlockError) {
+        self.error = error;
+        self.page.set_error(error);
+        self.page.set_counters(&self.counters);
+        self.page.set_state(state);
+        platform.notify(self.client.state_port);
+    }
+}

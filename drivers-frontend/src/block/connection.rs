@@ -1,0 +1,203 @@
+//! The front end's states: connecting, closing, and beginning again with what was not answered.
+//! Nothing of an operation is lost here: data stays in its pages, and only the leave to use them is taken back.
+
+use hypercall_abi::device::{BlockError, XenbusState};
+use hypercall_abi::ring::SharedPage;
+use hypercall_abi::{DomId, Port};
+
+use super::front::{BlockFront, FAULTS_MAX, Link};
+use super::operations::DiskFault;
+use super::wire::Wire;
+use crate::platform::Platform;
+use crate::rings::take_back;
+
+/// Pages that a back end may hold back before this front end connects no more.
+const QUARANTINE_MAX: usize = 64;
+
+impl<P: Platform, M: SharedPage> BlockFront<P, M> {
+    /// Closes because of what the back end did.
+    pub(super) fn fault(&mut self, error: BlockError) {
+        self.close_for(error);
+        self.step();
+    }
+
+    /// Looks at the back end's state and takes the steps that follow. To be called after each event on the state port.
+    /// True when something changed.
+    pub fn step(&mut self) -> bool {
+        let mut changed = false;
+        // Each round takes one step of a finite path; the bound is for a back end that writes states as we go.
+        for _ in 0..8 {
+            if !self.step_once() {
+                break;
+            }
+            changed = true;
+        }
+        changed
+    }
+
+    fn step_once(&mut self) -> bool {
+        use XenbusState as S;
+        let other = self.device.other_state();
+        match (core::mem::replace(&mut self.link, Link::Closed), other) {
+            (Link::Waiting, S::InitWait) => self.offer(),
+            (Link::Waiting, S::Closed) if self.device.other_error() == BlockError::Disk.raw() => {
+                // There will be no disk here.
+                self.reason = BlockError::Disk.raw();
+                self.faults = FAULTS_MAX;
+                self.ended();
+                self.enter(S::Closed);
+                true
+            }
+            (Link::Offered(wire), S::Connected) => {
+                self.facts = Some(self.device.facts());
+                self.link = Link::Connected(wire);
+                self.enter(S::Connected);
+                self.room.drain(..).for_each(core::task::Waker::wake);
+                self.collect();
+                true
+            }
+            (Link::Offered(wire) | Link::Connected(wire), S::Closing) => {
+                self.link = Link::Closing(wire);
+                self.enter(S::Closing);
+                true
+            }
+            (Link::Offered(wire) | Link::Connected(wire), S::Closed) => {
+                self.reason = self.device.other_error();
+                self.let_go(wire);
+                self.enter(S::Closed);
+                self.ended();
+                true
+            }
+            // The back end began anew without us.
+            (Link::Offered(wire), S::Unknown | S::Initialising)
+            | (Link::Connected(wire), S::Unknown | S::Initialising | S::InitWait) => {
+                self.let_go(wire);
+                self.begin_again();
+                true
+            }
+            (Link::Closing(wire), S::Closed | S::Unknown | S::Initialising | S::InitWait) => {
+                self.let_go(wire);
+                self.enter(S::Closed);
+                if self.reason != BlockError::None.raw() {
+                    self.ended();
+                }
+                true
+            }
+            (link, _) => {
+                self.link = link;
+                false
+            }
+        }
+    }
+
+    /// A connection has ended: begins another one, unless too many have ended in faults.
+    fn ended(&mut self) {
+        if self.reason != BlockError::None.raw() {
+            self.faults += 1;
+        }
+        if self.faults < FAULTS_MAX {
+            self.begin_again();
+            return;
+        }
+        let pages = self.operations.fail_all(DiskFault::Gone);
+        self.give_back(pages);
+    }
+
+    /// Takes the directory's word on who the back end is; a change ends the connection and begins another. If the state port
+    /// has changed as well, [`Self::set_state_port`] comes first.
+    pub fn set_peer(&mut self, peer: Option<DomId>) {
+        if peer == self.config.peer {
+            return;
+        }
+        self.config.peer = peer;
+        // A new back end is not to be judged by what the old one did.
+        self.faults = 0;
+        match core::mem::replace(&mut self.link, Link::Closed) {
+            Link::Offered(wire) | Link::Connected(wire) | Link::Closing(wire) => self.let_go(wire),
+            Link::Waiting | Link::Closed => {}
+        }
+        self.begin_again();
+        self.step();
+    }
+
+    /// Takes the directory's word on our port for changes of state, which is another one for each back end.
+    pub const fn set_state_port(&mut self, port: Port) {
+        self.config.state_port = port;
+    }
+
+    /// Ends the connection in good order; [`Self::is_closed`] when the back end has let go. What is open waits.
+    pub fn close(&mut self) {
+        self.reason = BlockError::None.raw();
+        self.close_for(BlockError::None);
+        self.step();
+    }
+
+    /// Begins to connect again from the closed state.
+    pub fn reconnect(&mut self) {
+        self.faults = 0;
+        self.begin_again();
+        // A back end that is ready already tells us nothing.
+        self.step();
+    }
+
+    fn begin_again(&mut self) {
+        if self.is_closed() {
+            self.link = Link::Waiting;
+            self.device.set_error(BlockError::None);
+            self.enter(XenbusState::Initialising);
+        }
+    }
+
+    fn close_for(&mut self, error: BlockError) {
+        match core::mem::replace(&mut self.link, Link::Closed) {
+            Link::Offered(wire) | Link::Connected(wire) => {
+                self.link = Link::Closing(wire);
+                self.reason = error.raw();
+                self.device.set_error(error);
+                self.enter(XenbusState::Closing);
+            }
+            Link::Waiting => self.enter(XenbusState::Closed),
+            link @ (Link::Closing(_) | Link::Closed) => self.link = link,
+        }
+    }
+
+    /// Makes a ring and offers it; stays waiting when that is not possible now.
+    fn offer(&mut self) -> bool {
+        self.link = Link::Waiting;
+        let held = core::mem::take(&mut self.quarantine);
+        take_back(&mut self.platform, held, &mut self.quarantine);
+        let free = self.pages.revoke(&mut self.platform, &mut self.quarantine);
+        let Some(peer) = self.config.peer.filter(|_| free && self.quarantine.len() <= QUARANTINE_MAX) else {
+            return false;
+        };
+        if self.pages.grant(&mut self.platform, peer).is_err() {
+            self.pages.revoke(&mut self.platform, &mut self.quarantine);
+            return false;
+        }
+        let Ok(wire) = Wire::open(&mut self.platform, peer, &mut self.quarantine) else {
+            self.pages.revoke(&mut self.platform, &mut self.quarantine);
+            return false;
+        };
+        self.device.offer(wire.reference, wire.port);
+        self.link = Link::Offered(wire);
+        self.enter(XenbusState::Initialised);
+        true
+    }
+
+    /// Takes everything back that was shared, and keeps what was not answered.
+    fn let_go(&mut self, wire: Wire<P::Page>) {
+        self.link = Link::Closed;
+        wire.close(&mut self.platform, &mut self.quarantine);
+        // What is still held is tried again before the next offer.
+        self.pages.revoke(&mut self.platform, &mut self.quarantine);
+        let pages = self.operations.send_again();
+        self.give_back(pages);
+    }
+
+    /// Writes our state and tells the back end.
+    pub(super) fn enter(&mut self, state: XenbusState) {
+        self.device.set_counters(&self.counters);
+        self.device.set_state(state);
+        self.platform.notify(self.config.state_port);
+    }
+}

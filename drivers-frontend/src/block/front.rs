@@ -1,0 +1,374 @@
+//! The block front end: connection states, operations in and results out.
+//! It is the one object that a guest's disk talks to.
+
+use alloc::vec::Vec;
+use core::task::{Context, Poll, Waker};
+
+use hypercall_abi::blkif::{BlockOp, BlockStatus, SECTOR_BYTES, SEGMENTS_MAX, SEGMENTS_PER_PAGE};
+use hypercall_abi::device::{BlockCounters, BlockError, BlockPage, DiskFacts, XenbusState, block_features};
+use hypercall_abi::ring::{Notify, SharedPage};
+use hypercall_abi::{DomId, PAGE_SIZE, Port};
+
+use super::operations::{DiskFault, Operations, State, Ticket};
+use super::pages::Pages;
+use super::wire::{self, Unsendable, Wire};
+use crate::platform::Platform;
+use crate::rings::Shared;
+
+/// What a front end is told by its directory entry and its owner.
+#[derive(Clone, Copy, Debug)]
+pub struct BlockConfig {
+    /// Domain of the back end; `None` while it is gone.
+    pub peer: Option<DomId>,
+    /// Our port for changes of state.
+    pub state_port: Port,
+    /// Whether ring indices may save notifications; false notifies always.
+    pub suppress: bool,
+    /// Pages for data under way; at least 2.
+    pub pages: u16,
+}
+
+/// Why an operation was not begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BeginError {
+    /// No back end was ever there to say what the disk is.
+    Unknown,
+    /// The device has given up.
+    Gone,
+    /// Every page is in use; [`BlockFront::wake_for_room`] tells when one is free.
+    Full,
+    /// Not a whole number of sectors, none, or more than [`BlockFront::bytes_max`].
+    Length(usize),
+    /// Not on the disk.
+    Range,
+    /// The disk cannot be written to.
+    ReadOnly,
+}
+
+#[derive(Debug)]
+pub(super) enum Link<G> {
+    /// Waits for a back end that is ready.
+    Waiting,
+    /// The ring is offered.
+    Offered(Wire<G>),
+    /// In use.
+    Connected(Wire<G>),
+    /// Waits for the back end to let go.
+    Closing(Wire<G>),
+    /// Nothing shared; stays until [`BlockFront::reconnect`].
+    Closed,
+}
+
+/// A disk over a back end.
+#[derive(Debug)]
+pub struct BlockFront<P: Platform, M> {
+    pub(super) platform: P,
+    pub(super) device: BlockPage<M>,
+    pub(super) config: BlockConfig,
+    pub(super) link: Link<P::Page>,
+    pub(super) reason: u32,
+    pub(super) faults: u32,
+    pub(super) facts: Option<DiskFacts>,
+    pub(super) operations: Operations,
+    pub(super) pages: Pages<P::Page>,
+    pub(super) room: Vec<Waker>,
+    pub(super) counters: BlockCounters,
+    pub(super) quarantine: Shared<P::Page>,
+}
+
+/// Connections that may end in a fault, without one right answer in between, before the device gives up.
+pub(super) const FAULTS_MAX: u32 = 8;
+/// Operations that may be open at once.
+const OPERATIONS_MAX: usize = 256;
+
+impl<P: Platform, M: SharedPage> BlockFront<P, M> {
+    /// Begins to connect. `device_page` is the page that the directory entry names.
+    pub fn new(mut platform: P, device_page: M, config: BlockConfig) -> Self {
+        let pages = Pages::new(&mut platform, config.pages.max(2));
+        let mut front = Self {
+            platform,
+            device: BlockPage::front(device_page),
+            config,
+            link: Link::Waiting,
+            reason: BlockError::None.raw(),
+            faults: 0,
+            facts: None,
+            operations: Operations::default(),
+            pages,
+            room: Vec::new(),
+            counters: BlockCounters::default(),
+            quarantine: Vec::new(),
+        };
+        front.enter(XenbusState::Initialising);
+        front.step();
+        front
+    }
+
+    /// Whether a back end takes requests.
+    #[must_use]
+    pub const fn is_up(&self) -> bool {
+        matches!(self.link, Link::Connected(_))
+    }
+
+    /// Whether nothing is shared and [`Self::reconnect`] is needed to begin again.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        matches!(self.link, Link::Closed)
+    }
+
+    /// Why the last connection ended: a [`BlockError`], or whatever the back end wrote.
+    #[must_use]
+    pub const fn reason(&self) -> u32 {
+        self.reason
+    }
+
+    /// What the last back end said of the disk.
+    #[must_use]
+    pub const fn facts(&self) -> Option<DiskFacts> {
+        self.facts
+    }
+
+    /// The port on which the back end tells of answers; another one after each connection.
+    #[must_use]
+    pub const fn ring_port(&self) -> Option<Port> {
+        match &self.link {
+            Link::Offered(wire) | Link::Connected(wire) | Link::Closing(wire) => Some(wire.port),
+            Link::Waiting | Link::Closed => None,
+        }
+    }
+
+    /// The most bytes of one operation.
+    #[must_use]
+    pub fn bytes_max(&self) -> usize {
+        // One page stays free for the segments.
+        self.segments_max().min(self.pages.len().saturating_sub(1)).max(1) * PAGE_SIZE
+    }
+
+    /// Operations whose result was not taken yet.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.operations.len()
+    }
+
+    /// Pages that hold no data.
+    #[must_use]
+    pub fn free_pages(&self) -> usize {
+        self.pages.free()
+    }
+
+    /// What was counted since the start.
+    #[must_use]
+    pub const fn counters(&self) -> &BlockCounters {
+        &self.counters
+    }
+
+    /// The platform, for its owner.
+    pub const fn platform(&mut self) -> &mut P {
+        &mut self.platform
+    }
+
+    fn segments_max(&self) -> usize {
+        let said = self.facts.map_or(0, |facts| facts.segments_max as usize);
+        said.clamp(SEGMENTS_MAX, SEGMENTS_PER_PAGE)
+    }
+
+    /// Begins to read `bytes` from `sector` on.
+    ///
+    /// # Errors
+    /// As [`BeginError`] says; nothing has changed.
+    pub fn begin_read(&mut self, sector: u64, bytes: usize) -> Result<Ticket, BeginError> {
+        let pages = self.take_pages(sector, bytes)?;
+        Ok(self.operations.add(BlockOp::Read, sector, sectors(bytes), pages))
+    }
+
+    /// Begins to write a copy of `data` from `sector` on. It is durable after a flush that begins when this is done.
+    ///
+    /// # Errors
+    /// As [`BeginError`] says; nothing has changed.
+    pub fn begin_write(&mut self, sector: u64, data: &[u8]) -> Result<Ticket, BeginError> {
+        if self.facts.is_some_and(|facts| facts.features & block_features::READ_ONLY != 0) {
+            return Err(BeginError::ReadOnly);
+        }
+        let pages = self.take_pages(sector, data.len())?;
+        for (page, chunk) in pages.iter().zip(data.chunks(PAGE_SIZE)) {
+            if let Some(page) = self.pages.page(*page) {
+                page.copy_in(0, chunk);
+            }
+        }
+        Ok(self.operations.add(BlockOp::Write, sector, sectors(data.len()), pages))
+    }
+
+    /// Begins to make durable all that was done before.
+    ///
+    /// # Errors
+    /// As [`BeginError`] says; nothing has changed.
+    pub fn begin_flush(&mut self) -> Result<Ticket, BeginError> {
+        self.admit()?;
+        Ok(self.operations.add(BlockOp::Flush, 0, 0, Vec::new()))
+    }
+
+    /// Begins to discard sectors, whose content may be anything afterwards.
+    ///
+    /// # Errors
+    /// As [`BeginError`] says; nothing has changed.
+    pub fn begin_discard(&mut self, sector: u64, sectors: u64) -> Result<Ticket, BeginError> {
+        let facts = self.admit()?;
+        let end = sector.checked_add(sectors).filter(|end| *end <= facts.sectors && sectors > 0);
+        end.ok_or(BeginError::Range)?;
+        Ok(self.operations.add(BlockOp::Discard, sector, sectors, Vec::new()))
+    }
+
+    fn admit(&self) -> Result<DiskFacts, BeginError> {
+        if self.is_closed() && self.faults >= FAULTS_MAX {
+            return Err(BeginError::Gone);
+        }
+        if self.operations.len() >= OPERATIONS_MAX {
+            return Err(BeginError::Full);
+        }
+        self.facts.ok_or(BeginError::Unknown)
+    }
+
+    fn take_pages(&mut self, sector: u64, bytes: usize) -> Result<Vec<u16>, BeginError> {
+        let facts = self.admit()?;
+        if bytes == 0 || !bytes.is_multiple_of(SECTOR_BYTES) || bytes > self.bytes_max() {
+            return Err(BeginError::Length(bytes));
+        }
+        let end = sector.checked_add(sectors(bytes)).filter(|end| *end <= facts.sectors);
+        end.ok_or(BeginError::Range)?;
+        let need = bytes.div_ceil(PAGE_SIZE);
+        // The page that stays free lets an indirect request be sent, so that waiting always ends.
+        if need + 1 > self.pages.free() && self.pages.len() > 1 {
+            return Err(BeginError::Full);
+        }
+        self.pages.take(need).ok_or(BeginError::Full)
+    }
+
+    /// Has `waker` woken when an operation that found no room may try again.
+    pub fn wake_for_room(&mut self, waker: &Waker) {
+        if !self.room.iter().any(|old| old.will_wake(waker)) {
+            self.room.push(waker.clone());
+        }
+    }
+
+    /// Whether an operation is done; if so, a read's data has been copied into `into` (as much as fits there) and the
+    /// ticket means nothing any more.
+    pub fn poll_finish(
+        &mut self,
+        ticket: Ticket,
+        into: &mut [u8],
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), DiskFault>> {
+        let Some(operation) = self.operations.get(ticket) else { return Poll::Ready(Err(DiskFault::Gone)) };
+        let State::Done(result) = operation.state else {
+            self.operations.wake(ticket, context.waker());
+            return Poll::Pending;
+        };
+        if operation.kind == BlockOp::Read && result.is_ok() {
+            let bytes = into.len().min(operation.sectors as usize * SECTOR_BYTES);
+            let chunks = into.get_mut(..bytes).unwrap_or_default().chunks_mut(PAGE_SIZE);
+            for (page, chunk) in operation.pages.iter().zip(chunks) {
+                if let Some(page) = self.pages.page(*page) {
+                    page.copy_out(0, chunk);
+                }
+            }
+        }
+        let pages = self.operations.remove(ticket);
+        self.give_back(pages);
+        Poll::Ready(result)
+    }
+
+    /// Gives up waiting for an operation, which may be done nevertheless.
+    pub fn abandon(&mut self, ticket: Ticket) {
+        let pages = self.operations.abandon(ticket);
+        self.give_back(pages);
+    }
+
+    pub(super) fn give_back(&mut self, pages: Vec<u16>) {
+        self.pages.give_back(pages);
+        self.room.drain(..).for_each(Waker::wake);
+    }
+
+    /// Shows the back end what was begun, and notifies it if it asked for that.
+    pub fn push(&mut self) {
+        let segments_max = self.segments_max();
+        let Link::Connected(wire) = &mut self.link else { return };
+        let mut failed = Vec::new();
+        while wire.ring.free() > 0 {
+            let Some(ticket) = self.operations.next_waiting() else { break };
+            let Some(operation) = self.operations.get_mut(ticket) else { break };
+            match wire::request(ticket, operation, &mut self.pages, segments_max) {
+                Ok(request) => {
+                    let _full = wire.ring.push(&request);
+                    self.operations.sent();
+                    self.counters.requests += 1;
+                }
+                Err(Unsendable::Later) => break,
+                Err(Unsendable::Never) => {
+                    self.operations.sent();
+                    failed.push(ticket);
+                }
+            }
+        }
+        let (notify, port) = (wire.ring.publish(), wire.port);
+        match notify {
+            Notify::Nothing => {}
+            Notify::Suppressed if self.config.suppress => {
+                self.counters.suppressed += 1;
+                self.device.set_counters(&self.counters);
+            }
+            Notify::Suppressed | Notify::Needed => {
+                self.counters.notified += 1;
+                self.device.set_counters(&self.counters);
+                self.platform.notify(port);
+            }
+        }
+        for ticket in failed {
+            let pages = self.operations.answer(ticket, Err(DiskFault::NotSupported));
+            self.give_back(pages);
+        }
+    }
+
+    /// Takes the answers that have come, wakes whoever waits for them, and sends what had no room before. After that
+    /// the back end notifies the next answer.
+    pub fn collect(&mut self) {
+        loop {
+            let Link::Connected(wire) = &mut self.link else { return };
+            match wire.ring.pop() {
+                Ok(Some(response)) => {
+                    let ticket = Ticket::from_id(response.id);
+                    let asked = self.operations.get(ticket).filter(|asked| asked.state == State::Sent);
+                    let Some(asked) = asked else { return self.fault(BlockError::Unasked) };
+                    let (kind, bytes) = (asked.kind, asked.sectors * SECTOR_BYTES as u64);
+                    let result = match BlockStatus::from_raw(response.status) {
+                        Some(BlockStatus::Okay) => Ok(()),
+                        Some(BlockStatus::NotSupported) => Err(DiskFault::NotSupported),
+                        Some(BlockStatus::Error) | None => Err(DiskFault::Failed),
+                    };
+                    match result {
+                        Ok(()) if kind != BlockOp::Discard => self.counters.bytes += bytes,
+                        Ok(()) => {}
+                        Err(_) => self.counters.failed += 1,
+                    }
+                    self.faults = 0;
+                    let pages = self.operations.answer(ticket, result);
+                    self.give_back(pages);
+                }
+                Ok(None) => {
+                    self.push();
+                    let Link::Connected(wire) = &mut self.link else { return };
+                    match wire.ring.arm(1) {
+                        Ok(true) => {}
+                        Ok(false) => return,
+                        Err(_) => return self.fault(BlockError::Overrun),
+                    }
+                }
+                Err(_) => return self.fault(BlockError::Overrun),
+            }
+        }
+    }
+}
+
+/// Sectors of so many bytes.
+const fn sectors(bytes: usize) -> u64 {
+    (bytes / SECTOR_BYTES) as u64
+}

@@ -1,0 +1,196 @@
+//! A disk as it really is: done late, in any order, with a cache that a power cut empties.
+//! Its medium outlives every driver, so that tests can look at what is there after a crash.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use drivers_backend::block::{Disk, DiskError, DiskOp, Outcome, Work};
+
+use crate::PacketPage;
+
+/// One sector.
+pub type Sector = [u8; 512];
+
+/// What a disk holds.
+#[derive(Debug)]
+pub struct Medium {
+    durable: BTreeMap<u64, Sector>,
+    /// Writes that are done and not durable, with their numbers.
+    cache: Vec<(u64, u64, Sector)>,
+    next: u64,
+    queue: Vec<(u64, Work<PacketPage>)>,
+    done: VecDeque<(Work<PacketPage>, Outcome)>,
+    /// Who decides what is done when.
+    pub random: fastrand::Rng,
+    /// Of a thousand pieces of work, how many fail.
+    pub failures: u32,
+    /// Nothing is done while this is true.
+    pub stuck: bool,
+    /// Pieces of work that it takes at once.
+    pub depth: usize,
+}
+
+/// A disk over a medium.
+#[derive(Clone, Debug)]
+pub struct TestDisk {
+    /// What it holds.
+    pub medium: Rc<RefCell<Medium>>,
+    /// Sectors that it has.
+    pub sectors: u64,
+    /// Whether nothing can be written.
+    pub read_only: bool,
+}
+
+impl TestDisk {
+    /// An empty disk.
+    #[must_use]
+    pub fn new(sectors: u64, seed: u64) -> Self {
+        let medium = Medium {
+            durable: BTreeMap::new(),
+            cache: Vec::new(),
+            next: 0,
+            queue: Vec::new(),
+            done: VecDeque::new(),
+            random: fastrand::Rng::with_seed(seed),
+            failures: 0,
+            stuck: false,
+            depth: 8,
+        };
+        Self { medium: Rc::new(RefCell::new(medium)), sectors, read_only: false }
+    }
+
+    /// Does some of the work; says whether something is done that nobody has taken.
+    pub fn tick(&self) -> bool {
+        self.medium.borrow_mut().tick()
+    }
+
+    /// Whether work is under way.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        let medium = self.medium.borrow();
+        !medium.queue.is_empty() || !medium.done.is_empty()
+    }
+}
+
+impl Medium {
+    fn tick(&mut self) -> bool {
+        if self.stuck {
+            return !self.done.is_empty();
+        }
+        self.random.shuffle(&mut self.queue);
+        let count = self.random.usize(0..=self.queue.len());
+        for (number, mut work) in self.queue.split_off(self.queue.len() - count) {
+            let outcome = if self.random.u32(0..1000) < self.failures {
+                Err(DiskError::Failed)
+            } else {
+                self.carry_out(number, &mut work);
+                Ok(())
+            };
+            self.done.push_back((work, outcome));
+        }
+        !self.done.is_empty()
+    }
+
+    fn carry_out(&mut self, number: u64, work: &mut Work<PacketPage>) {
+        match work.operation {
+            DiskOp::Read => work.write_pieces(|first, bytes| {
+                for (sector, into) in (first..).zip(bytes.chunks_exact_mut(512)) {
+                    into.copy_from_slice(&self.read(sector));
+                }
+            }),
+            DiskOp::Write => work.read_pieces(|first, bytes| {
+                for (sector, from) in (first..).zip(bytes.chunks_exact(512)) {
+                    self.next += 1;
+                    self.cache.push((self.next, sector, from.try_into().expect("512 bytes")));
+                }
+            }),
+            // Only what was done when the flush came: the least that a disk promises.
+            DiskOp::Flush => {
+                let (durable, rest) =
+                    core::mem::take(&mut self.cache).into_iter().partition(|one| one.0 <= number);
+                self.cache = rest;
+                let durable: Vec<_> = durable;
+                self.durable.extend(durable.into_iter().map(|(_, sector, bytes)| (sector, bytes)));
+            }
+            DiskOp::Discard => {
+                for sector in work.sector..work.sector + work.sectors {
+                    self.next += 1;
+                    self.cache.push((self.next, sector, [0; 512]));
+                }
+            }
+        }
+    }
+
+    /// A sector as a reader finds it.
+    #[must_use]
+    pub fn read(&self, sector: u64) -> Sector {
+        let cached = self.cache.iter().rev().find(|one| one.1 == sector).map(|one| one.2);
+        cached.or_else(|| self.durable.get(&sector).copied()).unwrap_or([0; 512])
+    }
+
+    /// Puts content there that was always there.
+    pub fn preset(&mut self, sector: u64, bytes: Sector) {
+        self.durable.insert(sector, bytes);
+    }
+
+    /// The device is reset: of what was under way, each sector of each write is done or not.
+    pub fn reset(&mut self) {
+        self.done.clear();
+        for (_, work) in core::mem::take(&mut self.queue) {
+            if work.operation == DiskOp::Write {
+                work.read_pieces(|first, bytes| {
+                    for (sector, from) in (first..).zip(bytes.chunks_exact(512)) {
+                        if self.random.bool() {
+                            self.next += 1;
+                            self.cache.push((self.next, sector, from.try_into().expect("512 bytes")));
+                        }
+                    }
+                });
+            }
+        }
+    }
+
+    /// The power is cut: of what was not durable, each sector is there or not.
+    pub fn cut(&mut self) {
+        self.reset();
+        for (_, sector, bytes) in core::mem::take(&mut self.cache) {
+            if self.random.bool() {
+                self.durable.insert(sector, bytes);
+            }
+        }
+    }
+}
+
+impl Disk<PacketPage> for TestDisk {
+    fn sectors(&self) -> u64 {
+        self.sectors
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    fn can_discard(&self) -> bool {
+        !self.read_only
+    }
+
+    fn submit(&mut self, work: Work<PacketPage>) -> Result<(), Work<PacketPage>> {
+        let mut medium = self.medium.borrow_mut();
+        if medium.queue.len() >= medium.depth {
+            return Err(work);
+        }
+        let end = work.sector.checked_add(work.sectors).expect("work lies on the disk");
+        assert!(end <= self.sectors || work.operation == DiskOp::Flush, "work lies on the disk");
+        assert!(!self.read_only || work.operation == DiskOp::Read, "nothing is written to this disk");
+        let number = medium.next;
+        medium.queue.push((number, work));
+        Ok(())
+    }
+
+    fn poll(&mut self) -> Option<(Work<PacketPage>, Outcome)> {
+        self.medium.borrow_mut().done.pop_front()
+    }
+
+    fn kick(&mut self) {}
+}

@@ -1,0 +1,241 @@
+//! Two block drivers and a disk joined in one process: what was read, written and flushed is what a disk would hold.
+
+use drivers_backend::block::{Access, AddError, DiskId, RamDisk, Share, VbdId};
+use drivers_frontend::block::{BeginError, DiskFault};
+use hypercall_abi::device::{BlockError, block_features};
+use tests::{Disks, TestDisk};
+
+fn pattern(seed: u64, bytes: usize) -> Vec<u8> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    (0..bytes).map(|_| random.u8(..)).collect()
+}
+
+/// One disk with one writer.
+fn single(seed: u64, suppress: bool) -> Disks {
+    let mut disks = Disks::new(vec![TestDisk::new(4096, seed)], suppress);
+    disks.join(Disks::whole(0, Access::Write), 80);
+    disks
+}
+
+#[test]
+fn what_is_written_is_read_at_every_size() {
+    for suppress in [true, false] {
+        let mut disks = single(1, suppress);
+        let most = disks.fronts[0].bytes_max();
+        assert_eq!(most, 64 * 4096, "indirect requests are used");
+        // Below and above what fits in a page, and in a request without indirect segments.
+        for (at, bytes) in [512, 1024, 4096, 4608, 11 * 4096, 11 * 4096 + 512, most].into_iter().enumerate() {
+            let data = pattern(at as u64, bytes);
+            assert_eq!(disks.write(0, 3, &data), Ok(()), "{bytes} bytes");
+            assert_eq!(disks.read(0, 3, bytes), Ok(data), "{bytes} bytes");
+        }
+        assert_eq!(disks.flush(0), Ok(()));
+        assert_eq!(disks.back().totals().failed, 0);
+        assert_eq!(disks.back().free_pages(), tests::BACK_PAGES, "no page is lost");
+        assert_eq!(disks.fronts[0].free_pages(), 80, "no page is lost");
+    }
+}
+
+#[test]
+fn many_requests_are_under_way_at_once_and_save_notifications() {
+    let raised = [true, false].map(|suppress| {
+        let mut disks = single(7, suppress);
+        let before = disks.world.state().raised;
+        let mut begin = |at| {
+            let ticket = disks.fronts[0].begin_write(at * 8, &pattern(at, 4096)).unwrap();
+            // Told of the first, the back end needs no word of the next until it has looked.
+            disks.fronts[0].push();
+            ticket
+        };
+        let mut open: Vec<_> = (0..60).map(&mut begin).collect();
+        disks.run();
+        for ticket in open.drain(..) {
+            assert_eq!(disks.result(0, ticket, &mut []), Some(Ok(())));
+        }
+        for at in 0..60 {
+            assert_eq!(disks.read(0, at * 8, 4096), Ok(pattern(at, 4096)));
+        }
+        assert_eq!(disks.fronts[0].counters().suppressed > 0, suppress);
+        disks.world.state().raised - before
+    });
+    assert!(raised[0] < raised[1], "with suppression {} and without {}", raised[0], raised[1]);
+}
+
+#[test]
+fn what_does_not_fit_the_disk_is_refused_before_it_is_sent() {
+    let mut disks = single(1, true);
+    let front = &mut disks.fronts[0];
+    assert_eq!(front.begin_read(0, 0), Err(BeginError::Length(0)));
+    assert_eq!(front.begin_read(0, 513), Err(BeginError::Length(513)));
+    assert_eq!(front.begin_read(0, 65 * 4096), Err(BeginError::Length(65 * 4096)));
+    assert_eq!(front.begin_read(4096, 512), Err(BeginError::Range));
+    assert_eq!(front.begin_write(4095, &[0; 1024]), Err(BeginError::Range));
+    assert_eq!(front.begin_write(u64::MAX, &[0; 512]), Err(BeginError::Range));
+    assert_eq!(front.begin_discard(4000, 97), Err(BeginError::Range));
+    assert!(front.begin_read(4095, 512).is_ok());
+}
+
+#[test]
+fn a_reader_cannot_write_and_sees_its_range_only() {
+    let disk = TestDisk::new(100, 1);
+    (0..100).for_each(|sector| disk.medium.borrow_mut().preset(sector, [sector as u8; 512]));
+    let mut disks = Disks::new(vec![disk], true);
+    let share = Share { disk: DiskId(0), first: 40, sectors: 10, access: Access::Read };
+    disks.join(share, 16);
+    let facts = disks.fronts[0].facts().unwrap();
+    assert_eq!((facts.sectors, facts.features), (10, block_features::READ_ONLY));
+    assert_eq!(disks.read(0, 9, 512), Ok(vec![49; 512]));
+    assert_eq!(disks.fronts[0].begin_write(0, &[0; 512]), Err(BeginError::ReadOnly));
+    assert_eq!(disks.flush(0), Err(DiskFault::NotSupported));
+}
+
+#[test]
+fn shares_that_cannot_be_are_refused() {
+    let read_only = TestDisk { read_only: true, ..TestDisk::new(100, 1) };
+    let mut disks = Disks::new(vec![TestDisk::new(100, 1), read_only], true);
+    let share = |first, sectors, access| Share { disk: DiskId(0), first, sectors, access };
+    let over = Access::Overlay { memory_bytes: 4096 };
+    assert_eq!(disks.attach(0, Disks::whole(2, Access::Read)).unwrap_err(), AddError::NoDisk(DiskId(2)));
+    assert_eq!(disks.attach(0, share(90, 11, Access::Read)).unwrap_err(), AddError::Range);
+    assert_eq!(disks.attach(0, Disks::whole(1, Access::Write)).unwrap_err(), AddError::ReadOnly);
+    disks.attach(0, share(10, 10, Access::Write)).unwrap();
+    for access in [Access::Write, Access::Read, over] {
+        assert_eq!(disks.attach(1, share(19, 2, access)).unwrap_err(), AddError::Shared(VbdId(0)));
+    }
+    disks.attach(1, share(20, 10, over)).unwrap();
+    disks.attach(2, share(20, 10, Access::Read)).unwrap();
+    assert_eq!(disks.attach(3, share(25, 1, Access::Write)).unwrap_err(), AddError::Shared(VbdId(1)));
+    assert_eq!(disks.attach(1, share(50, 10, over)).unwrap_err(), AddError::Exists);
+}
+
+#[test]
+fn two_hundred_and_fifty_six_overlays_leave_their_base_alone_and_take_what_was_written() {
+    let base = TestDisk { read_only: true, ..TestDisk::new(256, 3) };
+    let image = pattern(5, 256 * 512);
+    for (sector, bytes) in (0..).zip(image.chunks_exact(512)) {
+        base.medium.borrow_mut().preset(sector, bytes.try_into().unwrap());
+    }
+    let mut disks = Disks::new(vec![base.clone()], true);
+    for at in 0..256 {
+        disks.join(Disks::whole(0, Access::Overlay { memory_bytes: 64 << 10 }), 12);
+        let mine = pattern(1000 + at as u64, 3 * 512);
+        // A write that begins and ends within blocks of the overlay.
+        assert_eq!(disks.write(at, 6, &mine), Ok(()));
+        let mut expected = image[4 * 512..12 * 512].to_vec();
+        expected[2 * 512..5 * 512].copy_from_slice(&mine);
+        assert_eq!(disks.read(at, 4, 8 * 512), Ok(expected), "a read joins both");
+        assert_eq!(disks.flush(at), Ok(()));
+        assert_eq!(disks.back().overlay_bytes(VbdId(at as u16)), Some(2 * 4096));
+    }
+    for (sector, bytes) in (0..).zip(image.chunks_exact(512)) {
+        assert_eq!(base.medium.borrow().read(sector), *bytes, "the base is as it was");
+    }
+}
+
+#[test]
+fn a_full_overlay_refuses_and_loses_nothing() {
+    let mut disks = Disks::new(vec![TestDisk { read_only: true, ..TestDisk::new(256, 3) }], true);
+    disks.join(Disks::whole(0, Access::Overlay { memory_bytes: 3 * 4096 }), 16);
+    assert_eq!(disks.write(0, 0, &pattern(1, 8192)), Ok(()));
+    assert_eq!(disks.back().take_full(), None);
+    // Two more blocks are needed and one is free: nothing of it is written.
+    assert_eq!(disks.write(0, 20, &pattern(2, 4096)), Err(DiskFault::Failed));
+    assert_eq!(disks.read(0, 20, 4096), Ok(vec![0; 4096]));
+    assert_eq!((disks.back().take_full(), disks.back().take_full()), (Some(VbdId(0)), None), "told once");
+    assert_eq!(disks.write(0, 16, &pattern(3, 4096)), Ok(()), "what fits is written");
+    assert_eq!(disks.write(0, 8, &pattern(4, 4096)), Ok(()), "and what is there is overwritten");
+    assert_eq!(disks.read(0, 0, 4096), Ok(pattern(1, 8192)[..4096].to_vec()));
+}
+
+#[test]
+fn a_disk_in_memory_is_zeros_at_first_and_forgets_what_is_discarded() {
+    let mut disks = Disks::new(Vec::new(), true);
+    disks.back().add_disk(DiskId(0), Box::new(RamDisk::new(1000)));
+    disks.join(Disks::whole(0, Access::Write), 16);
+    assert_eq!(disks.read(0, 999, 512), Ok(vec![0; 512]));
+    assert_eq!(disks.write(0, 8, &pattern(1, 8192)), Ok(()));
+    assert_eq!(disks.flush(0), Ok(()));
+    let ticket = disks.fronts[0].begin_discard(8, 8).unwrap();
+    disks.fronts[0].push();
+    disks.run();
+    assert_eq!(disks.result(0, ticket, &mut []), Some(Ok(())));
+    assert_eq!(disks.read(0, 8, 8192), Ok([vec![0; 4096], pattern(1, 8192)[4096..].to_vec()].concat()));
+}
+
+#[test]
+fn a_failing_disk_fails_the_operation_and_nothing_else() {
+    let mut disks = single(4, true);
+    disks.write(0, 0, &pattern(1, 4096)).unwrap();
+    disks.disks[0].medium.borrow_mut().failures = 1000;
+    assert_eq!(disks.write(0, 0, &pattern(2, 4096)), Err(DiskFault::Failed));
+    assert_eq!(disks.read(0, 0, 4096), Err(DiskFault::Failed));
+    assert_eq!(disks.flush(0), Err(DiskFault::Failed));
+    disks.disks[0].medium.borrow_mut().failures = 0;
+    assert_eq!(disks.read(0, 0, 4096), Ok(pattern(1, 4096)));
+    assert_eq!(disks.fronts[0].counters().failed, 3);
+}
+
+#[test]
+fn a_flood_finds_its_end_before_its_neighbour_does() {
+    let mut disks = Disks::new(vec![TestDisk::new(8192, 9)], true);
+    let half = |first| Share { disk: DiskId(0), first, sectors: 4096, access: Access::Write };
+    disks.join(half(0), 200);
+    disks.join(half(4096), 16);
+    let rounds = |disks: &mut Disks, flood: bool| {
+        let mut open = Vec::new();
+        let mut moments = 0;
+        for round in 0..20 {
+            let ticket = disks.fronts[1].begin_write(round * 8, &[1; 4096]).unwrap();
+            loop {
+                while flood && let Ok(ticket) = disks.fronts[0].begin_write(0, &[7; 64 * 1024]) {
+                    open.push(ticket);
+                }
+                disks.moment();
+                moments += 1;
+                open.retain(|ticket| disks.result(0, *ticket, &mut []).is_none());
+                if let Some(result) = disks.result(1, ticket, &mut []) {
+                    assert_eq!(result, Ok(()));
+                    break;
+                }
+            }
+        }
+        moments
+    };
+    let alone = rounds(&mut disks, false);
+    let beside = rounds(&mut disks, true);
+    assert!(beside <= 6 * alone, "{beside} moments beside a flood, {alone} alone");
+}
+
+#[test]
+fn a_front_end_without_a_disk_is_told() {
+    let mut disks = single(1, true);
+    assert_eq!(disks.back().error(VbdId(0)), Some(BlockError::None));
+    disks.fronts[0].close();
+    disks.run();
+    assert!(disks.fronts[0].is_closed());
+    let ticket = disks.fronts[0].begin_write(0, &[1; 512]).expect("what is begun while it is closed waits");
+    disks.fronts[0].reconnect();
+    disks.run();
+    assert_eq!(disks.result(0, ticket, &mut []), Some(Ok(())));
+}
+
+#[test]
+fn what_an_ended_connection_left_at_the_disk_is_done_before_anything_new_begins() {
+    let mut disks = single(1, true);
+    disks.disks[0].medium.borrow_mut().stuck = true;
+    let ticket = disks.fronts[0].begin_write(0, &[1; 512]).unwrap();
+    disks.moment();
+    assert_eq!(disks.back().under_way(), 1);
+    disks.fronts[0].close();
+    disks.run();
+    disks.fronts[0].reconnect();
+    disks.run();
+    assert!(disks.fronts[0].is_up());
+    assert_eq!(disks.back().under_way(), 1, "the write was sent again, and waits for its elder");
+    disks.disks[0].medium.borrow_mut().stuck = false;
+    disks.run();
+    assert_eq!(disks.result(0, ticket, &mut []), Some(Ok(())));
+    assert_eq!(disks.back().totals().orphaned, 1);
+    assert_eq!(disks.write(0, 0, &[2; 512]), Ok(()));
+    assert_eq!(disks.read(0, 0, 512), Ok(vec![2; 512]));
+}

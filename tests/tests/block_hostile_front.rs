@@ -1,0 +1,325 @@
+//! A front end that corrupts its ring, names pages that it did not grant, or takes them back: it harms itself alone.
+
+use drivers_backend::block::{Access, DiskId, Share, VbdId};
+use drivers_frontend::{Access as PageAccess, Platform};
+use hypercall_abi::blkif::{Block, BlockOp, BlockRequest, BlockSegment, DiscardRequest, IndirectRequest};
+use hypercall_abi::device::{BlockError, BlockPage, XenbusState};
+use hypercall_abi::ring::{FakePage, FrontRing, SharedPage, index};
+use hypercall_abi::{DomId, GrantRef, Port};
+use tests::{DRIVER, Device, Disks, FrontPlatform, TestDisk};
+use zerocopy::IntoBytes;
+
+/// A front end that does as it likes.
+struct Hostile {
+    device: Device,
+    half: BlockPage<FakePage>,
+    ring: FakePage,
+    platform: FrontPlatform,
+    reference: GrantRef,
+    port: Port,
+    /// A page that may be written, one that may be read, and one that was taken back.
+    grefs: [u32; 3],
+    page: FakePage,
+    writable: FakePage,
+}
+
+const AT: usize = 1;
+
+fn share(first: u64) -> Share {
+    Share { disk: DiskId(0), first, sectors: 512, access: Access::Write }
+}
+
+/// An honest front end on the first half of a disk, and a hostile one on the other.
+fn world(seed: u64) -> (Disks, Hostile) {
+    let mut disks = Disks::new(vec![TestDisk::new(1024, seed)], true);
+    disks.join(share(0), 20);
+    let device = disks.attach(AT, share(512)).unwrap();
+    let mut platform = FrontPlatform { world: disks.world.clone(), domain: Disks::domain(AT) };
+    let mut granted = |access| {
+        let page = platform.allocate().unwrap();
+        let reference = platform.grant(&page, DRIVER, access).unwrap();
+        (page, reference)
+    };
+    let (ring, reference) = granted(PageAccess::ReadWrite);
+    let (writable, first) = granted(PageAccess::ReadWrite);
+    let (page, second) = granted(PageAccess::ReadOnly);
+    let (_, third) = granted(PageAccess::ReadWrite);
+    platform.revoke(third).unwrap();
+    let port = platform.open_port(DRIVER).unwrap();
+    let half = BlockPage::front(device.page.clone());
+    let grefs = [first.0, second.0, third.0];
+    let mut hostile = Hostile { device, half, ring, platform, reference, port, grefs, page, writable };
+    hostile.connect();
+    disks.run_back();
+    assert!(disks.back().is_connected(VbdId(1)));
+    (disks, hostile)
+}
+
+impl Hostile {
+    fn connect(&mut self) {
+        self.half.offer(self.reference, self.port);
+        self.enter(XenbusState::Initialised);
+    }
+
+    fn enter(&mut self, state: XenbusState) {
+        self.half.set_state(state);
+        self.platform.notify(self.device.front_port);
+    }
+
+    fn ring(&mut self) {
+        self.platform.notify(self.port);
+    }
+
+    fn segment(&self, random: &mut fastrand::Rng) -> BlockSegment {
+        let gref = if random.u32(0..4) == 0 { random.u32(0..50) } else { self.grefs[random.usize(0..3)] };
+        let wild = random.u32(0..4) == 0;
+        let mut sector = || if wild { random.u8(..) } else { random.u8(0..8) };
+        BlockSegment { gref, first_sector: sector(), last_sector: sector(), pad: 0 }
+    }
+
+    /// A request that is right in some places.
+    fn request(&self, random: &mut fastrand::Rng) -> BlockRequest {
+        let sector = if random.bool() { random.u64(0..520) } else { random.u64(..) };
+        let id = random.u64(..);
+        match random.u32(0..4) {
+            0 => DiscardRequest {
+                operation: BlockOp::Discard.raw(),
+                id,
+                sector,
+                sectors: if random.bool() { random.u64(..) } else { random.u64(0..9) },
+                ..DiscardRequest::zeroed()
+            }
+            .into(),
+            1 => {
+                let list: Vec<_> = (0..70).map(|_| self.segment(random)).collect();
+                self.page.copy_in(0, &list.as_bytes()[..560]);
+                let mut pages = [0; 8];
+                pages.fill_with(|| self.grefs[random.usize(0..3)]);
+                let request = IndirectRequest {
+                    operation: BlockOp::Indirect.raw(),
+                    indirect_operation: random.u8(0..3),
+                    segments: random.u16(0..80),
+                    id,
+                    sector,
+                    pages,
+                    ..IndirectRequest::zeroed()
+                };
+                request.into()
+            }
+            _ => {
+                let mut request = BlockRequest {
+                    operation: if random.u32(0..5) == 0 { random.u8(..) } else { random.u8(0..4) },
+                    segments: random.u8(0..13),
+                    id,
+                    sector,
+                    ..BlockRequest::zeroed()
+                };
+                request.segment.fill_with(|| self.segment(random));
+                request
+            }
+        }
+    }
+}
+
+/// Moments in which the honest front end does a fixed piece of work, beside whatever `each` does.
+fn honest(disks: &mut Disks, mut each: impl FnMut(&mut Disks)) -> u32 {
+    let mut moments = 0;
+    for round in 0..12_u8 {
+        let sector = u64::from(round) * 8;
+        let write = disks.fronts[0].begin_write(sector, &[round; 4096]).unwrap();
+        let flush = disks.fronts[0].begin_flush().unwrap();
+        let mut left = vec![write, flush];
+        while !left.is_empty() {
+            each(disks);
+            disks.moment();
+            moments += 1;
+            assert!(moments < 20_000, "the honest front end stands still");
+            left.retain(|ticket| match disks.result(0, *ticket, &mut []) {
+                Some(result) => {
+                    assert_eq!(result, Ok(()));
+                    false
+                }
+                None => true,
+            });
+        }
+    }
+    moments
+}
+
+/// What the honest front end wrote is there.
+fn intact(disks: &mut Disks, seed: u64) {
+    for round in 0..12_u8 {
+        let read = disks.read(0, u64::from(round) * 8, 4096);
+        assert_eq!(read, Ok(vec![round; 4096]), "seed {seed}");
+    }
+}
+
+#[test]
+fn over_a_hundred_seeds_of_corruption_harm_only_the_culprit() {
+    let mut reasons = std::collections::BTreeSet::new();
+    let (mut alone, mut beside, mut answered) = (0, 0, 0);
+    for seed in 0..120 {
+        let (mut disks, _hostile) = world(seed);
+        alone += honest(&mut disks, |_| {});
+        let (mut disks, mut hostile) = world(seed);
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut ring = FrontRing::<_, Block>::new(hostile.ring.clone());
+        beside += honest(&mut disks, |_| {
+            for _ in 0..random.u32(1..6) {
+                match random.u32(0..16) {
+                    0 => hostile.ring.store(index::REQ_PROD, random.u32(..)),
+                    1 => hostile.ring.store(random.usize(0..1024) * 4, random.u32(..)),
+                    2 => {
+                        let prod = hostile.ring.load(index::REQ_PROD);
+                        hostile.ring.store(index::REQ_PROD, prod.wrapping_add(random.u32(0..40)));
+                    }
+                    3 => hostile.device.page.store(random.usize(0..32) * 4, random.u32(0..8)),
+                    4 => hostile.enter(XenbusState::Closing),
+                    5 => {
+                        hostile.enter(XenbusState::Initialising);
+                        ring = FrontRing::new(hostile.ring.clone());
+                    }
+                    6 => hostile.connect(),
+                    _ => {
+                        let request = hostile.request(&mut random);
+                        let _ = ring.push(&request);
+                        let _ = ring.publish();
+                        while let Ok(Some(_)) = ring.pop() {}
+                        hostile.ring();
+                    }
+                }
+            }
+        });
+        intact(&mut disks, seed);
+        assert!(disks.back().is_connected(VbdId(0)));
+        reasons.insert(disks.back().error(VbdId(1)).unwrap().raw());
+        answered += disks.back().totals().answered;
+        disks.back().remove(VbdId(1));
+        disks.run();
+        assert_eq!(disks.world.state().mapped_of(DomId(11)), 0, "seed {seed}: nothing of it stays mapped");
+        assert_eq!(disks.back().free_pages(), tests::BACK_PAGES, "seed {seed}: no page is lost");
+        assert_eq!(disks.back().under_way(), 0, "seed {seed}");
+    }
+    assert!(beside < 3 * alone, "{beside} moments beside an attacker, {alone} alone");
+    assert!(answered > 5_000, "only {answered} requests were judged");
+    assert!(reasons.contains(&BlockError::Overrun.raw()), "the corruptions reached the check: {reasons:?}");
+}
+
+#[test]
+fn wrong_requests_are_refused_and_too_many_end_the_connection() {
+    let (mut disks, mut hostile) = world(1);
+    let mut ring = FrontRing::<_, Block>::new(hostile.ring.clone());
+    let [writable, read_only, gone] = hostile.grefs;
+    let one = |operation: BlockOp, id, sector, gref, first, last| {
+        let mut request =
+            BlockRequest { operation: operation.raw(), segments: 1, id, sector, ..BlockRequest::zeroed() };
+        request.segment[0] = BlockSegment { gref, first_sector: first, last_sector: last, pad: 0 };
+        request
+    };
+    let requests = [
+        (one(BlockOp::Read, 1, 0, writable, 0, 7), 0),
+        (one(BlockOp::Write, 2, 0, read_only, 0, 7), 0),
+        (one(BlockOp::Read, 3, 0, read_only, 0, 7), -1),
+        (one(BlockOp::Read, 4, 0, gone, 0, 7), -1),
+        (one(BlockOp::Write, 5, 0, gone, 0, 7), -1),
+        (one(BlockOp::Write, 6, 0, 99_999, 0, 7), -1),
+        (one(BlockOp::Read, 7, 505, writable, 0, 7), -1),
+        (one(BlockOp::Read, 8, u64::MAX, writable, 0, 0), -1),
+        (one(BlockOp::Read, 9, 0, writable, 3, 2), -1),
+        (one(BlockOp::Read, 10, 0, writable, 0, 8), -1),
+        (BlockRequest { operation: 77, id: 11, ..BlockRequest::zeroed() }, -2),
+        (one(BlockOp::WriteBarrier, 12, 9, read_only, 0, 7), 0),
+        (BlockRequest { operation: 3, id: 13, ..BlockRequest::zeroed() }, 0),
+    ];
+    for (request, _) in &requests {
+        ring.push(request).unwrap();
+    }
+    let _ = ring.publish();
+    hostile.ring();
+    disks.run();
+    let mut answers: Vec<_> =
+        std::iter::from_fn(|| ring.pop().unwrap()).map(|one| (one.id, one.status)).collect();
+    answers.sort_unstable();
+    let expected: Vec<_> = requests.iter().map(|(request, status)| (request.id, *status)).collect();
+    assert_eq!(answers, expected);
+    assert!(disks.back().is_connected(VbdId(1)));
+    for _ in 0..10 {
+        for id in 0..20 {
+            let _ = ring.push(&one(BlockOp::Read, id, 600, writable, 0, 7));
+        }
+        let _ = ring.publish();
+        hostile.ring();
+        disks.run();
+        while let Ok(Some(_)) = ring.pop() {}
+    }
+    assert_eq!(disks.back().error(VbdId(1)), Some(BlockError::Requests));
+    assert_eq!(disks.world.state().mapped_of(DomId(11)), 1, "only the device page stays mapped");
+}
+
+#[test]
+fn a_request_whose_page_is_taken_back_meanwhile_is_an_error() {
+    let (mut disks, mut hostile) = world(1);
+    disks.disks[0].medium.borrow_mut().stuck = true;
+    let mut ring = FrontRing::<_, Block>::new(hostile.ring.clone());
+    let mut request = BlockRequest { operation: 0, segments: 1, id: 5, ..BlockRequest::zeroed() };
+    request.segment[0] = BlockSegment { gref: hostile.grefs[0], first_sector: 0, last_sector: 7, pad: 0 };
+    hostile.writable.store(0, 77);
+    ring.push(&request).unwrap();
+    let _ = ring.publish();
+    hostile.ring();
+    disks.moment();
+    hostile.platform.revoke(GrantRef(hostile.grefs[0])).unwrap();
+    disks.disks[0].medium.borrow_mut().stuck = false;
+    disks.run();
+    assert_eq!(ring.pop().unwrap().map(|one| (one.id, one.status)), Some((5, -1)));
+    assert_eq!(hostile.writable.load(0), 77, "nothing is written to a page that was taken back");
+}
+
+#[test]
+fn pages_that_change_before_each_read_harm_only_their_owner() {
+    let mut ends = std::collections::BTreeSet::new();
+    for seed in 0..120 {
+        let (mut disks, mut hostile) = world(seed);
+        disks.back().platform().fickle = Some((DomId(11), seed));
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut ring = FrontRing::<_, Block>::new(hostile.ring.clone());
+        honest(&mut disks, |_| match random.u32(0..8) {
+            0 => hostile.enter(XenbusState::Initialising),
+            1 => {
+                ring = FrontRing::new(hostile.ring.clone());
+                hostile.connect();
+            }
+            _ => {
+                let request = hostile.request(&mut random);
+                let _ = ring.push(&request);
+                let _ = ring.publish();
+                hostile.ring();
+            }
+        });
+        intact(&mut disks, seed);
+        ends.insert(disks.back().error(VbdId(1)).unwrap().raw());
+        disks.back().remove(VbdId(1));
+        disks.run();
+        assert_eq!(disks.world.state().mapped_of(DomId(11)), 0, "seed {seed}: nothing of it stays mapped");
+        assert_eq!(disks.back().free_pages(), tests::BACK_PAGES, "seed {seed}: no page is lost");
+    }
+    assert!(ends.len() > 1, "connections ended for different reasons: {ends:?}");
+}
+
+#[test]
+fn an_offer_of_what_was_not_granted_is_refused_with_a_reason() {
+    for (reference, port, reason) in
+        [(Some(4_000_000), None, BlockError::Ring), (None, Some(6_000_000), BlockError::Port)]
+    {
+        let (mut disks, mut hostile) = world(1);
+        hostile.enter(XenbusState::Initialising);
+        disks.run_back();
+        disks.run_back();
+        hostile.half.offer(reference.map_or(hostile.reference, GrantRef), port.map_or(hostile.port, Port));
+        hostile.enter(XenbusState::Initialised);
+        disks.run_back();
+        assert_eq!(hostile.half.other_state(), XenbusState::Closed);
+        assert_eq!(hostile.half.other_error(), reason.raw());
+        assert_eq!(disks.world.state().mapped_of(DomId(11)), 1, "only the device page stays mapped");
+    }
+}
