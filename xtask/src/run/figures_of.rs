@@ -111,7 +111,11 @@ pub(super) fn conclude(figures: &mut Figures, watch: &Watch) {
         *figures.deaths.entry(name.clone()).or_default() += 1;
     }
     figures.audit = watch.audit.clone();
-    figures.coverage = (!watch.coverage.is_empty()).then(|| watch.coverage.clone());
+    figures.coverage = (!watch.coverage.is_empty()).then(|| {
+        let mut coverage = watch.coverage.clone();
+        coverage.conclude();
+        coverage
+    });
 }
 
 /// What clients on the host saw.

@@ -13,6 +13,7 @@ use super::{boot, options as wanted, report};
 use crate::cli;
 use crate::cli::Policies;
 use crate::figures::{Figures, Http};
+use crate::paths;
 use crate::qemu::Next;
 use crate::scenario::{Delivery, Scenario};
 
@@ -94,6 +95,9 @@ fn traced(options: &cli::Run, scenario: &Scenario, figures: &mut Figures) -> Res
     let short = cli::Run { delivery: only, seconds: Some(TRACED_SECONDS), ..options.clone() };
     let mut plan = wanted::plan(&short, scenario)?;
     plan.config.trace = true;
+    // What the measured run said is worth more than what this one will.
+    let log = paths::run(&scenario.name).join("serial.log");
+    let _ = std::fs::rename(&log, log.with_file_name("measured.log"));
     let mut session = Session::new(boot::boot(wanted::how(&short, scenario), scenario, plan)?, scenario);
     follow(&mut session, &mut None)?;
     let requests = session.watch.results.last().and_then(|body| body.get("requests")?.as_u64());

@@ -43,9 +43,10 @@ pub(super) fn finish(
         [] => {}
         [first, ..] => bail!("{} faults of the hypervisor, the first: {first}", watch.faults.len()),
     }
-    match watch.coverage.breaches.as_slice() {
+    let breaches = figures.coverage.as_ref().map_or(&[][..], |coverage| &coverage.breaches);
+    match breaches {
         [] => Ok(()),
-        [first, ..] => bail!("{} breaches, the first: {first}", watch.coverage.breaches.len()),
+        [first, ..] => bail!("{} breaches, the first: {first}", breaches.len()),
     }
 }
 

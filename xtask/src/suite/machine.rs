@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::judge::{figures, number, plain, sound};
 use super::part::Part;
+use crate::run::Coverage;
 
 /// In the order of what builds on what.
 pub(super) fn parts() -> Vec<Part> {
@@ -88,12 +89,20 @@ fn hostile() -> Result<String> {
 
 /// Hostile guests did something, and no answer was one that must not be.
 pub(super) fn hostility(figures: &Value) -> Result<String> {
-    let calls = number(figures, "/coverage/calls")?;
-    ensure!(calls > 1000.0, "only {calls} hostile hypercalls");
-    let breaches = figures["coverage"]["breaches"].as_array().map_or(0, Vec::len);
-    ensure!(breaches == 0, "{breaches} breaches");
-    let lives = figures["coverage"]["seeds"].as_array().map_or(0, Vec::len);
-    Ok(format!("{lives} hostile lives, {calls} hypercalls"))
+    let coverage = coverage(figures)?;
+    ensure!(coverage.calls > 1000, "only {} hostile hypercalls", coverage.calls);
+    ensure!(coverage.breaches.is_empty(), "{} breaches", coverage.breaches.len());
+    let (lives, calls) = (coverage.seeds.len(), coverage.calls);
+    let seen = coverage.due.len() - coverage.missing.len();
+    Ok(format!(
+        "{lives} hostile lives, {calls} hypercalls, {seen} of {} reachable answers",
+        coverage.due.len()
+    ))
+}
+
+/// What hostile guests tried.
+pub(super) fn coverage(figures: &Value) -> Result<Coverage> {
+    serde_json::from_value(figures["coverage"].clone()).context("the figures have no coverage")
 }
 
 fn benched() -> Result<String> {

@@ -46,6 +46,12 @@ impl Clock {
     }
 }
 
+/// Whether a call may put the domain to sleep.
+fn may_sleep(call: &Call) -> bool {
+    let calls = [Hypercall::SchedOp, Hypercall::Extension, Hypercall::Multicall];
+    calls.iter().any(|sleeping| call.number == u64::from(sleeping.raw()))
+}
+
 #[unsafe(naked)]
 unsafe extern "C" fn poke() -> u64 {
     naked_asm!("mov [rdi], rsi", "ret")
@@ -84,9 +90,14 @@ impl Actor {
     }
 
     fn call(&mut self, generator: &mut Generator, call: &Call, why: &'static str) {
-        for (at, bytes) in &call.writes {
-            // SAFETY: the plan lays arguments into the pages set aside for them; a fault comes back here.
-            let _ = unsafe { probe(copy, [*at, bytes.as_ptr() as u64, bytes.len() as u64]) };
+        Self::lay(call);
+        // What is not as the plan laid it could be a sleep without an end: an attack has put other pages there.
+        if may_sleep(call) && !Self::is_laid(call) {
+            self.arguments_are_ours();
+            Self::lay(call);
+            if !Self::is_laid(call) {
+                return;
+            }
         }
         // SAFETY: the plan asks for changes of what it may lose.
         let rax = unsafe { syscall(call.number, call.args) };
@@ -117,6 +128,24 @@ impl Actor {
             );
         }
         generator.observe(call, &after, answer);
+    }
+
+    /// Lays the arguments of a call into memory.
+    fn lay(call: &Call) {
+        for (at, bytes) in &call.writes {
+            // SAFETY: the plan lays arguments into the pages set aside for them; a fault comes back here.
+            let _ = unsafe { probe(copy, [*at, bytes.as_ptr() as u64, bytes.len() as u64]) };
+        }
+    }
+
+    /// Whether the arguments of a call lie in memory as they should.
+    fn is_laid(call: &Call) -> bool {
+        call.writes.iter().all(|(at, bytes)| {
+            let mut found = vec![0; bytes.len()];
+            // SAFETY: it writes the buffer, which has so many bytes; a fault comes back here.
+            let read = unsafe { probe(copy, [found.as_mut_ptr() as u64, *at, bytes.len() as u64]) };
+            read.is_ok() && found == *bytes
+        })
     }
 
     /// Tries an instruction.
@@ -189,6 +218,15 @@ impl Actor {
     pub(super) fn rearm(&self) {
         upcall::mask();
         probe::register();
+    }
+
+    /// Prints which answers have to come.
+    pub(super) fn report_due(&self) {
+        let done = Coverage::report_due(self.seed, |line| {
+            println!("{line}");
+            Ok(())
+        });
+        debug_assert!(done.is_ok());
     }
 
     /// Prints what was done since the last time.

@@ -15,7 +15,9 @@ use hostile_plan::{Coverage, Generator};
 use self::act::Actor;
 
 /// Calls after which the counts are reported even if nothing else happens.
-const CALLS_A_REPORT: u64 = 8192;
+const CALLS_A_REPORT: u64 = 4096;
+/// Calls after which they are reported if there is something new: a life may end any moment, and its news with it.
+const CALLS_TO_NEWS: u64 = 16;
 
 /// Lives.
 pub(crate) async fn run(guest: Guest) {
@@ -43,6 +45,7 @@ pub(crate) async fn run(guest: Guest) {
     }
     actor.rearm();
     if incarnation == 0 {
+        actor.report_due();
         (0..instructions::INSTRUCTIONS.len()).for_each(|index| actor.instruction(index));
     }
     fpu::mark(seed);
@@ -63,11 +66,13 @@ pub(crate) async fn run(guest: Guest) {
             }
             fpu::mark(seed);
         }
-        if actor.coverage.calls >= CALLS_A_REPORT {
+        let due = if actor.coverage.has_news() { CALLS_TO_NEWS } else { CALLS_A_REPORT };
+        if actor.coverage.calls >= due {
             actor.report();
         }
         if now >= end_ns && !generator.is_in_the_midst() {
             actor.report();
+            println!("@life {{\"seed\":{seed},\"ms\":{}}}", number("life_ms"));
             death::die(&mut actor, 0);
         }
         if drawn.is_multiple_of(4096) {

@@ -79,7 +79,9 @@ impl Call {
         let selector = match known {
             Some(H::MmuUpdate) => self.laid_word(self.args[0]) & 3,
             Some(H::MmuextOp) => self.laid_word(self.args[0]) & 0xffff_ffff,
-            _ => self.args[0] & 0xffff_ffff,
+            // These look at half of the word.
+            Some(H::MemoryOp | H::GrantTableOp) => self.args[0] & 0xffff_ffff,
+            _ => self.args[0],
         };
         Operation::of(self.number, selector)
     }

@@ -6,11 +6,14 @@ use core::fmt::{self, Write};
 use hypercall_abi::Errno;
 use hypercall_abi::grant_table::GrantStatus;
 
-use crate::Operation;
 use crate::model::Answer;
+use crate::{Operation, Reach};
 
 /// The most instructions that can be counted.
 pub(crate) const INSTRUCTIONS: usize = 128;
+
+/// Words with a bit for each answer.
+const SEEN_WORDS: usize = (2 * Operation::COUNT + Errno::ALL.len() + GrantStatus::ALL.len()).div_ceil(64);
 
 /// What came of an instruction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,6 +35,9 @@ pub struct Coverage {
     errnos: [u32; Errno::ALL.len()],
     statuses: [u32; GrantStatus::ALL.len()],
     instructions: [InstructionOutcome; INSTRUCTIONS],
+    /// Answers that ever came, a bit each in the order of [`Reach::all`].
+    seen: [u64; SEEN_WORDS],
+    news: bool,
     /// Calls made.
     pub calls: u64,
     /// Answers that must not be.
@@ -46,6 +52,8 @@ impl Default for Coverage {
             errnos: [0; Errno::ALL.len()],
             statuses: [0; GrantStatus::ALL.len()],
             instructions: [InstructionOutcome::Untried; INSTRUCTIONS],
+            seen: [0; SEEN_WORDS],
+            news: false,
             calls: 0,
             breaches: 0,
         }
@@ -58,21 +66,42 @@ impl Coverage {
         self.calls += 1;
         let place = operation.place();
         match answer {
-            Answer::Accepted => self.accepted[place] += 1,
+            Answer::Accepted => {
+                self.accepted[place] += 1;
+                self.see(place);
+            }
             Answer::Refused(errno) => {
                 self.refused[place] += 1;
+                self.see(Operation::COUNT + place);
                 if let Some(index) = Errno::ALL.iter().position(|&other| other == errno) {
                     self.errnos[index] += 1;
+                    self.see(2 * Operation::COUNT + index);
                 }
             }
             Answer::Status(status) => {
                 self.refused[place] += 1;
+                self.see(Operation::COUNT + place);
                 if let Some(index) = GrantStatus::ALL.iter().position(|&other| other == status) {
                     self.statuses[index] += 1;
+                    self.see(2 * Operation::COUNT + Errno::ALL.len() + index);
                 }
             }
             Answer::Odd(_) => self.breaches += 1,
         }
+    }
+
+    fn see(&mut self, place: usize) {
+        let bit = 1 << (place % 64);
+        if let Some(word) = self.seen.get_mut(place / 64) {
+            self.news |= *word & bit == 0;
+            *word |= bit;
+        }
+    }
+
+    /// Whether an answer came for the first time since the last report: whoever may die any moment reports it soon.
+    #[must_use]
+    pub const fn has_news(&self) -> bool {
+        self.news
     }
 
     /// Notes what came of an instruction.
@@ -82,16 +111,40 @@ impl Coverage {
         }
     }
 
-    /// How often an operation was accepted and refused.
+    /// How often an answer came.
     #[must_use]
-    pub fn of(&self, operation: Operation) -> (u32, u32) {
-        (self.accepted[operation.place()], self.refused[operation.place()])
+    pub fn of(&self, reach: Reach) -> u32 {
+        let counted = match reach {
+            Reach::Accepted(operation) => self.accepted.get(operation.place()),
+            Reach::Refused(operation) => self.refused.get(operation.place()),
+            Reach::Errno(errno) => {
+                Errno::ALL.iter().position(|&other| other == errno).and_then(|index| self.errnos.get(index))
+            }
+            Reach::Status(status) => GrantStatus::ALL
+                .iter()
+                .position(|&other| other == status)
+                .and_then(|index| self.statuses.get(index)),
+        };
+        counted.copied().unwrap_or(0)
     }
 
-    /// How often an error came.
-    #[must_use]
-    pub fn errno(&self, errno: Errno) -> u32 {
-        Errno::ALL.iter().position(|&other| other == errno).map_or(0, |index| self.errnos[index])
+    /// Writes as `@coverage` lines which answers have to come, and why others never do.
+    ///
+    /// # Errors
+    /// Whatever `line` fails with.
+    pub fn report_due(seed: u64, mut line: impl FnMut(&str) -> fmt::Result) -> fmt::Result {
+        let mut lines = Lines { text: alloc::string::String::new(), seed, line: &mut line };
+        for never in [false, true] {
+            for reach in Reach::all() {
+                match reach.never() {
+                    None if !never => lines.text("due", &reach, &"\"\"")?,
+                    Some(why) if never => lines.text("never", &reach, &format_args!("\"{why}\""))?,
+                    _ => {}
+                }
+            }
+            lines.end()?;
+        }
+        Ok(())
     }
 
     /// Writes the counts as `@coverage` lines of at most 180 bytes, since a console has short lines, and
@@ -140,7 +193,7 @@ impl Coverage {
         lines.number("totals", &"calls", self.calls)?;
         lines.number("totals", &"breaches", self.breaches)?;
         lines.end()?;
-        *self = Self::default();
+        *self = Self { seen: self.seen, ..Self::default() };
         Ok(())
     }
 }
@@ -220,5 +273,39 @@ mod tests {
             )
             .unwrap();
         assert_eq!(rest, ["@coverage {\"seed\":3,\"totals\":{\"calls\":0,\"breaches\":0}}"]);
+    }
+
+    #[test]
+    fn only_what_comes_for_the_first_time_is_news() {
+        let mut coverage = Coverage::default();
+        let operation = Operation::of(29, 0);
+        let news = |coverage: &mut Coverage, answer| {
+            coverage.count(operation, answer);
+            let news = coverage.has_news();
+            coverage.report(1, |_| "", |_| Ok(())).unwrap();
+            news
+        };
+        assert!(news(&mut coverage, Answer::Accepted));
+        assert!(!news(&mut coverage, Answer::Accepted));
+        assert!(news(&mut coverage, Answer::Refused(Errno::Perm)));
+        assert!(news(&mut coverage, Answer::Refused(Errno::Busy)));
+        assert!(!news(&mut coverage, Answer::Refused(Errno::Perm)));
+        assert!(news(&mut coverage, Answer::Status(GrantStatus::BadPage)));
+    }
+
+    #[test]
+    fn what_is_due_and_what_never_comes_are_all_answers_in_short_lines() {
+        let mut text = Vec::new();
+        let keep = |line: &str| {
+            assert!(line.len() <= 180 && line.ends_with("}}"), "{line}");
+            text.push(line.to_owned());
+            Ok(())
+        };
+        Coverage::report_due(1, keep).unwrap();
+        let text = text.concat();
+        for reach in Reach::all() {
+            assert_eq!(text.matches(&format!("\"{reach}\":")).count(), 1, "{reach}");
+        }
+        assert!(text.contains("\"never\":{\"accepted "));
     }
 }

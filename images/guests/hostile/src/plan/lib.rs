@@ -17,6 +17,7 @@ mod generator;
 pub mod model;
 mod operation;
 mod random;
+mod reach;
 #[cfg(test)]
 mod tests;
 
@@ -26,3 +27,4 @@ pub use estate::{Estate, Playground};
 pub use generator::Generator;
 pub use operation::Operation;
 pub use random::Random;
+pub use reach::Reach;

@@ -51,6 +51,9 @@ const fn place_of(call: usize) -> usize {
     place
 }
 
+/// Name of what does not exist.
+const UNKNOWN: &str = "Unknown";
+
 /// A hypercall with its sub-operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Operation {
@@ -88,6 +91,21 @@ impl Operation {
         self.call.map(|index| Hypercall::ALL[index])
     }
 
+    /// Whether it is written so.
+    #[must_use]
+    pub fn is_named(self, name: &str) -> bool {
+        let mut rest = name;
+        // Compared piece by piece, since a guest has better to do than to make strings.
+        let mut piece = |text: &str| rest.strip_prefix(text).map(|left| rest = left).is_some();
+        let Some(call) = self.call() else { return name == UNKNOWN };
+        let member = match self.member {
+            Some(member) => members(call)[member].name,
+            None if members(call).is_empty() => return name == call.name(),
+            None => UNKNOWN,
+        };
+        piece(call.name()) && piece(".") && rest == member
+    }
+
     /// Whether call and sub-operation exist.
     #[must_use]
     pub fn exists(self) -> bool {
@@ -109,12 +127,12 @@ impl Operation {
 
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(call) = self.call() else { return f.write_str("Unknown") };
+        let Some(call) = self.call() else { return f.write_str(UNKNOWN) };
         f.write_str(call.name())?;
         match self.member {
             Some(member) => write!(f, ".{}", members(call)[member].name),
             None if members(call).is_empty() => Ok(()),
-            None => f.write_str(".Unknown"),
+            None => write!(f, ".{UNKNOWN}"),
         }
     }
 }

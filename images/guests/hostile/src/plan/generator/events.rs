@@ -27,7 +27,9 @@ impl Generator {
             2 => {
                 let virq = self.random.below(26) as u32;
                 let call = self.event_call(Op::BindVirq, &BindVirq { virq, vcpu: 0, port: 0 });
-                self.push_call(call, "a virtual interrupt");
+                for why in ["a virtual interrupt", "the same once more"] {
+                    self.push_call(call.clone(), why);
+                }
             }
             3 if self.random.once_in(60) => self.appetite = 24,
             3 => {

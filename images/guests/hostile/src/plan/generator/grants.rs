@@ -14,6 +14,11 @@ use crate::{Call, Deed, Expect};
 
 const SELF: u16 = DomId::SELF.0;
 
+/// Mappings that a domain can have.
+const MAPPINGS_MAX: usize = 4096;
+/// Mappings that one call makes.
+const MAPPINGS_A_CALL: usize = 256;
+
 /// A grant that is mapped.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mapping {
@@ -24,6 +29,9 @@ pub(super) struct Mapping {
 impl Generator {
     /// Something with grants.
     pub(super) fn grant(&mut self) {
+        if self.random.once_in(300) {
+            return self.exhaust_mappings();
+        }
         match self.random.below(12) {
             0 | 1 => self.map_own(),
             2 | 3 => self.copy_own(),
@@ -88,6 +96,28 @@ impl Generator {
         }
         if self.random.once_in(2) {
             self.unmap_something();
+        }
+    }
+
+    /// Maps one grant again and again over itself, until there are no handles left: for the rest of this life.
+    fn exhaust_mappings(&mut self) {
+        let reference = self.entry_number();
+        let frame = self.own_frame() as u32;
+        let entry = GrantEntry { flags: entry_flags::PERMIT_ACCESS, domid: self.estate.own, frame };
+        self.push(Deed::Grant { reference, entry }, "a grant to ourselves");
+        let argument = MapGrantRef {
+            host_addr: self.estate.playground.va,
+            flags: map_flags::HOST_MAP | map_flags::READ_ONLY,
+            reference,
+            dom: SELF,
+            status: 1,
+            handle: 0,
+            dev_bus_addr: 0,
+        };
+        for _ in 0..=MAPPINGS_MAX / MAPPINGS_A_CALL {
+            self.cursor = 0;
+            let call = self.elements(Op::MapGrantRef, &[argument; MAPPINGS_A_CALL]);
+            self.push_steady(call, "take every handle");
         }
     }
 

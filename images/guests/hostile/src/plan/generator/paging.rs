@@ -4,7 +4,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use hypercall_abi::mmu::{MmuUpdate, MmuextOp, MmuextRequest, UpdateKind, flush, pte};
-use hypercall_abi::{DomId, Hypercall, Mfn};
+use hypercall_abi::{DomId, Hypercall, Mfn, PAGE_SIZE};
 use zerocopy::IntoBytes;
 
 use super::Generator;
@@ -19,6 +19,7 @@ impl Generator {
     pub(super) fn paging(&mut self) {
         match self.random.below(16) {
             0 | 1 => self.swap(),
+            2 if self.random.once_in(24) => self.endless_batch(),
             2 => self.batch(),
             3 | 4 => self.forbidden_mapping(),
             5 => self.forbidden_bits(),
@@ -72,6 +73,25 @@ impl Generator {
             call.args[1] = self.random.pick(&[0, 4096, 4097, 1 << 31, 0x8000_0001, u64::MAX]);
         }
         self.push_call(call, "a batch of updates");
+    }
+
+    /// More updates than one call carries out, though each of them is sound: one page of them, mapped many times.
+    fn endless_batch(&mut self) {
+        let own = self.playground_frame().address() | UpdateKind::MachphysUpdate.raw();
+        let requests = [MmuUpdate { ptr: own, val: 0 }; PAGE_SIZE / size_of::<MmuUpdate>()];
+        let index = (self.estate.argument - self.estate.start) / PAGE_SIZE as u64;
+        let Some(&frame) = self.estate.frames.get(index as usize) else { return };
+        let pages = self.estate.playground.frames.len();
+        for page in 0..pages {
+            let call = self.map(page, frame, READ);
+            self.push_steady(call, "one page at many addresses");
+        }
+        let count = (pages * requests.len()) as u64 + 1;
+        let number = Hypercall::MmuUpdate.raw().into();
+        let writes = vec![(self.estate.argument, requests.as_bytes().to_vec())];
+        let args = [self.estate.playground.va, count, 0, SELF, 0];
+        self.push_steady(Call { number, args, writes, ..Call::default() }, "more updates than one call does");
+        self.restore_paging();
     }
 
     /// What no guest may ever map so.
@@ -166,7 +186,11 @@ impl Generator {
             2 => self.random.pick(&[0, 1, 8191, 8192, 8193]),
             _ => 0,
         };
-        let call = self.extend(op, address, second);
+        let mut call = self.extend(op, address, second);
+        if self.random.once_in(6) {
+            call.args[3] = self.other_domain().into();
+            call.expect = Expect::Refusal;
+        }
         self.push_call(call, "flush");
     }
 
@@ -188,14 +212,19 @@ impl Generator {
     }
 
     fn odd_requests(&mut self) {
-        match self.random.below(5) {
+        match self.random.below(6) {
             0 => {
+                let op = self.random.pick(&[Hypercall::MmuUpdate, Hypercall::MmuextOp]);
+                let requests = self.bad_pointer();
+                self.push_call(Self::words(op, [requests, 0, 0, SELF, 0]), "a batch of none");
+            }
+            1 => {
                 let va = self.bad_pointer();
                 let frame = self.playground_frame();
                 let args = [va, frame.address() | WRITE, flush::INVLPG, 0, 0];
                 self.push_call(Self::words(Hypercall::UpdateVaMapping, args), "map at an odd address");
             }
-            1 => {
+            2 => {
                 let page = self.page_number();
                 let va = self.estate.playground.page(page);
                 let frame = self.playground_frame();
@@ -203,7 +232,7 @@ impl Generator {
                 let args = [va, frame.address() | WRITE, odd, 0, 0];
                 self.push_call(Self::words(Hypercall::UpdateVaMapping, args), "odd flags");
             }
-            2 => {
+            3 => {
                 let page = self.page_number();
                 let frame = self.playground_frame();
                 let request = MmuUpdate { ptr: self.entry_of(page), val: frame.address() | WRITE };
@@ -211,7 +240,7 @@ impl Generator {
                 call.args[3] = self.other_domain().into();
                 self.push_call(call, "for another domain");
             }
-            3 => {
+            4 => {
                 let (page, odd) = (self.page_number(), 1 + self.random.below(7));
                 let frame = self.playground_frame();
                 let request = MmuUpdate { ptr: self.entry_of(page) + odd, val: frame.address() | WRITE };

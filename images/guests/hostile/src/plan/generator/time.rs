@@ -1,7 +1,7 @@
 //! Timers and the processor: past, near and far deadlines, and every way of giving the processor away.
 
 use hypercall_abi::extension::ExtensionOp;
-use hypercall_abi::sched::{Poll, SchedOp};
+use hypercall_abi::sched::{Poll, SchedOp, Shutdown};
 use hypercall_abi::shared_info::VcpuInfo;
 use hypercall_abi::vcpu::{RunstateInfo, SetSingleshotTimer, VcpuOp};
 use hypercall_abi::{Hypercall, PAGE_SIZE};
@@ -13,7 +13,7 @@ use crate::{Call, Deed, Expect};
 impl Generator {
     /// Something with time.
     pub(super) fn time(&mut self) {
-        match self.random.below(11) {
+        match self.random.below(12) {
             0 => {
                 for _ in 0..self.random.below(100) {
                     let deadline = self.some_time();
@@ -57,6 +57,16 @@ impl Generator {
                 "yield",
             ),
             8 => self.poll(),
+            10 => {
+                let (op, reason) = match self.random.below(2) {
+                    0 => (4 + self.random.below(1 << 40), 0),
+                    _ => (SchedOp::Shutdown.raw().into(), 5 + self.random.bits() as u32 % 1000),
+                };
+                let mut call = self.operate(Hypercall::SchedOp, 0, &Shutdown { reason });
+                call.args[0] = op;
+                call.expect = Expect::Refusal;
+                self.push_steady(call, "an end that is none");
+            }
             9 => {
                 let deadline = self.estate.now_ns + self.random.below(300_000);
                 let deadline = if self.random.once_in(4) { self.random.below(1000) } else { deadline };
