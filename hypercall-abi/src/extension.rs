@@ -4,7 +4,7 @@
 /// Major version, in bits 16 to 31 of the answer to [`ExtensionOp::Version`]; a change breaks guests.
 pub const MAJOR: u32 = 1;
 /// Minor version, in bits 0 to 15; a change only adds.
-pub const MINOR: u32 = 0;
+pub const MINOR: u32 = 1;
 
 abi_enum! {
     /// Operation of [`crate::Hypercall::Extension`], in RDI.
@@ -26,6 +26,49 @@ abi_enum! {
         Control = 6,
         /// `(&DomainCounters)`: our own counters.
         Counters = 7,
+        /// `(record, a, b)`: put one of the records that are a guest's to make into the trace; see [`GuestRecord`].
+        /// Only of use while [`crate::shared_info::TRACE_OFFSET`] says so.
+        TraceRecord = 8,
+    }
+}
+
+abi_enum! {
+    /// A record that a guest makes by [`ExtensionOp::TraceRecord`]; which a hypervisor does not know is refused with
+    /// `-ENOSYS`.
+    pub enum GuestRecord: u32 {
+        /// `(name, value)`: a span begins. The name is up to eight letters, the first in the lowest byte.
+        SpanBegin = 0,
+        /// `(name, value)`: the innermost open span of this name ends.
+        SpanEnd = 1,
+        /// `(name, value)`: something happened.
+        Instant = 2,
+        /// `(name, value)`: a number is this now.
+        Value = 3,
+        /// `(ring, counts)`: entries were made visible. The ring is a [`RingSide`], the domain at the other end from bit
+        /// 16, the index afterwards from bit 32; the counts are how many entries, and from bit 32 how many wait.
+        RingProduced = 4,
+        /// `(ring, counts)`: entries were taken; as [`GuestRecord::RingProduced`].
+        RingConsumed = 5,
+        /// `(ring, 0)`: the other side was notified.
+        RingNotified = 6,
+        /// `(ring, 0)`: the other side need not be notified.
+        RingSuppressed = 7,
+        /// `(ports, 0)`: the upcall handler has served so many ports and found nothing more.
+        HandlerDone = 8,
+    }
+}
+
+abi_enum! {
+    /// Which ring of a network device, by the side that tells of it.
+    pub enum RingSide: u8 {
+        /// The front end's requests to send.
+        FrontTransmit = 0,
+        /// The front end's room for received packets.
+        FrontReceive = 1,
+        /// The back end's answers to what was sent.
+        BackTransmit = 2,
+        /// The back end's received packets.
+        BackReceive = 3,
     }
 }
 

@@ -69,6 +69,16 @@ abi_struct! {
     }
 }
 
+/// Offset in the page of [`SharedInfo`], past all that Xen has there, of a `u64` that the hypervisor writes: the
+/// categories of records that are being made, a bit each, so that a guest makes none in vain. On Xen it is 0.
+pub const TRACE_OFFSET: u64 = 4088;
+/// In that word: the guest's spans are recorded.
+pub const TRACE_GUEST: u64 = 1 << 9;
+/// In that word: the guest's rings are recorded.
+pub const TRACE_RING: u64 = 1 << 10;
+/// In that word: what the guest does with events is recorded.
+pub const TRACE_EVENT: u64 = 1 << 3;
+
 /// vCPUs that have their record in the shared page (`XEN_LEGACY_MAX_VCPUS`).
 pub const VCPUS: usize = 32;
 

@@ -63,6 +63,7 @@ pub fn command<M: Machine>(world: &mut World, m: &mut M, text: &str) {
             return;
         }
         ["trace", state @ ("on" | "off")] => set_trace(world, m, *state == "on"),
+        ["trace", setting @ ..] => trace::set(world, m, setting),
         ["destroy", pattern] => destroy(world, m, pattern),
         ["list"] => {
             report::list(world);
@@ -85,7 +86,7 @@ pub fn command<M: Machine>(world: &mut World, m: &mut M, text: &str) {
 }
 
 /// Whether a name fits a pattern: `*`, `prefix*` or the name itself.
-fn fits(pattern: &str, name: &str) -> bool {
+pub(crate) fn fits(pattern: &str, name: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(prefix) => name.starts_with(prefix),
         None => name == pattern,

@@ -3,13 +3,15 @@
 //! target gets the processor, never whether an event is seen.
 
 use hypercall_abi::extension::{Delivery, WINDOW_NS_MAX};
+use hypercall_abi::vcpu::RunState;
 use hypercall_abi::{DomId, Errno};
 
 use crate::config;
 use crate::effects::Todo;
 use crate::machine::Machine;
 use crate::timers::{Kind, Timer};
-use crate::trace;
+use crate::trace::records::TimerKind;
+use crate::trace::{self, Record};
 use crate::vcpu::Sleep;
 use crate::world::World;
 
@@ -94,6 +96,11 @@ impl Gathering {
     }
 }
 
+/// The policies as a trace has them.
+const SYNCHRONOUS: u8 = 0;
+const BATCHED: u8 = 1;
+const _: () = assert!(Delivery::Synchronous.raw() == 0 && Delivery::Batched.raw() == 1);
+
 /// Chooses a domain's policy. Events that gathered under the old one wake it.
 ///
 /// # Errors
@@ -102,6 +109,11 @@ pub fn set_policy<M: Machine>(world: &mut World, m: &mut M, id: DomId, policy: P
     let domain = world.domain_mut(id)?;
     let gathering = domain.delivery.is_gathering();
     domain.delivery.policy = policy;
+    let record = match policy {
+        Policy::Synchronous => Record::Policy { delivery: SYNCHRONOUS, events: 0, ns: 0 },
+        Policy::Batched(Window { events, ns }) => Record::Policy { delivery: BATCHED, events, ns },
+    };
+    world.trace.put(m, id, &record);
     if gathering {
         wake(world, m, id);
     }
@@ -143,6 +155,8 @@ pub(crate) fn gather<M: Machine>(world: &mut World, m: &mut M, id: DomId) {
         let end = m.now().after(window.ns);
         world.timers.set(Timer { domain: id, kind: Kind::Window }, end);
         world.effects.todo |= Todo::TIMER;
+        let record = Record::TimerSet { timer: TimerKind::Window.raw(), deadline: end.0 };
+        world.trace.put(m, id, &record);
     }
 }
 
@@ -174,11 +188,12 @@ pub(crate) fn wake<M: Machine>(world: &mut World, m: &mut M, id: DomId) {
             false
         }
     };
-    if world.current != Some(id) {
-        domain.vcpu.times.enter(hypercall_abi::vcpu::RunState::Runnable, now);
+    let waits = world.current != Some(id);
+    if waits {
+        domain.vcpu.times.enter(RunState::Runnable, now);
     }
     world.reschedule();
     if world.trace.is_on() {
-        trace::wake(world, m, id, ahead);
+        trace::wake(world, m, id, ahead, waits);
     }
 }

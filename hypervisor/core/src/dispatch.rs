@@ -1,21 +1,18 @@
 //! From a hypercall's number to its handler.
 //! It is the hottest path of the hypervisor: one counter, one match.
 
-use hypercall_abi::{DomId, Errno, Hypercall, hypercall};
+use hypercall_abi::{DomId, Errno, Hypercall};
 
 use crate::call::Call;
 use crate::machine::Machine;
 use crate::registers::Registers;
 use crate::switch::{finish, upcall_due};
-use crate::trace::Record;
+use crate::trace;
 use crate::world::World;
 use crate::{console, devices, events, extension, multicall, sched, traps, version};
 
 /// Arguments of a hypercall: RDI RSI RDX R10 R8.
 pub type Arguments = [u64; 5];
-
-/// In a trace: a number past the table.
-const UNKNOWN: u16 = u16::MAX;
 
 /// Numbers that are hypercalls, a bit each.
 const KNOWN: u64 = {
@@ -116,12 +113,16 @@ pub(crate) fn carefully<M: Machine>(world: &mut World, m: &mut M, regs: &mut Reg
         return;
     }
     count(domain, regs.rax);
-    let number = traced_number(regs.rax);
-    let entry =
-        Record::HypercallEntry { number, arg0: regs.rdi, arg1: regs.rsi, arg2: regs.rdx, arg3: regs.r10 };
-    world.trace.put(m, caller, &entry);
+    if !world.trace.is_on() {
+        return answer(world, m, regs, caller);
+    }
+    if world.trace.choice.times_calls() {
+        return trace::timed_call(world, m, regs, caller);
+    }
+    let number = trace::traced_number(regs.rax);
+    trace::call_entry(&mut world.trace, m, caller, regs);
     answer(world, m, regs, caller);
-    world.trace.put(m, caller, &Record::HypercallExit { number, result: regs.rax });
+    trace::call_exit(&mut world.trace, m, caller, number, regs.rax);
 }
 
 /// Counts a hypercall.
@@ -132,11 +133,6 @@ pub(crate) fn count(domain: &mut crate::domain::Domain, number: u64) {
         Some(count) => *count = count.wrapping_add(1),
         None => counters.unknown = counters.unknown.wrapping_add(1),
     }
-}
-
-/// The number in a trace.
-pub(crate) fn traced_number(number: u64) -> u16 {
-    u16::try_from(number).ok().filter(|number| usize::from(*number) < hypercall::COUNT).unwrap_or(UNKNOWN)
 }
 
 /// Answers one hypercall: number, arguments and result are in `regs`. Each handler is a function of its own that is

@@ -7,7 +7,7 @@ use crate::call::Call;
 use crate::dispatch::Arguments;
 use crate::machine::Machine;
 use crate::trace::Record;
-use crate::{control, delivery, devices, sched};
+use crate::{control, delivery, devices, sched, trace};
 
 /// `extension(op, ...)`.
 ///
@@ -28,6 +28,7 @@ pub fn extension<M: Machine>(call: &mut Call<'_, M>, args: Arguments) -> Result<
             call.world.trace.put(call.memory, call.caller, &Record::Guest { a, b, c });
             Ok(0)
         }
+        ExtensionOp::TraceRecord => trace::guest_record(call, a, b, c),
         ExtensionOp::Devices => devices::devices_op(call, a),
         ExtensionOp::PciConfig => devices::pci_config(call, a),
         ExtensionOp::Control => control::control(call, a),

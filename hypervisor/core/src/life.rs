@@ -28,7 +28,7 @@ use crate::memory::{MachineAddress, MachineMemory};
 use crate::paging::Progress;
 use crate::reclaim::{is_gone, reclaim};
 use crate::report;
-use crate::trace::records::Stage;
+use crate::trace::records::{Condition, MemoryChange, Reason, Stage};
 use crate::trace::{self, Record};
 use crate::world::World;
 
@@ -161,7 +161,9 @@ pub fn end<M: Machine>(world: &mut World, m: &mut M, id: DomId, end: End) {
     devices::release(world, m, id);
     report::domain(world, id, "dying");
     trace::last_counters(world, m, id);
+    trace::run_state(world, m, id, RunState::Offline, Reason::Ended);
     world.trace.put(m, id, &Record::Life { stage: Stage::Dying.raw(), reason: reason(end) });
+    trace::triggered(world, m, id, Condition::Death, 0);
     world.life.dying.push(id);
     world.attention |= Attention::LIFE;
     world.reschedule();
@@ -324,6 +326,12 @@ fn try_create<M: Machine>(
     devices::connect_all(world, m, id);
     world.trace.name(m, id, &config.name);
     world.trace.put(m, id, &Record::Life { stage: Stage::Built.raw(), reason: 0 });
+    let frames = u64::from(world.frames.owned_by(id));
+    world.trace.put(m, id, &Record::Memory { change: MemoryChange::Given.raw(), frames });
+    trace::run_state(world, m, id, RunState::Runnable, Reason::Built);
+    if let Some(domain) = world.domains.get(id) {
+        trace::tell_guest(&world.trace, m, domain);
+    }
     let now = m.now();
     world.scheduler.wake(id, now);
     world.reschedule();

@@ -7,7 +7,8 @@ use core::fmt;
 use hypercall_abi::Mfn;
 
 use crate::memory::MachineMemory;
-use crate::time::Time;
+use crate::time::{Time, TimeScale};
+pub use crate::trace::Storage;
 
 /// Where a PCI function is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,7 +38,7 @@ impl fmt::Display for PciAddress {
 
 /// What the machine does for the core while the core decides. Time is read through it rather than passed, because
 /// most hypercalls need no clock and the trace needs two readings of it.
-pub trait Machine: MachineMemory {
+pub trait Machine: MachineMemory + Storage {
     /// System time; never goes backwards.
     fn now(&self) -> Time;
     /// Bytes of the hypervisor's heap that are in use; 0 where nobody counts them.
@@ -54,6 +55,8 @@ pub trait Machine: MachineMemory {
     fn pci_read(&mut self, device: PciAddress, offset: u16, width: u8) -> u32;
     /// Writes 1, 2 or 4 bytes of configuration space at a multiple of `width`.
     fn pci_write(&mut self, device: PciAddress, offset: u16, width: u8, value: u32);
-    /// Writes a word of the trace's storage; `index` is below the size given at set-up.
-    fn trace_store(&mut self, index: usize, word: u64);
+    /// How the ticks of the trace's clock become system time; as nanoseconds if nothing else is said.
+    fn trace_scale(&self) -> TimeScale {
+        TimeScale { origin: 0, multiplier: 1 << 31, shift: 1 }
+    }
 }

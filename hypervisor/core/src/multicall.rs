@@ -7,12 +7,12 @@ use hypercall_abi::multicall::MulticallEntry;
 use hypercall_abi::{Errno, Hypercall};
 
 use crate::call::Call;
-use crate::dispatch::{Arguments, answer, at_once, count, traced_number};
+use crate::dispatch::{Arguments, answer, at_once, count};
 use crate::guest_access::{Access, View};
 use crate::machine::Machine;
 use crate::memory::MachineAddress;
 use crate::registers::Registers;
-use crate::trace::Record;
+use crate::trace::{self, Category, Record};
 
 /// ns after which the rest of a batch waits for the next return to the guest.
 const LONG_NS: u64 = 500_000;
@@ -86,7 +86,7 @@ fn part<M: Machine>(call: &mut Call<'_, M>, number: u64, entry: MachineAddress) 
     count(call.domain_mut()?, number);
     let first = call.memory.load(MachineAddress(entry.0.wrapping_add(ARGS)));
     match at_once(number, first) {
-        Some(rax) if !call.world.trace.is_on() => Ok(rax),
+        Some(rax) if !call.world.trace.wants(Category::Hypercall) => Ok(rax),
         _ => Ok(longer(call, number, entry)),
     }
 }
@@ -116,7 +116,7 @@ fn odd<M: Machine>(call: &mut Call<'_, M>, at: u64) -> Result<(), Errno> {
 fn with<M: Machine>(call: &mut Call<'_, M>, number: u64, args: Arguments) -> u64 {
     let [rdi, rsi, rdx, r10, r8] = args;
     let mut regs = Registers { rax: number, rdi, rsi, rdx, r10, r8, ..Registers::default() };
-    if call.world.trace.is_on() {
+    if call.world.trace.wants(Category::Hypercall) {
         traced(call, &mut regs);
     } else {
         serve(call, &mut regs);
@@ -137,9 +137,8 @@ fn serve<M: Machine>(call: &mut Call<'_, M>, regs: &mut Registers) {
 #[cold]
 #[inline(never)]
 fn traced<M: Machine>(call: &mut Call<'_, M>, regs: &mut Registers) {
-    let number = traced_number(regs.rax);
-    let entry = Record::PartEntry { number, arg0: regs.rdi, arg1: regs.rsi, arg2: regs.rdx };
-    call.world.trace.put(call.memory, call.caller, &entry);
+    let number = trace::traced_number(regs.rax);
+    trace::part_entry(&mut call.world.trace, call.memory, call.caller, regs);
     serve(call, regs);
     call.world.trace.put(call.memory, call.caller, &Record::PartExit { number, result: regs.rax });
 }

@@ -15,7 +15,8 @@ use crate::machine::Machine;
 use crate::memory::MachineAddress;
 use crate::time::Time;
 use crate::timers::{Kind, Timer};
-use crate::trace::Record;
+use crate::trace::records::TimerKind;
+use crate::trace::{Category, Record};
 use crate::vcpu::{PollFor, Sleep};
 use crate::world::World;
 
@@ -134,8 +135,9 @@ fn set_single<M: Machine>(call: &mut Call<'_, M>, deadline: Option<Time>) {
             }
         }
     }
-    if call.world.trace.is_on() {
-        let record = Record::TimerSet { timer: 0, deadline: deadline.map_or(0, |at| at.0) };
+    if call.world.trace.wants(Category::Timer) {
+        let record =
+            Record::TimerSet { timer: TimerKind::Single.raw(), deadline: deadline.map_or(0, |at| at.0) };
         call.world.trace.put(call.memory, call.caller, &record);
     }
 }
@@ -154,6 +156,8 @@ fn sleep<M: Machine>(call: &mut Call<'_, M>, sleep: Sleep, until: Time) -> Resul
     if until != Time::NEVER {
         call.world.timers.set(Timer { domain: call.caller, kind: Kind::Sleep }, until);
         call.world.effects.todo |= Todo::TIMER;
+        let record = Record::TimerSet { timer: TimerKind::Sleep.raw(), deadline: until.0 };
+        call.world.trace.put(call.memory, call.caller, &record);
     }
     Ok(())
 }
@@ -180,18 +184,23 @@ fn poll<M: Machine>(call: &mut Call<'_, M>, at: u64) -> Result<(), Errno> {
     sleep(call, Sleep::Poll(awaited), until)
 }
 
+/// What a trace calls a timer.
+const fn traced(kind: Kind) -> TimerKind {
+    match kind {
+        Kind::Single => TimerKind::Single,
+        Kind::Sleep => TimerKind::Sleep,
+        Kind::Window => TimerKind::Window,
+    }
+}
+
 /// Lets every due timer take effect.
 pub(crate) fn expire<M: Machine>(world: &mut World, m: &mut M) {
     let now = m.now();
-    while let Some(Timer { domain, kind }) = world.timers.take_due(now) {
-        if world.trace.is_on() {
-            let timer = match kind {
-                Kind::Single => 0,
-                Kind::Sleep => 1,
-                Kind::Window => 2,
-            };
-            world.trace.put(m, domain, &Record::TimerDue { timer });
-        }
+    loop {
+        let due = world.timers.next();
+        let Some(Timer { domain, kind }) = world.timers.take_due(now) else { break };
+        let record = Record::TimerDue { timer: traced(kind).raw(), late: now.since(due) };
+        world.trace.put(m, domain, &record);
         match kind {
             Kind::Single => events::raise_virq(world, m, domain, Virq::Timer),
             Kind::Sleep => end_of_sleep(world, m, domain),

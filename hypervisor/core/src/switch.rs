@@ -11,8 +11,8 @@ use crate::machine::Machine;
 use crate::memory::{MachineAddress, MachineMemory};
 use crate::registers::Registers;
 use crate::time::Time;
-use crate::trace::Record;
-use crate::trace::records::Why;
+use crate::trace::records::{Condition, Reason, Why};
+use crate::trace::{self, Category, Record};
 use crate::traps;
 use crate::vcpu::Sleep;
 use crate::world::{Next, World};
@@ -89,11 +89,17 @@ fn put_away<M: Machine>(world: &mut World, m: &mut M, id: Option<DomId>, regs: &
         return;
     }
     let state = if domain.vcpu.sleep == Sleep::No { RunState::Runnable } else { RunState::Blocked };
+    let (id, sleep) = (domain.id, domain.vcpu.sleep);
     domain.vcpu.times.enter(state, now);
-    if world.trace.is_on() {
-        let record = Record::RunState { state: u8::try_from(state.raw()).unwrap_or(u8::MAX) };
-        let id = domain.id;
-        world.trace.put(m, id, &record);
+    if world.trace.wants(Category::RunState) {
+        let reason = match sleep {
+            Sleep::Block => Reason::Block,
+            Sleep::Idle => Reason::Idle,
+            Sleep::Poll(_) => Reason::Poll,
+            Sleep::No if world.scheduler.is_preempted(id) => Reason::Preempted,
+            Sleep::No => Reason::Turn,
+        };
+        trace::run_state(world, m, id, state, reason);
     }
 }
 
@@ -112,9 +118,7 @@ fn take_up<M: Machine>(
     let from = before.unwrap_or(DomId::IDLE).0;
     let Some(domain) = next.and_then(|id| world.domains.get_mut(id)) else {
         world.idle_since = Some(now);
-        if world.trace.is_on() {
-            world.trace.put(m, DomId::IDLE, &Record::Idle { from });
-        }
+        world.trace.put(m, DomId::IDLE, &Record::Idle { from });
         return;
     };
     world.idle_since = None;
@@ -122,6 +126,7 @@ fn take_up<M: Machine>(
     world.attention.set(Attention::USER, domain.vcpu.user_mode);
     world.shared_page = MachineAddress::in_frame(domain.shared_info, 0);
     world.attention.set(Attention::USER, domain.vcpu.user_mode);
+    let waited = now.since(domain.vcpu.times.since);
     domain.vcpu.times.enter(RunState::Running, now);
     let id = domain.id;
     if world.last != Some(id) {
@@ -129,9 +134,13 @@ fn take_up<M: Machine>(
         world.switches = world.switches.wrapping_add(1);
         world.last = Some(id);
     }
-    if world.trace.is_on() {
+    if world.trace.wants(Category::RunState) {
         let why = why(world, before);
-        world.trace.put(m, id, &Record::Switch { from, why: why.raw() });
+        world.trace.put(m, id, &Record::Switch { why: why.raw(), from });
+        trace::run_state(world, m, id, RunState::Running, Reason::Chosen);
+    }
+    if world.trace.is_on() && world.trace.choice.watches_delays() {
+        trace::triggered(world, m, id, Condition::Delay, waited);
     }
 }
 

@@ -5,10 +5,10 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use hypercall_abi::Mfn;
-use hypervisor_core::machine::{Machine, PciAddress};
+use hypervisor_core::machine::{Machine, PciAddress, Storage};
 use hypervisor_core::memory::{MachineAddress, MachineMemory};
 use hypervisor_core::registers::Segments;
-use hypervisor_core::time::Time;
+use hypervisor_core::time::{Time, TimeScale};
 
 use crate::apic::local::LocalApic;
 use crate::clock::Clock;
@@ -127,10 +127,36 @@ impl Machine for Hardware {
         self.config.write(device, offset, width, value);
     }
 
+    fn trace_scale(&self) -> TimeScale {
+        self.clock.scale()
+    }
+}
+
+impl Storage for Hardware {
+    #[inline]
+    fn ticks(&self) -> u64 {
+        cpu::tsc()
+    }
+
     #[inline]
     fn trace_store(&mut self, index: usize, word: u64) {
         if let Some(slot) = self.trace.get(index) {
-            slot.store(word, Ordering::Relaxed);
+            // In order, for whoever reads at the same time.
+            slot.store(word, Ordering::Release);
+        }
+    }
+
+    #[inline]
+    fn trace_load(&self, index: usize) -> u64 {
+        self.trace.get(index).map_or(0, |slot| slot.load(Ordering::Acquire))
+    }
+
+    #[inline(always)]
+    fn trace_store_all<const N: usize>(&mut self, index: usize, words: [u64; N]) {
+        if let Some(slots) = self.trace.get(index..index + N) {
+            for (slot, word) in slots.iter().zip(words) {
+                slot.store(word, Ordering::Release);
+            }
         }
     }
 }

@@ -22,14 +22,14 @@ pub(crate) struct Counters {
 /// Counters found in the trace: those of its beginning, and the last ones. A domain that came later began with none.
 #[derive(Debug, Default)]
 pub(super) struct Audit {
-    first: BTreeMap<(u16, DomId), u64>,
-    last: BTreeMap<(u16, DomId), u64>,
+    first: BTreeMap<(u8, DomId), u64>,
+    last: BTreeMap<(u8, DomId), u64>,
     others: bool,
 }
 
 impl Audit {
     /// Takes in a counter. The first of all come before any other record.
-    pub(super) fn counter(&mut self, id: DomId, number: u16, count: u64) {
+    pub(super) fn counter(&mut self, id: DomId, number: u8, count: u64) {
         if !self.others {
             self.first.insert((number, id), count);
         }
@@ -45,7 +45,7 @@ impl Audit {
     pub(super) fn against(
         &self,
         names: &Names,
-        calls: impl Iterator<Item = ((u16, DomId), u64)>,
+        calls: impl Iterator<Item = ((u8, DomId), u64)>,
     ) -> Option<Counters> {
         if self.last.is_empty() {
             return None;

@@ -113,7 +113,7 @@ mod tests {
     }
 
     fn entry(time_ns: u64, id: u16) -> Entry {
-        Entry { time_ns, domain: DomId(id), record: Record::Upcall { selector: 1 } }
+        Entry { time_ns, cpu: 0, vcpu: 0, domain: DomId(id), record: Record::Upcall { selector: 1 } }
     }
 
     #[test]

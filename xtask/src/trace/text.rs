@@ -4,6 +4,7 @@
 use std::fmt::Write;
 
 use hypercall_abi::DomId;
+use hypervisor_core::trace::declare::Meaning;
 use hypervisor_core::trace::reader::Entry;
 
 use super::names::{Names, call, result};
@@ -35,19 +36,33 @@ pub(crate) fn seconds(ns: u64) -> String {
 /// The fields of a record, each with a space before it.
 pub(crate) fn fields(names: &Names, entry: &Entry) -> String {
     let mut text = String::new();
-    entry.record.each_field(|name, value| {
-        let _ = match name {
-            "number" => write!(text, " {}", call(value)),
-            "result" => write!(text, " = {}", result(value)),
-            "from" | "peer" => {
+    entry.record.each_field(|field, value| {
+        let name = field.name;
+        let _ = match field.meaning {
+            Meaning::Hypercall => write!(text, " {}", call(value)),
+            Meaning::Result => write!(text, " = {}", result(value)),
+            Meaning::Domain => {
                 write!(
                     text,
                     " {name}={}",
                     u16::try_from(value).map_or("?".to_owned(), |id| names.of(DomId(id)))
                 )
             }
-            _ if value < 4096 => write!(text, " {name}={value}"),
-            _ => write!(text, " {name}={value:#x}"),
+            Meaning::Of(numbers) => {
+                let member = numbers.members.iter().find(|member| u64::try_from(member.value) == Ok(value));
+                match member {
+                    Some(member) => write!(text, " {name}={}", member.name),
+                    None => write!(text, " {name}={value}"),
+                }
+            }
+            Meaning::Text => {
+                let bytes = value.to_le_bytes();
+                let letters = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+                write!(text, " {name}={}", String::from_utf8_lossy(letters).escape_debug())
+            }
+            Meaning::Number | Meaning::Ns | Meaning::Port | Meaning::Flag => write!(text, " {name}={value}"),
+            Meaning::Hex if value < 4096 => write!(text, " {name}={value}"),
+            Meaning::Hex => write!(text, " {name}={value:#x}"),
         };
     });
     text

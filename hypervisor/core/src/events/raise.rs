@@ -11,7 +11,7 @@ use hypercall_abi::{DomId, Mfn, Port};
 use crate::delivery;
 use crate::machine::Machine;
 use crate::memory::{MachineAddress, MachineMemory};
-use crate::trace;
+use crate::trace::{self, Category, Record};
 use crate::vcpu::{PollFor, Sleep};
 use crate::world::World;
 
@@ -49,7 +49,10 @@ pub(super) fn unmask<M: Machine>(world: &mut World, m: &mut M, id: DomId, port: 
     let Some(domain) = world.domains.get(id) else { return };
     let shared = domain.shared_info;
     let (at, bit) = bit(shared, MASK, port);
-    if m.fetch_and(at, !bit) & bit != 0 && is_pending(m, shared, port) {
+    let was_masked = m.fetch_and(at, !bit) & bit != 0;
+    let pending = is_pending(m, shared, port);
+    world.trace.put(m, id, &Record::EventUnmasked { pending: u8::from(pending), port: port.0 });
+    if was_masked && pending {
         announce(world, m, id, shared, port);
     }
 }
@@ -77,7 +80,7 @@ pub(super) fn raise_inline<M: Machine>(world: &mut World, m: &mut M, id: DomId, 
         _ => false,
     };
     let gathers = domain.delivery.is_gathering();
-    if world.trace.is_on() {
+    if world.trace.wants(Category::Event) {
         trace::event_raised(world, m, id, port, merged);
     }
     if polls {
@@ -92,6 +95,8 @@ pub(super) fn raise_inline<M: Machine>(world: &mut World, m: &mut M, id: DomId, 
     let (at, bit_of_port) = bit(shared, MASK, port);
     if m.load(at) & bit_of_port == 0 {
         announce(world, m, id, shared, port);
+    } else {
+        world.trace.put(m, id, &Record::EventMasked { port: port.0 });
     }
 }
 
@@ -109,5 +114,6 @@ fn announce<M: Machine>(world: &mut World, m: &mut M, id: DomId, shared: Mfn, po
     let flags = MachineAddress::in_frame(shared, 0);
     m.fetch_or(flags, 1);
     let masked = m.load(flags) & 0xff00 != 0;
+    world.trace.put(m, id, &Record::EventPending { masked: u8::from(masked), port: port.0 });
     delivery::arrived(world, m, id, masked);
 }

@@ -13,7 +13,7 @@ use crate::call::Call;
 use crate::guest_access::{Access, View};
 use crate::machine::Machine;
 use crate::memory::MachineAddress;
-use crate::trace::Record;
+use crate::trace::{Category, Record};
 
 /// Writes the trace's record of one operation, if the trace is on.
 #[inline]
@@ -25,7 +25,7 @@ fn traced<M: Machine>(
     reference: u32,
     bytes: u32,
 ) {
-    if call.world.trace.is_on() {
+    if call.world.trace.wants(Category::Grant) {
         let record = Record::Grant {
             op: u8::try_from(op.raw()).unwrap_or(u8::MAX),
             status: u8::try_from(status.unsigned_abs()).unwrap_or(u8::MAX),
@@ -156,7 +156,7 @@ fn copies<M: Machine>(call: &mut Call<'_, M>, at: u64, count: u64) -> Result<u64
             let words = [a, b, c, d].map(|at| call.memory.load(at));
             let [first, second, third, fourth] = words;
             let status = raw(&copy::copy(call, Request([first, second, third, fourth, tail])));
-            if call.world.trace.is_on() {
+            if call.world.trace.wants(Category::Grant) {
                 trace_copy(call, place, status);
             }
             let [len_low, len_high, flags_low, flags_high, ..] = tail.to_le_bytes();

@@ -36,13 +36,13 @@ use hypercall_abi::Hypercall;
 
 use crate::call::Call;
 use crate::machine::Machine;
-use crate::trace::Record;
+use crate::trace::{Category, Record};
 
 /// Writes the trace's record of a call's work, if the trace is on.
 #[inline]
 fn trace<M: Machine>(call: &mut Call<'_, M>, hypercall: Hypercall, done: u64) {
-    if call.world.trace.is_on() {
-        let number = u16::try_from(hypercall.raw()).unwrap_or(u16::MAX);
+    if call.world.trace.wants(Category::PageTable) {
+        let number = u8::try_from(hypercall.raw()).unwrap_or(u8::MAX);
         let done = u32::try_from(done).unwrap_or(u32::MAX);
         call.world.trace.put(call.memory, call.caller, &Record::PageTable { number, done });
     }

@@ -214,8 +214,9 @@ mod tests {
                 }
             }
         }
-        fn trace_store(&mut self, _: usize, _: u64) {}
     }
+
+    impl crate::machine::Storage for Device {}
 
     const AT: PciAddress = PciAddress { segment: 0, bus: 0, devfn: 0x10 };
 

@@ -17,7 +17,7 @@ use crate::domain::{Domain, State};
 use crate::fake::FakeMemory;
 use crate::frames::FrameTable;
 use crate::guest_access;
-use crate::machine::{Machine, PciAddress};
+use crate::machine::{Machine, PciAddress, Storage};
 use crate::memory::{MachineAddress, MachineMemory};
 use crate::paging::Progress;
 use crate::reclaim;
@@ -107,8 +107,17 @@ impl<T: MachineMemory> Machine for FakeMachine<T> {
         u32::MAX
     }
     fn pci_write(&mut self, _: PciAddress, _: u16, _: u8, _: u32) {}
+}
+
+impl<T: MachineMemory> Storage for FakeMachine<T> {
+    fn ticks(&self) -> u64 {
+        self.now.0
+    }
     fn trace_store(&mut self, index: usize, word: u64) {
         self.trace[index] = word;
+    }
+    fn trace_load(&self, index: usize) -> u64 {
+        self.trace[index]
     }
 }
 

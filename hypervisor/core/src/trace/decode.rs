@@ -42,7 +42,7 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded, NoTrace> {
         names: reader.names().clone(),
         entries,
         overwritten: tally.overwritten,
-        lost: tally.lost,
+        lost: tally.lost.saturating_add(tally.dropped),
         damaged_blocks: tally.damaged_blocks,
         truncated: tally.truncated,
     })

@@ -4,6 +4,10 @@
 use alloc::string::String;
 use core::fmt::Write;
 
+use hypercall_abi::describe::Numbers;
+
+use super::category::Category;
+use super::declare::{Field, Meaning};
 use super::records::DESCRIPTIONS;
 
 /// The document as Markdown.
@@ -12,10 +16,19 @@ pub fn document() -> String {
     let mut text = String::from(
         "# Records of the trace\n\n\
          Written from `hypervisor/core/src/trace/records.rs`; the layout in storage is described in `layout.rs` beside it.\n\
-         Each record carries its domain and its time in nanoseconds of system time.\n",
+         Each record carries its domain, its vCPU and its time.\n\n\
+         | category | its records |\n|---|---|\n",
     );
+    for category in Category::ALL {
+        let _ = write!(text, "| `{}` |", category.word());
+        for description in DESCRIPTIONS.iter().filter(|description| description.category == *category) {
+            let _ = write!(text, " {}", description.name);
+        }
+        text.push_str(" |\n");
+    }
     for description in DESCRIPTIONS {
-        let _ = write!(text, "\n## {} {}\n\n", description.kind, description.name);
+        let category = description.category.word();
+        let _ = write!(text, "\n## {} {} ({category})\n\n", description.kind, description.name);
         for line in description.doc {
             let _ = writeln!(text, "{}", line.trim());
         }
@@ -23,15 +36,27 @@ pub fn document() -> String {
             continue;
         }
         text.push_str("\n| field | type | meaning |\n|---|---|---|\n");
-        for (name, kind, doc) in description.fields {
-            let _ = write!(text, "| `{name}` | `{kind}` |");
-            for line in *doc {
-                let _ = write!(text, " {}", line.trim());
-            }
-            text.push_str(" |\n");
+        for field in description.fields {
+            row(&mut text, field);
         }
     }
     text
+}
+
+fn row(text: &mut String, field: &Field) {
+    let _ = write!(text, "| `{}` | `{}` |", field.name, field.kind);
+    for line in field.doc {
+        let _ = write!(text, " {}", line.trim());
+    }
+    if let Meaning::Of(Numbers { members, .. }) = field.meaning {
+        let mut before = "";
+        for member in *members {
+            let _ = write!(text, "{before} {} {}", member.value, member.name);
+            before = ",";
+        }
+        text.push('.');
+    }
+    text.push_str(" |\n");
 }
 
 #[cfg(test)]

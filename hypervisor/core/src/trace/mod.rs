@@ -2,127 +2,268 @@
 //! Each record is declared once in [`records`]; encoder, decoder and documentation come from that declaration, so
 //! the host tool cannot misread what the hypervisor wrote.
 //!
-//! Counters count everything always; the trace adds order and durations while it is on.
+//! Counters count everything always; the trace adds order and durations while it is on. What is recorded is chosen in
+//! [`choice`]; where it goes is [`layout`]'s, and [`stream`] writes it.
 
+mod blocks;
+mod calls;
+pub mod category;
+pub mod choice;
+pub mod declare;
 pub mod decode;
 pub mod document;
+mod header;
 pub mod layout;
+mod notes;
+mod numbers;
 mod pack;
 pub mod reader;
 pub mod records;
-mod ring;
+pub mod stream;
+mod switch;
 
-use hypercall_abi::{DomId, Port};
+use hypercall_abi::DomId;
 
-use crate::attention::Attention;
-use crate::dispatch::traced_number;
-use crate::domain::State;
 use crate::machine::Machine;
-use crate::world::World;
+use crate::time::TimeScale;
+pub(crate) use calls::{call_entry, call_exit, part_entry, traced_number};
+pub use category::Category;
+use choice::Choice;
+use layout::{
+    BLOCK_WORDS, BLOCK_WORDS_MIN, BLOCKS_START, KINDS, LOST_START, MAGIC, NAME_BYTES, NAME_WORDS, NAMES,
+    NAMES_START, NMI_BLOCKS, STREAM_OF_HYPERVISOR, STREAM_OF_NMI, VERSION, WORD_CATEGORIES, WORD_FILTERED,
+    WORD_MAGIC, WORD_MODE, WORD_NAMES, WORD_ORIGIN, WORD_SCALE, WORD_STREAMS, WORD_TRIGGERED, WORD_TSC_KHZ,
+    WORD_VERSION, WRITTEN_START, head,
+};
+pub(crate) use notes::{event_raised, guest_record, run_state, timed_call, wake};
+use pack::Packed;
 pub use records::Record;
-use ring::Ring;
+pub use stream::{Mode, Storage, Stream};
+pub(crate) use switch::{last_counters, set, set_on, tell_guest, triggered};
+
+/// Whether recording is compiled in.
+pub const COMPILED_IN: bool = cfg!(feature = "trace");
 
 /// The trace of a world.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Trace {
-    on: bool,
-    ring: Option<Ring>,
+    /// What is recorded now, a bit a category; 0 while the trace is off.
+    mask: u32,
+    /// Whether each record must be held against the choice.
+    filtered: bool,
+    stream: Stream,
+    written: [u64; KINDS],
+    /// What is to be recorded while the trace is on.
+    pub(crate) choice: Choice,
+    /// Words of storage.
+    words: usize,
+    names: usize,
+    tsc_khz: u64,
+}
+
+impl Default for Trace {
+    fn default() -> Self {
+        Self::new(0)
+    }
 }
 
 impl Trace {
     /// A trace that is off, with so many words of storage; too few for two blocks are not used.
     #[must_use]
     pub fn new(words: usize) -> Self {
-        Self { on: false, ring: Ring::new(words) }
+        Self {
+            mask: 0,
+            filtered: false,
+            stream: Stream::default(),
+            written: [0; KINDS],
+            choice: Choice::default(),
+            words,
+            names: 0,
+            tsc_khz: 0,
+        }
     }
 
-    /// Writes the header, so that an empty trace can be read.
+    /// Writes the header, so that an empty trace can be read. What was recorded before is gone.
     pub fn begin<M: Machine>(&mut self, m: &mut M, tsc_khz: u64) {
-        if let Some(ring) = &self.ring {
-            ring.begin(m, tsc_khz);
+        self.tsc_khz = tsc_khz;
+        self.written = [0; KINDS];
+        let Some(Plan { blocks, block_words, nmi }) = Plan::of(self.words, self.choice.buffer_words) else {
+            self.stream = Stream::default();
+            return;
+        };
+        for word in 0..NAMES_START {
+            // The names of domains that are there already stay.
+            if word != WORD_NAMES {
+                m.trace_store(word, 0);
+            }
         }
+        let mode = self.choice.mode;
+        let TimeScale { origin, multiplier, shift } = m.trace_scale();
+        m.trace_store(WORD_VERSION, VERSION);
+        m.trace_store(WORD_TSC_KHZ, tsc_khz);
+        m.trace_store(WORD_STREAMS, 2);
+        m.trace_store(WORD_MODE, u64::from(mode == Mode::Live));
+        m.trace_store(WORD_ORIGIN, origin);
+        m.trace_store(WORD_SCALE, u64::from(multiplier) | (u64::from(shift.unsigned_abs()) << 32));
+        self.stream = Stream::new(0, BLOCKS_START, blocks, block_words, mode);
+        self.stream.begin(m, STREAM_OF_HYPERVISOR);
+        let first = BLOCKS_START.saturating_add(blocks.saturating_mul(block_words));
+        Stream::new(1, first, NMI_BLOCKS, nmi, Mode::Flight).begin(m, STREAM_OF_NMI);
+        m.trace_store(WORD_MAGIC, MAGIC);
+    }
+
+    /// Whether there is storage to record in.
+    #[must_use]
+    pub fn has_storage(&self) -> bool {
+        COMPILED_IN && Plan::of(self.words, 0).is_some()
     }
 
     /// Whether records are written.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub const fn is_on(&self) -> bool {
-        self.on
+        COMPILED_IN && self.mask != 0
+    }
+
+    /// Whether records of a category are written.
+    #[must_use]
+    #[inline(always)]
+    pub const fn wants(&self, category: Category) -> bool {
+        COMPILED_IN && self.mask & category.bit() != 0
+    }
+
+    /// Categories that are recorded now, a bit each.
+    #[must_use]
+    pub const fn categories(&self) -> u32 {
+        self.mask
     }
 
     /// Enters a domain's name, whether the trace is on or not.
     pub fn name<M: Machine>(&mut self, m: &mut M, id: DomId, name: &str) {
-        if let Some(ring) = &mut self.ring {
-            ring.name(m, id, name);
+        self.choice.named(id, name);
+        if Plan::of(self.words, 0).is_none() {
+            return;
+        }
+        let slot = self.names.checked_rem(NAMES).unwrap_or(0);
+        let first = NAMES_START.saturating_add(slot.saturating_mul(NAME_WORDS));
+        let mut bytes = [0; 32];
+        let text = name.as_bytes();
+        let text = text.get(..NAME_BYTES).unwrap_or(text);
+        let length = u8::try_from(text.len()).unwrap_or(0);
+        let [low, high] = id.0.to_le_bytes();
+        for (to, from) in bytes.iter_mut().zip([low, high, length].iter().chain(text)) {
+            *to = *from;
+        }
+        let (words, _) = bytes.as_chunks::<8>();
+        for (word, index) in words.iter().zip(first..) {
+            m.trace_store(index, u64::from_le_bytes(*word));
+        }
+        self.names = self.names.saturating_add(1);
+        m.trace_store(WORD_NAMES, u64::try_from(self.names).unwrap_or(u64::MAX));
+    }
+
+    /// Writes a record about a domain, if its category is recorded.
+    #[inline(always)]
+    pub fn put<M: Machine>(&mut self, m: &mut M, domain: DomId, record: &Record) {
+        if self.wants(record.category()) {
+            self.put_wanted(m, domain, record);
         }
     }
 
-    /// Writes a record about a domain, if the trace is on.
-    pub fn put<M: Machine>(&mut self, m: &mut M, domain: DomId, record: &Record) {
-        if !self.on {
+    /// The same for a category that is known to be recorded. A record's shape is known where it is written, so of all
+    /// this a call with its words in registers is left.
+    #[inline(always)]
+    pub(crate) fn put_wanted<M: Machine>(&mut self, m: &mut M, domain: DomId, record: &Record) {
+        let packed = record.pack();
+        let Packed { small, words: [a, b, c, d, e, f], .. } = packed;
+        let kind = record.kind();
+        let head = |words| head(kind, words, domain.0, small);
+        match packed.count() {
+            0 => self.write(m, head(0), []),
+            1 if a == 0 => self.write(m, head(0), []),
+            1 => self.write(m, head(1), [a]),
+            2 if b == 0 => self.write(m, head(1), [a]),
+            2 => self.write(m, head(2), [a, b]),
+            3 if c == 0 => self.write(m, head(2), [a, b]),
+            3 => self.write(m, head(3), [a, b, c]),
+            4 if d == 0 => self.write(m, head(3), [a, b, c]),
+            4 => self.write(m, head(4), [a, b, c, d]),
+            5 if e == 0 => self.write(m, head(4), [a, b, c, d]),
+            5 => self.write(m, head(5), [a, b, c, d, e]),
+            _ => self.write(m, head(6), [a, b, c, d, e, f]),
+        }
+    }
+
+    /// Writes a record: its first word without the time, and its fields.
+    #[inline(never)]
+    fn write<M: Machine, const N: usize>(&mut self, m: &mut M, head: u64, fields: [u64; N]) {
+        if self.filtered && !self.choice.passes(head) {
             return;
         }
-        if let Some(ring) = &mut self.ring {
-            ring.put(m, domain, record);
+        if self.stream.write(m, head, fields) {
+            let kind = usize::try_from(head & 0x7f).unwrap_or(0);
+            if let Some(count) = self.written.get_mut(kind) {
+                *count = count.wrapping_add(1);
+            }
+        } else {
+            lose(m, head);
         }
+    }
+
+    /// Brings the header up to date.
+    fn close<M: Machine>(&self, m: &mut M) {
+        m.trace_store(WORD_CATEGORIES, u64::from(self.mask));
+        m.trace_store(WORD_FILTERED, self.choice.left_out());
+        for (count, at) in self.written.iter().zip(WRITTEN_START..) {
+            m.trace_store(at, *count);
+        }
+    }
+
+    /// Notes in the header why the recording ended by itself.
+    fn note_trigger<M: Machine>(m: &mut M, condition: records::Condition) {
+        m.trace_store(WORD_TRIGGERED, u64::from(condition.raw()).saturating_add(1));
     }
 
     /// Records that were written since the start.
     #[must_use]
-    pub fn written(&self) -> u64 {
-        self.ring.as_ref().map_or(0, Ring::written)
+    pub const fn written(&self) -> u64 {
+        self.stream.written()
     }
 
-    /// Records that newer ones have overwritten.
+    /// Records that newer ones have overwritten, or for which there was no room.
     #[must_use]
-    pub fn lost(&self) -> u64 {
-        self.ring.as_ref().map_or(0, Ring::lost)
+    pub const fn lost(&self) -> u64 {
+        self.stream.overwritten().saturating_add(self.stream.dropped())
     }
 }
 
-/// Turns the trace on or off; without storage it stays off. Returns whether it is on. The hypercall counters of each
-/// domain are recorded first and last, so that the trace alone shows that no call is missing from it.
-pub(crate) fn set_on<M: Machine>(world: &mut World, m: &mut M, on: bool) -> bool {
-    if on == world.trace.on || (on && world.trace.ring.is_none()) {
-        return world.trace.on;
-    }
-    world.trace.on = true;
-    let World { trace, domains, .. } = world;
-    for domain in domains.iter().filter(|domain| domain.state == State::Running) {
-        put_counters(trace, m, domain);
-    }
-    world.trace.on = on;
-    world.attention.set(Attention::TRACE, on);
-    on
-}
-
-/// Records a domain's hypercall counters.
-fn put_counters<M: Machine>(trace: &mut Trace, m: &mut M, domain: &crate::domain::Domain) {
-    let counters = &domain.counters;
-    let unknown = (u64::MAX, counters.unknown);
-    for (number, count) in (0..).zip(counters.hypercalls).chain([unknown]).filter(|(_, count)| *count > 0) {
-        trace.put(m, domain.id, &Record::Counter { number: traced_number(number), count });
-    }
-}
-
-/// Records the counters of a domain that ends.
-pub(crate) fn last_counters<M: Machine>(world: &mut World, m: &mut M, id: DomId) {
-    let World { trace, domains, .. } = world;
-    if let Some(domain) = domains.get(id).filter(|_| trace.on) {
-        put_counters(trace, m, domain);
-    }
-}
-
-/// Notes an event raised at `port` of `id`.
+/// Counts a record for which there was no room.
 #[cold]
-pub(crate) fn event_raised<M: Machine>(world: &mut World, m: &mut M, id: DomId, port: Port, merged: bool) {
-    let from = world.current.unwrap_or(DomId::IDLE).0;
-    let record = Record::EventRaised { port: port.0, from, merged: u8::from(merged) };
-    world.trace.put(m, id, &record);
+#[inline(never)]
+fn lose<M: Machine>(m: &mut M, head: u64) {
+    let kind = u8::try_from(head & 0x7f).unwrap_or(0);
+    let Some(description) = records::description(kind) else { return };
+    let at = LOST_START.saturating_add(usize::from(description.category.raw()));
+    let count = m.trace_load(at);
+    m.trace_store(at, count.saturating_add(1));
 }
 
-/// Notes that `id` ends its sleep, `ahead` of the queue or at its tail.
-#[cold]
-pub(crate) fn wake<M: Machine>(world: &mut World, m: &mut M, id: DomId, ahead: bool) {
-    world.trace.put(m, id, &Record::Wake { ahead: u8::from(ahead) });
+/// How the storage is divided.
+struct Plan {
+    blocks: usize,
+    block_words: usize,
+    /// Words of a block of the NMIs' stream.
+    nmi: usize,
+}
+
+impl Plan {
+    /// For so many words of storage and at most so many of buffer, 0 for no limit; `None` if that holds no two blocks.
+    fn of(words: usize, limit: usize) -> Option<Self> {
+        let nmi = if words < 64 * BLOCK_WORDS { BLOCK_WORDS_MIN } else { BLOCK_WORDS };
+        let room = words.checked_sub(BLOCKS_START)?.checked_sub(NMI_BLOCKS.checked_mul(nmi)?)?;
+        let room = if limit == 0 { room } else { room.min(limit) };
+        let block_words = if room < 8 * BLOCK_WORDS { BLOCK_WORDS_MIN } else { BLOCK_WORDS };
+        let blocks = room.checked_div(block_words)?;
+        (blocks >= 2).then_some(Self { blocks, block_words, nmi })
+    }
 }

@@ -13,7 +13,7 @@ use crate::life;
 use crate::machine::Machine;
 use crate::memory::MachineAddress;
 use crate::registers::{Registers, rflags};
-use crate::trace::Record;
+use crate::trace::{Category, Record};
 use crate::vcpu::Handler;
 use crate::world::{Exception, World};
 
@@ -179,7 +179,7 @@ pub(crate) fn upcall<M: Machine>(world: &mut World, m: &mut M, id: DomId, regs: 
     }
     domain.counters.upcalls = domain.counters.upcalls.wrapping_add(1);
     let shared = domain.shared_info;
-    if world.trace.is_on() {
+    if world.trace.wants(Category::Event) {
         let selector = m.load(MachineAddress::in_frame(shared, 8));
         world.trace.put(m, id, &Record::Upcall { selector });
     }

@@ -13,8 +13,8 @@ use crate::life;
 use crate::machine::Machine;
 use crate::memory::MachineAddress;
 use crate::registers::Registers;
-use crate::trace::Record;
 use crate::trace::records::Handled;
+use crate::trace::{Category, Record};
 use crate::world::{Exception, World};
 
 const CR2: u64 = {
@@ -54,7 +54,7 @@ pub(crate) fn exception<M: Machine>(
     } else {
         rarer(world, m, id, regs, exception)
     };
-    if world.trace.is_on() {
+    if world.trace.wants(Category::Trap) {
         let Exception { vector, error, address } = exception;
         let record = Record::Exception { vector, handled: handled.raw(), error, rip, address };
         world.trace.put(m, id, &record);

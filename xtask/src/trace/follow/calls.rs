@@ -8,12 +8,12 @@ use super::facts::Call;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Calls {
     whole: Option<Open>,
-    part: Option<(u16, u64)>,
+    part: Option<(u8, u64)>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Open {
-    number: u16,
+    number: u8,
     begun: u64,
     /// Time on the processor before `running_since`.
     spent: u64,
@@ -27,23 +27,23 @@ impl Open {
 }
 
 impl Calls {
-    pub(super) fn begin(&mut self, number: u16, now: u64) {
+    pub(super) fn begin(&mut self, number: u8, now: u64) {
         self.part = None;
         self.whole = Some(Open { number, begun: now, spent: 0, running_since: Some(now) });
     }
 
-    pub(super) fn end(&mut self, domain: DomId, number: u16, result: u64, now: u64) -> Option<Call> {
+    pub(super) fn end(&mut self, domain: DomId, number: u8, result: u64, now: u64) -> Option<Call> {
         let open = self.whole.take().filter(|open| open.number == number);
         let spent = open.map_or(0, |open| open.spent_at(now));
         let begun = open.map(|open| open.begun);
         Some(Call { domain, number, begun, ended: now, spent, result, part: false })
     }
 
-    pub(super) fn begin_part(&mut self, number: u16, now: u64) {
+    pub(super) fn begin_part(&mut self, number: u8, now: u64) {
         self.part = Some((number, now));
     }
 
-    pub(super) fn end_part(&mut self, domain: DomId, number: u16, result: u64, now: u64) -> Option<Call> {
+    pub(super) fn end_part(&mut self, domain: DomId, number: u8, result: u64, now: u64) -> Option<Call> {
         let begun = self.part.take().filter(|part| part.0 == number).map(|part| part.1);
         let spent = begun.map_or(0, |begun| now.saturating_sub(begun));
         Some(Call { domain, number, begun, ended: now, spent, result, part: true })

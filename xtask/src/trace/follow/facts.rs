@@ -31,7 +31,7 @@ pub(crate) struct Call {
     /// Who asked.
     pub(crate) domain: DomId,
     /// Number.
-    pub(crate) number: u16,
+    pub(crate) number: u8,
     /// When it was entered, if that is in the trace.
     pub(crate) begun: Option<u64>,
     /// When it was left.

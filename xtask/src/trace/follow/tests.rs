@@ -4,21 +4,21 @@ use super::facts::{Call, Upcall};
 use super::*;
 use hypercall_abi::Hypercall;
 
-const SCHED: u16 = Hypercall::SchedOp.raw() as u16;
+const SCHED: u8 = Hypercall::SchedOp.raw() as u8;
 
 /// The facts of a trace.
 fn facts(entries: &[(u64, u16, Record)]) -> Vec<Fact> {
     let mut follow = Follow::default();
     let mut facts = Vec::new();
     for &(time_ns, id, record) in entries {
-        follow.see(&Entry { time_ns, domain: DomId(id), record }, |fact| facts.push(fact));
+        follow.see(&Entry { time_ns, cpu: 0, vcpu: 0, domain: DomId(id), record }, |fact| facts.push(fact));
     }
     follow.finish(|fact| facts.push(fact));
     facts
 }
 
 fn begin() -> Record {
-    Record::HypercallEntry { number: SCHED, arg0: 1, arg1: 0, arg2: 0, arg3: 0 }
+    Record::HypercallEntry { number: SCHED, arg0: 1, arg1: 0, arg2: 0, arg3: 0, arg4: 0 }
 }
 
 fn end(result: u64) -> Record {
@@ -56,7 +56,7 @@ fn an_exit_whose_entry_is_lost_has_no_beginning() {
 fn run_states_of_a_domain_follow_each_other_without_a_gap() {
     let facts = facts(&[
         (100, 1, begin()),
-        (150, 1, Record::RunState { state: 2 }),
+        (150, 1, Record::RunState { state: 2, reason: 0 }),
         (160, 2, Record::Switch { from: 1, why: 0 }),
         (300, 1, Record::Wake { ahead: 0 }),
         (400, 1, Record::Switch { from: 2, why: 1 }),
@@ -79,7 +79,7 @@ fn run_states_of_a_domain_follow_each_other_without_a_gap() {
 #[test]
 fn an_event_waits_for_its_wake_the_queue_and_the_upcall() {
     let facts = facts(&[
-        (50, 1, Record::RunState { state: 2 }),
+        (50, 1, Record::RunState { state: 2, reason: 0 }),
         (60, 2, Record::Switch { from: 1, why: 0 }),
         (100, 1, raised(0)),
         (110, 1, Record::Wake { ahead: 0 }),
@@ -120,7 +120,7 @@ fn a_switch_takes_from_the_last_call_of_the_one_to_the_turn_of_the_other() {
     let facts = facts(&[
         (100, 1, begin()),
         (130, 1, end(0)),
-        (150, 1, Record::RunState { state: 2 }),
+        (150, 1, Record::RunState { state: 2, reason: 0 }),
         (170, 2, Record::Switch { from: 1, why: 0 }),
     ]);
     let gap = Gap { from: Some(DomId(1)), to: Some(DomId(2)), begun: 130, ended: 170 };

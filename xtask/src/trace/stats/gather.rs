@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hypercall_abi::{DomId, Errno};
-use hypervisor_core::trace::Record;
+use hypervisor_core::trace::{Category, Record};
 use hypervisor_core::trace::reader::{Entry, Reader, Source};
 use hypervisor_core::trace::records::Why;
 
@@ -45,7 +45,7 @@ pub(crate) struct Gather {
     follow: Follow,
     records: u64,
     kinds: BTreeMap<u8, u64>,
-    calls: BTreeMap<(u16, DomId), Gathered>,
+    calls: BTreeMap<(u8, DomId), Gathered>,
     domains: BTreeMap<DomId, Domain>,
     processor: Processor,
     batches: BTreeMap<u64, u64>,
@@ -89,7 +89,7 @@ impl Gather {
         *self.kinds.entry(entry.record.kind()).or_default() += 1;
         let (first, _) = *self.span.get_or_insert((entry.time_ns, entry.time_ns));
         self.span = Some((first, entry.time_ns));
-        if !matches!(entry.record, Record::Counter { .. }) {
+        if entry.record.category() != Category::Trace {
             self.audit.other();
         }
         let of = self.domains.entry(id).or_default();
@@ -128,7 +128,7 @@ impl Gather {
             let name = hypervisor_core::trace::records::description(kind).map_or("?", |about| about.name);
             stats.kinds.insert(name.to_owned(), count);
         }
-        let mut whole_calls: BTreeMap<u16, Gathered> = BTreeMap::new();
+        let mut whole_calls: BTreeMap<u8, Gathered> = BTreeMap::new();
         for (&(number, _), one) in &self.calls {
             let all = whole_calls.entry(number).or_default();
             all.count += one.count;
@@ -191,7 +191,7 @@ impl Gathered {
 
 fn note(
     fact: Fact,
-    calls: &mut BTreeMap<(u16, DomId), Gathered>,
+    calls: &mut BTreeMap<(u8, DomId), Gathered>,
     domains: &mut BTreeMap<DomId, Domain>,
     processor: &mut Processor,
     batches: &mut BTreeMap<u64, u64>,

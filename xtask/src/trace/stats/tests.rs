@@ -8,19 +8,19 @@ use super::Stats;
 use super::gather::Gather;
 use crate::trace::names::Names;
 
-const SCHED: u16 = Hypercall::SchedOp.raw() as u16;
+const SCHED: u8 = Hypercall::SchedOp.raw() as u8;
 
 fn trace(entries: &[(u64, u16, Record)]) -> Stats {
     let mut gather = Gather::default();
     for &(time_ns, id, record) in entries {
-        gather.see(&Entry { time_ns, domain: DomId(id), record }, true);
+        gather.see(&Entry { time_ns, cpu: 0, vcpu: 0, domain: DomId(id), record }, true);
     }
     gather.finish();
     gather.stats(&Names::default(), true)
 }
 
 fn begin() -> Record {
-    Record::HypercallEntry { number: SCHED, arg0: 1, arg1: 0, arg2: 0, arg3: 0 }
+    Record::HypercallEntry { number: SCHED, arg0: 1, arg1: 0, arg2: 0, arg3: 0, arg4: 0 }
 }
 
 fn end(result: u64) -> Record {
@@ -75,7 +75,7 @@ fn events_are_counted_for_their_target_and_between_domains() {
 fn run_states_add_up_to_the_trace_s_time() {
     let stats = trace(&[
         (100, 1, begin()),
-        (150, 1, Record::RunState { state: 2 }),
+        (150, 1, Record::RunState { state: 2, reason: 0 }),
         (160, 2, Record::Switch { from: 1, why: 0 }),
         (300, 1, Record::Wake { ahead: 0 }),
         (400, 1, Record::Switch { from: 2, why: 1 }),

@@ -2,7 +2,7 @@
 
 use hypercall_abi::Mfn;
 use hypervisor_core::fake::FakeMemory;
-use hypervisor_core::machine::{Machine, PciAddress};
+use hypervisor_core::machine::{Machine, PciAddress, Storage};
 use hypervisor_core::memory::{MachineAddress, MachineMemory};
 use hypervisor_core::time::Time;
 
@@ -73,5 +73,6 @@ impl Machine for FakeMachine {
         u32::MAX
     }
     fn pci_write(&mut self, _: PciAddress, _: u16, _: u8, _: u32) {}
-    fn trace_store(&mut self, _: usize, _: u64) {}
 }
+
+impl Storage for FakeMachine {}

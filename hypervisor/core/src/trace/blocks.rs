@@ -1,0 +1,168 @@
+//! The records of one stream: blocks found, read one at a time, and what is missing between them.
+
+use alloc::vec::Vec;
+
+use hypercall_abi::DomId;
+
+use super::header::{Header, StreamHeader};
+use super::layout::{BLOCK_HEADER, KIND_TIME, TICK_BITS};
+use super::reader::{Entry, Source, Tally};
+use super::records::{self, Record};
+
+/// Most words of a block that is believed.
+const BLOCK_WORDS_MAX: usize = 1 << 20;
+
+/// A stream being read.
+#[derive(Debug, Default)]
+pub(super) struct Blocks {
+    header: StreamHeader,
+    /// Sequence numbers and first words of the blocks still to be read, newest first.
+    blocks: Vec<(u64, usize)>,
+    /// Sequence number of the newest block that was entered.
+    newest: u64,
+    /// The block being read.
+    block: Vec<u64>,
+    /// Index in it of the next record.
+    at: usize,
+    /// Words used in it.
+    used: usize,
+    /// Records in it that are still to be read.
+    left: u64,
+    /// Of those, the ones to pass over because they were read before.
+    skip: u64,
+    /// Ticks at the last point of time.
+    base: u64,
+    /// Ordinal of the record after all that were read or given up.
+    expected: u64,
+    /// The next record.
+    pub(super) next: Option<Entry>,
+}
+
+impl Blocks {
+    /// Sequence number of the newest block that is read to its end and will not grow.
+    pub(super) const fn consumed(&self) -> u64 {
+        self.newest.saturating_sub(1)
+    }
+
+    /// Where the host says so.
+    pub(super) const fn consumed_at(&self) -> usize {
+        self.header.consumed_at
+    }
+
+    /// Looks for blocks that were not read yet.
+    pub(super) fn refresh<S: Source>(&mut self, source: &mut S, header: &StreamHeader, tally: &mut Tally) {
+        self.header = *header;
+        self.blocks.clear();
+        let sound = (BLOCK_HEADER..=BLOCK_WORDS_MAX).contains(&header.block_words);
+        if !sound {
+            tally.damaged_blocks = tally.damaged_blocks.saturating_add(u64::from(header.head > 0));
+            return;
+        }
+        self.block.resize(header.block_words, 0);
+        for index in 0..header.blocks.min(header.head) {
+            let mut sequence = [0];
+            let start = header.block(index).filter(|start| source.read(*start, &mut sequence) == 1);
+            match (start, sequence) {
+                (None, _) => {
+                    tally.truncated = true;
+                    break;
+                }
+                (_, [0]) => {}
+                (Some(start), [sequence]) if sequence <= header.head => {
+                    // The newest one may have grown.
+                    if sequence >= self.newest {
+                        self.blocks.push((sequence, start));
+                    }
+                }
+                _ => tally.damaged(),
+            }
+        }
+        self.blocks.sort_unstable_by(|one, other| other.cmp(one));
+    }
+
+    /// Finds the next record.
+    pub(super) fn advance<S: Source>(&mut self, source: &mut S, clock: &Header, tally: &mut Tally) {
+        loop {
+            self.next = self.next_in_block(clock, tally);
+            if self.next.is_some() || !self.next_block(source, tally) {
+                return;
+            }
+        }
+    }
+
+    /// Goes on to the next block that adds up; `false` after the last.
+    fn next_block<S: Source>(&mut self, source: &mut S, tally: &mut Tally) -> bool {
+        while let Some((sequence, start)) = self.blocks.pop() {
+            let found = source.read(start, &mut self.block);
+            let head = self.block.get(..found).and_then(|block| block.first_chunk::<BLOCK_HEADER>());
+            let Some(&[now, base, ordinal, extent]) = head else {
+                tally.truncated = true;
+                continue;
+            };
+            if now != sequence {
+                // Overwritten meanwhile: what is lost shows at the next block's ordinal.
+                continue;
+            }
+            let (records, used) = (extent >> 32, usize::try_from(extent & 0xffff_ffff).unwrap_or(usize::MAX));
+            let end = ordinal.saturating_add(records);
+            let known = if sequence == self.newest { self.expected.saturating_sub(ordinal) } else { 0 };
+            let fits = (BLOCK_HEADER..=self.header.block_words).contains(&used);
+            if ordinal.saturating_add(known) < self.expected || !fits {
+                tally.damaged();
+                continue;
+            }
+            tally.lost = tally.lost.saturating_add(ordinal.saturating_sub(self.expected));
+            self.newest = sequence;
+            (self.base, self.left, self.skip, self.at) = (base, records, known, BLOCK_HEADER);
+            self.expected = end.max(self.expected);
+            self.used = used.min(found);
+            tally.truncated |= found < used;
+            return true;
+        }
+        false
+    }
+
+    /// The next record of the block; `None` at its end.
+    fn next_in_block(&mut self, clock: &Header, tally: &mut Tally) -> Option<Entry> {
+        while self.left > 0 && self.at < self.used {
+            let rest = self.block.get(self.at..self.used)?;
+            let head = rest.first().copied()?;
+            let length = usize::try_from((head >> 7) & 0xf).unwrap_or(0).saturating_add(1);
+            let Some(fields) = rest.get(1..length) else { break };
+            let kind = u8::try_from(head & 0x7f).unwrap_or(0);
+            self.at = self.at.saturating_add(length);
+            if kind == KIND_TIME {
+                self.base = fields.first().copied().unwrap_or(self.base);
+                continue;
+            }
+            self.left = self.left.saturating_sub(1);
+            if self.skip > 0 {
+                self.skip = self.skip.saturating_sub(1);
+                continue;
+            }
+            let small = u8::try_from((head >> 32) & 0xff).unwrap_or(0);
+            let Some(record) = Record::unpack(kind, small, fields) else {
+                debug_assert!(!records::is_known(kind));
+                tally.unknown = tally.unknown.saturating_add(1);
+                tally.lost = tally.lost.saturating_add(1);
+                continue;
+            };
+            tally.records = tally.records.saturating_add(1);
+            let ticks = self.base.wrapping_add(head >> (64 - TICK_BITS));
+            return Some(Entry {
+                time_ns: clock.ns(ticks),
+                cpu: self.header.cpu,
+                vcpu: u8::try_from((head >> 11) & 0x3f).unwrap_or(0),
+                domain: DomId(u16::try_from((head >> 17) & 0x7fff).unwrap_or(0)),
+                record,
+            });
+        }
+        if self.left > 0 && self.at < self.used {
+            tally.damaged();
+        }
+        // What is left of it is given up.
+        tally.lost = tally.lost.saturating_add(self.left);
+        self.left = 0;
+        None
+    }
+}
