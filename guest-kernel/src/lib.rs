@@ -29,6 +29,7 @@ pub mod link;
 #[cfg(target_os = "none")]
 mod machine;
 pub mod port_set;
+pub mod process;
 pub mod ranges;
 pub mod symbols;
 pub mod timers;

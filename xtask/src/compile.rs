@@ -63,11 +63,29 @@ fn program() -> std::ffi::OsString {
 
 /// Names of all guests.
 pub(crate) fn guest_names() -> Result<Vec<String>> {
-    let folder = paths::root().join("images").join("guests");
+    packages_in("guests")
+}
+
+/// Packages of the programs that guests carry; build scripts of guests build them.
+pub(crate) fn program_names() -> Result<Vec<String>> {
+    let mut names = packages_in("programs")?;
+    // For the host.
+    names.retain(|name| name != "build");
+    for name in &mut names {
+        if name == "runtime" {
+            "program-runtime".clone_into(name);
+        }
+    }
+    Ok(names)
+}
+
+/// Names of the folders with packages in a folder of `images/`.
+fn packages_in(kind: &str) -> Result<Vec<String>> {
+    let folder = paths::root().join("images").join(kind);
     let mut names = Vec::new();
     for item in std::fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))? {
         let item = item?;
-        if is_guest(&item.file_name().to_string_lossy()) {
+        if item.path().join("Cargo.toml").is_file() {
             names.push(item.file_name().to_string_lossy().into_owned());
         }
     }

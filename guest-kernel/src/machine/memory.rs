@@ -4,8 +4,9 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use hypercall_abi::layout::MACHINE_TO_PHYS;
+use hypercall_abi::mmu::MmuUpdate;
 use hypercall_abi::start_info::StartInfo;
-use hypercall_abi::{Mfn, PAGE_SHIFT, PAGE_SIZE, Pfn};
+use hypercall_abi::{Errno, Mfn, PAGE_SHIFT, PAGE_SIZE, Pfn};
 
 /// Address that pseudo-physical frame 0 is mapped at.
 pub const VIRT_BASE: u64 = 0x40_0000;
@@ -92,6 +93,38 @@ pub(super) fn mapped_end(start: u64, all: bool) -> u64 {
     at
 }
 
+/// Maps what of our memory the builder left unmapped, which on Xen is most of it, and gives it to the heap.
+///
+/// # Errors
+/// As the hypervisor says.
+pub(super) fn map_rest() -> super::hypercall::Result {
+    /// Entries that one call writes.
+    const BATCH: usize = 128;
+    let start = MAPPED_END.load(Ordering::Relaxed);
+    let end = address_of(Pfn(frames()));
+    let mut at = start;
+    while at < end {
+        let mut requests = [MmuUpdate::zeroed(); BATCH];
+        let mut count = 0;
+        for request in &mut requests {
+            let Some(frame) = machine_frame_at(at).filter(|_| at < end) else { break };
+            super::window::ensure_table(at)?;
+            let ptr = super::window::entry_machine_address(at).ok_or(Errno::Fault)?;
+            *request = MmuUpdate { ptr, val: frame.address() | super::window::DATA };
+            at += PAGE_SIZE as u64;
+            count += 1;
+        }
+        // SAFETY: nothing was mapped there, and the frames are ours and unused.
+        unsafe { super::hypercall::memory::mmu_update(&mut requests[..count]) }?;
+    }
+    MAPPED_END.store(end.max(start), Ordering::Relaxed);
+    if start < end {
+        // SAFETY: it has just been mapped.
+        unsafe { super::heap::add(start, end) };
+    }
+    Ok(())
+}
+
 /// One page of our own memory, zeroed, that may be shared with another domain.
 ///
 /// It is raw memory: others may write it at any time, so it is read and written by [`Page::words`] or raw pointers.
@@ -114,6 +147,16 @@ impl Page {
     pub fn new() -> Option<Self> {
         // SAFETY: the layout's size is not 0.
         core::ptr::NonNull::new(unsafe { alloc::alloc::alloc_zeroed(PAGE_LAYOUT) }).map(Self)
+    }
+
+    /// A page with the same contents; `None` when memory is used up.
+    #[must_use]
+    pub fn duplicate(&self) -> Option<Self> {
+        // SAFETY: the layout's size is not 0.
+        let copy = core::ptr::NonNull::new(unsafe { alloc::alloc::alloc(PAGE_LAYOUT) }).map(Self)?;
+        // SAFETY: both are whole pages, and the copy is nobody else's yet.
+        unsafe { copy.as_ptr().copy_from_nonoverlapping(self.as_ptr(), PAGE_SIZE) };
+        Some(copy)
     }
 
     /// Its first byte.

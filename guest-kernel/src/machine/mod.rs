@@ -15,6 +15,7 @@ pub mod net;
 mod notes;
 mod panic;
 pub mod ports;
+pub(crate) mod process;
 pub mod shared_page;
 mod start;
 mod time_driver;

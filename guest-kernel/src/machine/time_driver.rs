@@ -31,5 +31,10 @@ pub(super) fn wake_expired(now_ns: u64) -> Option<u64> {
     while let Some(waker) = critical_section::with(|token| DRIVER.0.borrow_ref_mut(token).take_expired(now)) {
         waker.wake();
     }
+    next()
+}
+
+/// The next deadline of a task, in ns.
+pub(super) fn next() -> Option<u64> {
     critical_section::with(|token| DRIVER.0.borrow_ref(token).next()).map(|at| at.saturating_mul(NS_PER_TICK))
 }

@@ -1,7 +1,7 @@
 //! Exceptions: the trap table, the registers that a handler sees, and what happens without a handler.
 
 use core::arch::asm;
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use hypercall_abi::shared_info::{ArchVcpuInfo, VcpuInfo};
 use hypercall_abi::trap::{TrapInfo, Vector};
@@ -77,8 +77,28 @@ pub fn fault_address() -> u64 {
     unsafe { ((SHARED_INFO + offset) as *const u64).read_volatile() }
 }
 
+/// Address of the first of this kernel's exception stubs.
+static STUBS: AtomicU64 = AtomicU64::new(0);
+/// This kernel's upcall entry.
+static UPCALL: AtomicU64 = AtomicU64::new(0);
+
 /// Registers the exception stubs and the upcall entry.
 pub(super) fn init() -> hypercall::Result {
+    // SAFETY: the stubs handle the bounce frames of their vectors, the entry those of upcalls.
+    unsafe { set_entries(entry::guest_exceptions, entry::guest_upcall) }
+}
+
+/// Registers exception stubs, one after the other [`EXCEPTION_STUB_BYTES`] apart, and an upcall entry as this kernel's.
+///
+/// # Safety
+/// They must be code that handles the bounce frames of their vectors, and those of upcalls.
+pub(super) unsafe fn set_entries(
+    exceptions: unsafe extern "C" fn(),
+    upcall: unsafe extern "C" fn(),
+) -> hypercall::Result {
+    let first = exceptions as *const () as u64;
+    STUBS.store(first, Ordering::Relaxed);
+    UPCALL.store(upcall as *const () as u64, Ordering::Relaxed);
     let mut table = [TrapInfo::zeroed(); EXCEPTION_STUBS as usize + 1];
     for vector in 0..EXCEPTION_STUBS {
         // Breakpoint and overflow are instructions of their own, which any ring may use.
@@ -89,10 +109,10 @@ pub(super) fn init() -> hypercall::Result {
             flags,
             cs: code_selector(),
             pad: 0,
-            address: entry::guest_exceptions as *const () as u64 + u64::from(vector) * EXCEPTION_STUB_BYTES,
+            address: first + u64::from(vector) * EXCEPTION_STUB_BYTES,
         };
     }
-    // SAFETY: the stubs handle the bounce frames of their vectors.
+    // SAFETY: the caller answers for the stubs.
     unsafe { hypercall::domain::set_trap_table(&mut table) }?;
     restore_upcalls()
 }
@@ -102,8 +122,9 @@ pub(super) fn init() -> hypercall::Result {
 /// # Errors
 /// As the hypervisor says.
 pub fn restore_upcalls() -> hypercall::Result {
+    let upcall = UPCALL.load(Ordering::Relaxed);
     // SAFETY: these two handle the frames of upcalls and failed returns.
-    unsafe { hypercall::domain::set_callbacks(entry::guest_upcall, entry::guest_failsafe) }
+    unsafe { hypercall::domain::set_callbacks(upcall, entry::guest_failsafe as *const () as u64) }
 }
 
 /// Replaces the handler of one vector by code of the caller's own.
@@ -124,7 +145,7 @@ pub unsafe fn set_raw_handler(vector: Vector, address: u64) -> hypercall::Result
 /// # Errors
 /// As the hypervisor says.
 pub fn restore_handler(vector: Vector) -> hypercall::Result {
-    let stub = entry::guest_exceptions as *const () as u64 + u64::from(vector.raw()) * EXCEPTION_STUB_BYTES;
+    let stub = STUBS.load(Ordering::Relaxed) + u64::from(vector.raw()) * EXCEPTION_STUB_BYTES;
     // SAFETY: the stub handles the bounce frame of its vector.
     unsafe { set_raw_handler(vector, stub) }
 }

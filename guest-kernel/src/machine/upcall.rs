@@ -32,6 +32,12 @@ extern "C" fn guest_dispatch_upcall() {
     page().take_all(ports::fire);
 }
 
+/// Handles an upcall that came in another way, with upcalls masked as they are on entry, and unmasks them.
+pub(super) fn handle() {
+    guest_dispatch_upcall();
+    unmask();
+}
+
 /// Masks upcalls; returns whether they were masked already.
 #[inline]
 pub fn mask() -> bool {
@@ -49,6 +55,7 @@ pub fn unmask() {
         }
         // The hypervisor delivers at its next exit; there may be none for long.
         vcpu.mask.store(1, Ordering::SeqCst);
+        super::process::tell();
         page().take_all(ports::fire);
     }
 }

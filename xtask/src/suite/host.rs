@@ -23,8 +23,9 @@ pub(super) fn formed() -> Result<Vec<Part>> {
         "--package",
         "guest-kernel",
     ];
-    let guests = compile::guest_names()?;
-    bare.extend(guests.iter().flat_map(|name| ["--package", name.as_str()]));
+    let mut packages = compile::guest_names()?;
+    packages.extend(compile::program_names()?);
+    bare.extend(packages.iter().flat_map(|name| ["--package", name.as_str()]));
     bare.extend(["--", "-D", "warnings"]);
     Ok(vec![
         Part::command("cargo fmt", "cargo", &["fmt", "--all", "--check"], &[]),

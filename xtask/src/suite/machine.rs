@@ -12,6 +12,7 @@ use crate::run::Coverage;
 pub(super) fn parts() -> Vec<Part> {
     vec![
         Part::here("hello in 1 MiB", hello),
+        Part::here("processes, counted", processes),
         Part::here("web: both policies, host", web),
         Part::here("icount: suppression off", unsuppressed),
         Part::here("icount: twice the same figures", repeated),
@@ -28,6 +29,23 @@ fn hello() -> Result<String> {
     let bytes = std::fs::metadata(&image).context("looking at hello's image")?.len();
     ensure!(bytes <= 256 << 10, "hello's image has {bytes} bytes; the limit is 256 KiB");
     Ok(format!("image of {} KiB", bytes >> 10))
+}
+
+/// Every process that the guest runs comes to the end that it should, and the guest goes on.
+fn processes() -> Result<String> {
+    let output = plain("processes", &["run", "processes", "--icount", "--seconds", "120"])?;
+    let line = |kind: &str| output.lines().rev().find_map(|line| line.split_once(kind)).map(|(_, body)| body);
+    let body = line("processes| @processes ")
+        .with_context(|| format!("the guest did not come to its end:\n{output}"))?;
+    let totals: Value = serde_json::from_str(body).context("reading @processes")?;
+    let (good, of) = (number(&totals, "/good")?, number(&totals, "/of")?);
+    let bad: Vec<&str> = output.lines().filter(|line| line.contains("\"ok\":false")).collect();
+    ensure!(good == of && of > 0.0 && bad.is_empty(), "{good} of {of} as they should be: {bad:?}");
+    ensure!(
+        output.contains("@audit") && output.contains("\"ok\":true,\"total_frames\""),
+        "no audit held:\n{output}"
+    );
+    Ok(format!("{good} of {of} acts"))
 }
 
 fn web() -> Result<String> {

@@ -7,18 +7,25 @@ use anyhow::{Context, Result};
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 const GROUND: &str = "hypercall-abi";
+/// What a guest kernel and its programs share.
+const PROCESS: &str = "process-abi";
+/// What programs of a guest kernel link, and nothing else.
+const RUNTIME: &str = "program-runtime";
 /// What programs and tests of the host may name.
 const HOST: &[&str] = &[GROUND, "hypervisor-core", "drivers-frontend", "drivers-backend"];
 
 /// Packages that a package of this name or folder may name; nothing of the workspace otherwise.
 fn allowed(name: &str, is_guest: bool) -> &'static [&'static str] {
     match name {
-        "hypercall-abi" => &[],
+        "hypercall-abi" | "process-abi" | "program-build" => &[],
+        "program-runtime" => &[PROCESS],
         "hypervisor-core" | "drivers-frontend" | "drivers-backend" => &[GROUND],
-        "guest-kernel" => &[GROUND, "drivers-frontend", "drivers-backend"],
+        "guest-kernel" => &[GROUND, PROCESS, "drivers-frontend", "drivers-backend"],
         "hypervisor" => &[GROUND, "hypervisor-core"],
         "xtask" | "tests" => HOST,
-        _ if is_guest => &[GROUND, "drivers-frontend", "drivers-backend", "guest-kernel"],
+        _ if is_guest => {
+            &[GROUND, PROCESS, "drivers-frontend", "drivers-backend", "guest-kernel", "program-build"]
+        }
         _ => &[],
     }
 }
@@ -31,12 +38,17 @@ pub(super) fn check(root: &Path) -> Result<Vec<String>> {
         .exec()
         .context("asking cargo for the packages")?;
     let guests = root.join("images").join("guests");
+    let programs = root.join("images").join("programs");
     let mut wrong = Vec::new();
     for package in &metadata.packages {
         let is_guest = package.manifest_path.as_std_path().starts_with(&guests);
         // A dependency with a path is one of the workspace.
         for dependency in package.dependencies.iter().filter(|dependency| dependency.path.is_some()) {
             let name = dependency.name.as_str();
+            let is_program = package.manifest_path.as_std_path().starts_with(&programs);
+            if is_program && package.name.as_str() != RUNTIME && name == RUNTIME {
+                continue;
+            }
             let in_test = dependency.kind == DependencyKind::Development && HOST.contains(&name);
             if !in_test && !allowed(&package.name, is_guest).contains(&name) {
                 wrong.push(format!("{}: may not depend on {}", package.name, name));

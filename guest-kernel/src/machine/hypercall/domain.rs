@@ -2,11 +2,12 @@
 
 use hypercall_abi::Hypercall;
 use hypercall_abi::console::ConsoleOp;
+use hypercall_abi::layout::GUEST_DATA;
 use hypercall_abi::sched::{SchedOp, Shutdown, ShutdownReason};
-use hypercall_abi::trap::TrapInfo;
+use hypercall_abi::trap::{CallbackOp, CallbackRegister, CallbackType, TrapInfo};
 use hypercall_abi::version::VersionOp;
 
-use super::raw::{call2, call3};
+use super::raw::{call1, call2, call3};
 use super::{Result, address, done, number};
 
 /// Writes bytes to the domain's console.
@@ -46,15 +47,51 @@ pub unsafe fn set_trap_table(table: &mut [TrapInfo]) -> Result {
 /// Sets where upcalls and failed returns enter.
 ///
 /// # Safety
-/// Both must be code that handles a bounce frame.
+/// Both must be addresses of code that handles a bounce frame.
 ///
 /// # Errors
 /// As the hypervisor says.
-pub unsafe fn set_callbacks(event: unsafe extern "C" fn(), failsafe: unsafe extern "C" fn()) -> Result {
-    // SAFETY: no memory is touched; the caller answers for the two addresses.
+pub unsafe fn set_callbacks(event: u64, failsafe: u64) -> Result {
+    // SAFETY: the caller answers for it.
+    unsafe { set_callback(CallbackType::Failsafe, failsafe) }?;
+    // SAFETY: the caller answers for it.
+    unsafe { set_callback(CallbackType::Event, event) }
+}
+
+/// Sets where one kind of entry leads.
+///
+/// # Safety
+/// It must be the address of code that handles a bounce frame.
+///
+/// # Errors
+/// As the hypervisor says.
+pub(crate) unsafe fn set_callback(kind: CallbackType, entry: u64) -> Result {
+    let mut argument = CallbackRegister { kind: kind.raw(), flags: 0, pad: 0, address: entry };
+    // SAFETY: the argument is read; the caller answers for the address.
     done(unsafe {
-        call3::<{ number(Hypercall::SetCallbacks) }>(event as usize as u64, failsafe as usize as u64, 0)
+        call2::<{ number(Hypercall::CallbackOp) }>(CallbackOp::Register.raw().into(), address(&mut argument))
     })
+}
+
+/// Sets the end of the stack on which the kernel is entered from processes.
+///
+/// # Safety
+/// Below it must be room for frames, used by nobody else.
+///
+/// # Errors
+/// As the hypervisor says.
+pub(crate) unsafe fn set_entry_stack(end: u64) -> Result {
+    // SAFETY: no memory is touched yet; the caller answers for the stack.
+    done(unsafe { call2::<{ number(Hypercall::StackSwitch) }>(GUEST_DATA.into(), end) })
+}
+
+/// Has the next use of the FPU raise an exception.
+///
+/// # Errors
+/// As the hypervisor says.
+pub(crate) fn forbid_fpu() -> Result {
+    // SAFETY: no memory is touched, and this kernel does not use the FPU.
+    done(unsafe { call1::<{ number(Hypercall::FpuTaskswitch) }>(1) })
 }
 
 /// Lets others run.

@@ -83,8 +83,9 @@ pub(crate) fn run() {
 }
 
 fn with_upcall(name: &str, port: Port, entry: unsafe extern "C" fn()) {
+    let [entry, failsafe] = [entry, bench_failsafe].map(|code| code as *const () as u64);
     // SAFETY: both are code of this file that handles the frames of upcalls and failed returns.
-    if let Err(error) = unsafe { domain::set_callbacks(entry, bench_failsafe) } {
+    if let Err(error) = unsafe { domain::set_callbacks(entry, failsafe) } {
         return failed(name, format_args!("{error:?}"));
     }
     let before = BENCH_UPCALLS.load(Ordering::Relaxed);

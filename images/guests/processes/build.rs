@@ -1,0 +1,5 @@
+//! Builds the program that the guest carries, and links the guest.
+
+fn main() {
+    program_build::guest_with(&["acts"]);
+}
