@@ -23,10 +23,11 @@ const END: u64 = memory::VIRT_BASE - PAGE_SIZE as u64;
 /// A second window for those that need more, past any memory that a guest may have.
 const FAR: core::ops::Range<u64> = 0x40_0000_0000..0x41_0000_0000;
 
-/// Flags of an ordinary mapping of data.
-pub const DATA: u64 = pte::PRESENT | pte::WRITABLE | pte::USER | pte::ACCESSED | pte::DIRTY | pte::NO_EXECUTE;
+/// Flags of an ordinary mapping of data. It is for the kernel alone; where the kernel is in ring 3 the hypervisor makes
+/// it accessible there.
+pub const DATA: u64 = pte::PRESENT | pte::WRITABLE | pte::ACCESSED | pte::DIRTY | pte::NO_EXECUTE;
 /// Flags of a mapping that is only read.
-pub const READ_ONLY: u64 = pte::PRESENT | pte::USER | pte::ACCESSED | pte::NO_EXECUTE;
+pub const READ_ONLY: u64 = pte::PRESENT | pte::ACCESSED | pte::NO_EXECUTE;
 /// Flags of a mapping of device registers.
 pub const DEVICE: u64 = DATA | pte::CACHE_DISABLE | pte::WRITE_THROUGH;
 

@@ -49,7 +49,7 @@ pub struct Domain {
     /// Length of a turn at [`WEIGHT_DEFAULT`], in microseconds; the system's if absent.
     #[serde(default)]
     pub slice_us: Option<u32>,
-    /// Ring of the guest's kernel: only 3 so far.
+    /// Ring of the guest's kernel: 1 or 3.
     pub ring: u8,
     /// Text for the guest.
     pub command_line: String,

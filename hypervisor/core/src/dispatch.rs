@@ -8,6 +8,7 @@ use crate::machine::Machine;
 use crate::registers::Registers;
 use crate::switch::{finish, upcall_due};
 use crate::trace;
+use crate::vcpu::Mode;
 use crate::world::World;
 use crate::{console, devices, events, extension, multicall, sched, traps, version};
 
@@ -108,7 +109,7 @@ pub(crate) const fn at_once(number: u64, first: u64) -> Option<u64> {
 pub(crate) fn carefully<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers) {
     let Some(caller) = world.current else { return };
     let Some(domain) = world.domains.get_mut(caller) else { return };
-    if domain.vcpu.user_mode {
+    if domain.vcpu.mode == Mode::User {
         traps::system_call(world, m, regs, caller);
         return;
     }

@@ -25,6 +25,8 @@ bitflags! {
         const DEVICES = 1 << 8;
         /// Audit the frame table and report.
         const AUDIT = 1 << 9;
+        /// The current domain's stack or gate for its processes changed: tell the processor. Its kernel is in ring 1.
+        const GATES = 1 << 3;
         /// End the system.
         const POWEROFF = 1 << 10;
     }

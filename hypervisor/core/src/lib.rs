@@ -55,6 +55,7 @@ pub mod reclaim;
 pub mod recount;
 pub mod registers;
 pub mod report;
+pub mod ring;
 pub mod sched;
 pub mod scheduler;
 pub mod switch;

@@ -28,6 +28,7 @@ use crate::memory::{MachineAddress, MachineMemory};
 use crate::paging::Progress;
 use crate::reclaim::{is_gone, reclaim};
 use crate::report;
+use crate::ring::Ring;
 use crate::trace::records::{Condition, MemoryChange, Reason, Stage};
 use crate::trace::{self, Record};
 use crate::world::World;
@@ -262,9 +263,9 @@ fn try_create<M: Machine>(
     config: &Arc<config::Domain>,
     incarnation: u32,
 ) -> Result<(), String> {
-    if config.ring != 3 {
-        return Err(format!("ring {} is not offered, only ring 3", config.ring));
-    }
+    let ring = Ring::from_number(config.ring)
+        .filter(|ring| *ring != Ring::One || world.frames.maps().ring1_slots.is_some())
+        .ok_or_else(|| format!("ring = {}: a kernel cannot run there on this processor", config.ring))?;
     let image = world
         .images
         .iter()
@@ -290,6 +291,7 @@ fn try_create<M: Machine>(
     }
     let order = Order {
         owner: id,
+        ring,
         memory_bytes: config.memory_bytes,
         command_line: &command_line,
         contiguous: config.devices.iter().any(|device| matches!(device, config::Device::Pci { .. })),
@@ -313,6 +315,7 @@ fn try_create<M: Machine>(
     domain.vcpu.kernel_root = root;
     domain.vcpu.kernel_stack = registers.rsp;
     domain.vcpu.registers = registers;
+    domain.vcpu.set_ring(ring);
     domain.delivery = Gathering::new(Policy::from(config.delivery));
     domain.directory.first = directory;
     domain.directory.pages = device_pages;

@@ -2,6 +2,8 @@
 
 use hypercall_abi::layout;
 
+use crate::ring::Selectors;
+
 /// What the entry path saves, lowest address first; the machine's stubs push in this order.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,13 +56,13 @@ pub mod rflags {
 }
 
 impl Registers {
-    /// Makes the frame one that `iretq` and `sysretq` cannot refuse: guest selectors, a canonical RIP outside the
+    /// Makes the frame one that `iretq` and `sysretq` cannot refuse: a guest's selectors, a canonical RIP outside the
     /// hypervisor's range or the offending address kept but harmless, interrupts enabled, IOPL 0.
     ///
     /// Returns whether RIP was acceptable; if not, the caller must deliver a fault instead of returning.
-    pub fn sanitise(&mut self) -> bool {
-        self.cs = u64::from(layout::GUEST_CODE);
-        self.ss = u64::from(layout::GUEST_DATA);
+    pub fn sanitise(&mut self, selectors: Selectors) -> bool {
+        self.cs = selectors.code;
+        self.ss = selectors.stack;
         self.rflags = (self.rflags & rflags::GUEST) | rflags::RESERVED | rflags::INTERRUPT;
         layout::is_guest(self.rip)
     }

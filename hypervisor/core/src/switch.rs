@@ -14,7 +14,7 @@ use crate::time::Time;
 use crate::trace::records::{Condition, Reason, Why};
 use crate::trace::{self, Category, Record};
 use crate::traps;
-use crate::vcpu::Sleep;
+use crate::vcpu::{Mode, Sleep};
 use crate::world::{Next, World};
 
 /// Decides what to return to.
@@ -123,9 +123,8 @@ fn take_up<M: Machine>(
     };
     world.idle_since = None;
     *regs = domain.vcpu.registers;
-    world.attention.set(Attention::USER, domain.vcpu.user_mode);
     world.shared_page = MachineAddress::in_frame(domain.shared_info, 0);
-    world.attention.set(Attention::USER, domain.vcpu.user_mode);
+    world.attention.set(Attention::USER, domain.vcpu.mode == Mode::User);
     let waited = now.since(domain.vcpu.times.since);
     domain.vcpu.times.enter(RunState::Running, now);
     let id = domain.id;

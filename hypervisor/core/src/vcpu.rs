@@ -4,10 +4,12 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use hypercall_abi::trap::trap_flags;
 use hypercall_abi::vcpu::RunState;
 use hypercall_abi::{Mfn, Port};
 
 use crate::registers::{Registers, Segments};
+use crate::ring::Ring;
 use crate::time::Time;
 
 /// Exceptions that the processor can raise; vectors below this have their handler in place.
@@ -150,6 +152,17 @@ impl RunTimes {
     }
 }
 
+/// How it is known who runs, the guest's kernel or a process of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The kernel, in ring 3.
+    Kernel,
+    /// A process, beside a kernel in ring 3.
+    User,
+    /// CS tells: the kernel is in ring 1, and goes to its processes and back without the hypervisor.
+    BySelector,
+}
+
 /// A virtual CPU.
 #[derive(Clone, Debug)]
 pub struct Vcpu {
@@ -161,8 +174,10 @@ pub struct Vcpu {
     pub kernel_root: Mfn,
     /// Root of user mode's address space.
     pub user_root: Option<Mfn>,
-    /// Whether it is in user mode.
-    pub user_mode: bool,
+    /// Ring of its kernel.
+    pub ring: Ring,
+    /// Who runs.
+    pub mode: Mode,
     /// Stack on which the kernel is entered from user mode.
     pub kernel_stack: u64,
     /// Handlers.
@@ -186,7 +201,8 @@ impl Vcpu {
             segments: Segments::default(),
             kernel_root: Mfn(0),
             user_root: None,
-            user_mode: false,
+            ring: Ring::Three,
+            mode: Mode::Kernel,
             kernel_stack: 0,
             traps: TrapTable::default(),
             callbacks: Callbacks::default(),
@@ -200,8 +216,36 @@ impl Vcpu {
     #[must_use]
     pub fn root(&self) -> Mfn {
         match self.user_root {
-            Some(root) if self.user_mode => root,
+            Some(root) if self.mode == Mode::User => root,
             _ => self.kernel_root,
         }
+    }
+
+    /// Puts its kernel into a ring, before it ever runs.
+    pub const fn set_ring(&mut self, ring: Ring) {
+        self.ring = ring;
+        self.mode = match ring {
+            Ring::One => Mode::BySelector,
+            Ring::Three => Mode::Kernel,
+        };
+    }
+
+    /// Whether a process runs, whose registers are in `regs`.
+    #[must_use]
+    #[inline]
+    pub const fn is_user(&self, regs: &Registers) -> bool {
+        match self.mode {
+            Mode::Kernel => false,
+            Mode::User => true,
+            Mode::BySelector => regs.cs & 3 == 3,
+        }
+    }
+
+    /// The handler of [`crate::ring::SYSTEM_CALL_VECTOR`] if the processor itself may lead processes there: the
+    /// kernel is in ring 1, opened the vector to them, and wants no upcalls masked on the way.
+    #[must_use]
+    pub fn system_call_gate(&self) -> Option<u64> {
+        let handler = self.traps.handler(crate::ring::SYSTEM_CALL_VECTOR)?;
+        (self.ring == Ring::One && handler.flags == trap_flags::DPL).then_some(handler.address)
     }
 }

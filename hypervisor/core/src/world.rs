@@ -69,6 +69,9 @@ pub struct Setup {
     pub machine_to_phys: MachineAddress,
     /// What each root gets in its slots 256 to 271.
     pub hypervisor_slots: [u64; layout::HYPERVISOR_SLOT_LAST - layout::HYPERVISOR_SLOT_FIRST + 1],
+    /// The same of a domain whose kernel is in ring 1, which must not see the hypervisor; `None` if the processor has
+    /// no such ring.
+    pub ring1_slots: Option<[u64; layout::HYPERVISOR_SLOT_LAST - layout::HYPERVISOR_SLOT_FIRST + 1]>,
     /// How the TSC becomes system time.
     pub scale: TimeScale,
     /// Frequency of the TSC.
@@ -147,6 +150,7 @@ impl World {
             mut frames,
             machine_to_phys,
             hypervisor_slots,
+            ring1_slots,
             scale,
             tsc_khz,
             wall_clock,
@@ -154,6 +158,7 @@ impl World {
             heap_bytes,
         } = setup;
         frames.set_maps(hypervisor_slots, machine_to_phys);
+        frames.set_ring1_slots(ring1_slots);
         Self {
             constants: Constants {
                 machine_to_phys,
@@ -290,6 +295,14 @@ impl World {
     pub fn hypercall<M: Machine>(&mut self, m: &mut M, regs: &mut Registers) -> bool {
         let begun = self.begin_hypercall(m, regs);
         self.finish_hypercall(m, regs, begun)
+    }
+
+    /// A process executed `syscall` and its kernel is in ring 1: the kernel is entered. The kernel's own hypercalls come
+    /// by another way.
+    pub fn system_call<M: Machine>(&mut self, m: &mut M, regs: &mut Registers) {
+        if let Some(id) = self.current {
+            traps::system_call(self, m, regs, id);
+        }
     }
 
     /// Whether [`World::before_return`] would change nothing and there is nothing to carry out.

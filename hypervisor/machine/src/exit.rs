@@ -80,7 +80,7 @@ pub(crate) extern "C" fn start() -> ! {
         "jmp {exit}",
         per_cpu = sym PER_CPU,
         frame = const FRAME,
-        resume = sym crate::run::resume,
+        resume = sym crate::run::resume::<3>,
         exit = sym exit_to_guest,
     )
 }

@@ -1,11 +1,13 @@
-//! A fault of the hypervisor's own: print the registers and stop.
+//! A fault of the hypervisor's own: print the registers and stop. A machine check that can be survived is counted.
 //! Nothing is repaired, because whatever the fault hit was believed to be impossible.
 
 use core::fmt::Write;
+use core::sync::atomic::Ordering::Relaxed;
 
 use hypervisor_core::registers::Registers;
 
-use crate::cpu::control;
+use crate::cpu::{control, msr};
+use crate::per_cpu::PER_CPU;
 use crate::{entry, power, serial};
 
 /// An exception in ring 0, a double fault or a machine check.
@@ -23,4 +25,37 @@ pub(crate) extern "C" fn own_fault(regs: &Registers) -> ! {
         control::root(),
     );
     power::exit(power::Code::Panic)
+}
+
+/// A machine check: counted if the processor says that all is as it was, else the end. It touches nothing that whatever
+/// it interrupted might hold, the serial port aside when all is lost.
+pub(crate) extern "C" fn machine_check() {
+    /// In the status of all: what was interrupted can go on.
+    const RESTART: u64 = 1 << 0;
+    /// In the status of a bank: it says something; what the processor holds is lost.
+    const VALID: u64 = 1 << 63;
+    const CORRUPT: u64 = 1 << 57;
+    let status = msr::read(msr::MCG_STATUS);
+    let banks = msr::read(msr::MCG_CAP) as u32 & 0xff;
+    let mut lost = status & RESTART == 0;
+    for bank in 0..banks {
+        let register = msr::MC0_STATUS + 4 * bank;
+        let said = msr::read(register);
+        if said & VALID == 0 {
+            continue;
+        }
+        if lost || said & CORRUPT != 0 {
+            lost = true;
+            let _ = writeln!(serial::seize(), "\ndenizen: machine check: bank {bank} says {said:#x}");
+        }
+        // SAFETY: the bank is there, and 0 clears it.
+        unsafe { msr::write(register, 0) };
+    }
+    if lost {
+        let _ = writeln!(serial::seize(), "\ndenizen: panic: machine check, status {status:#x}");
+        power::exit(power::Code::Panic)
+    }
+    PER_CPU.machine_checks.fetch_add(1, Relaxed);
+    // SAFETY: another machine check may come now.
+    unsafe { msr::write(msr::MCG_STATUS, 0) };
 }

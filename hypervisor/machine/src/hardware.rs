@@ -8,6 +8,7 @@ use hypercall_abi::Mfn;
 use hypervisor_core::machine::{Machine, PciAddress, Storage};
 use hypervisor_core::memory::{MachineAddress, MachineMemory};
 use hypervisor_core::registers::Segments;
+use hypervisor_core::ring::Ring;
 use hypervisor_core::time::{Time, TimeScale};
 
 use crate::apic::local::LocalApic;
@@ -38,6 +39,8 @@ pub(crate) struct Hardware {
     pub(crate) root: u64,
     /// When the timer will fire; [`Time::NEVER`] if it has or was stopped.
     pub(crate) timer: Time,
+    /// For whose kernel's ring the processor's tables are loaded.
+    pub(crate) ring: Ring,
     /// Segment bases as they were loaded for the domain that has the processor.
     pub(crate) segments: Segments,
 }
@@ -116,7 +119,7 @@ impl Machine for Hardware {
     }
 
     fn load_root(&mut self, root: Mfn) {
-        cpu::control::load_root(root.address());
+        crate::switch::load_guest_root(self.ring, root.address());
     }
 
     fn pci_read(&mut self, device: PciAddress, offset: u16, width: u8) -> u32 {

@@ -3,7 +3,8 @@
 //!
 //! Reading order: [`boot`] (from the loader to Rust, memory map, archive), [`paging`] (the final address space),
 //! [`per_cpu`] and [`descriptors`] (what the processor finds on entry), [`entry`] and [`exit`] (one direction a
-//! file), [`run`] and [`switch`] (the loop between them), then the devices.
+//! file), [`run`] and [`switch`] (the loop between them), [`ring1`] (the same for guests to which the hypervisor is not
+//! mapped), then the devices.
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
@@ -50,6 +51,8 @@ mod pci;
 mod per_cpu;
 #[cfg(target_os = "none")]
 mod power;
+#[cfg(target_os = "none")]
+mod ring1;
 #[cfg(target_os = "none")]
 mod rtc;
 #[cfg(target_os = "none")]

@@ -3,7 +3,7 @@
 
 use hypervisor_core::devices::DeviceRequest;
 
-use crate::apic::{DEVICE_VECTORS, TIMER_VECTOR};
+use crate::apic::{DEVICE_VECTORS, DEVICE_VECTORS_END};
 use crate::log::log;
 use crate::system::System;
 
@@ -31,5 +31,5 @@ pub(crate) fn carry_out(system: &mut System) {
 /// Vector of a device's interrupt.
 fn vector(pirq: u32) -> Option<u8> {
     let vector = u8::try_from(pirq).ok()?.checked_add(DEVICE_VECTORS)?;
-    (vector < TIMER_VECTOR).then_some(vector)
+    (vector < DEVICE_VECTORS_END).then_some(vector)
 }

@@ -9,6 +9,7 @@ use core::sync::atomic::AtomicU64;
 
 use crate::descriptors::gdt::Gdt;
 use crate::descriptors::tss::Tss;
+use crate::ring1::area::Area;
 use hypervisor_core::registers::Registers;
 
 /// Bytes of a processor's stack; entries from guests start at its end.
@@ -45,12 +46,20 @@ pub(crate) struct PerCpu {
     pub(crate) gdt: Gdt,
     /// Where the processor finds the stacks.
     pub(crate) tss: Tss,
+    /// What a guest in ring 1 sees beside descriptors and stubs.
+    pub(crate) area: Area,
+    /// Root of the guest in ring 1 that has the processor.
+    pub(crate) guest_root: AtomicU64,
+    /// Whether something of the entry area's stacks must be cleared before a guest in ring 1 sees them.
+    pub(crate) area_used: AtomicU64,
     /// Where the `syscall` entry keeps the guest's RSP until it has a stack.
     guest_rsp: AtomicU64,
     /// Vectors that came in while the processor was idle, a bit each.
     pub(crate) pending: [AtomicU64; 4],
     /// Non-maskable interrupts taken.
     pub(crate) nmis: AtomicU64,
+    /// Machine checks survived.
+    pub(crate) machine_checks: AtomicU64,
 }
 
 /// The first processor's.
@@ -59,9 +68,13 @@ pub(crate) static PER_CPU: PerCpu = PerCpu {
     interrupt_stacks: [const { Stack::new() }; 4],
     gdt: Gdt::new(),
     tss: Tss::new(),
+    area: Area::new(),
+    guest_root: AtomicU64::new(0),
+    area_used: AtomicU64::new(1),
     guest_rsp: AtomicU64::new(0),
     pending: [const { AtomicU64::new(0) }; 4],
     nmis: AtomicU64::new(0),
+    machine_checks: AtomicU64::new(0),
 };
 
 /// Offset of the end of the stack in [`PerCpu`].
@@ -74,3 +87,16 @@ pub(crate) const GUEST_RSP: usize = offset_of!(PerCpu, guest_rsp);
 pub(crate) const PENDING: usize = offset_of!(PerCpu, pending);
 /// Offset of [`PerCpu::nmis`].
 pub(crate) const NMIS: usize = offset_of!(PerCpu, nmis);
+/// Offset of [`PerCpu::guest_root`].
+pub(crate) const GUEST_ROOT: usize = offset_of!(PerCpu, guest_root);
+/// Offset of [`PerCpu::area_used`].
+pub(crate) const AREA_USED: usize = offset_of!(PerCpu, area_used);
+/// Offset of [`PerCpu::area`].
+pub(crate) const AREA: usize = offset_of!(PerCpu, area);
+/// Offset of the first interrupt stack in [`PerCpu`].
+const INTERRUPT_STACKS: usize = offset_of!(PerCpu, interrupt_stacks);
+
+/// Offset of the end of an interrupt stack, by its number in the interrupt stack table.
+pub(crate) const fn interrupt_stack_end(number: u8) -> usize {
+    INTERRUPT_STACKS + number as usize * INTERRUPT_STACK_BYTES
+}

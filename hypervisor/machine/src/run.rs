@@ -7,14 +7,15 @@ use hypercall_abi::{DomId, layout};
 use hypervisor_core::dispatch::Begun;
 use hypervisor_core::effects::Todo;
 use hypervisor_core::registers::{Registers, rflags};
+use hypervisor_core::ring::Ring;
 use hypervisor_core::time::Time;
 use hypervisor_core::world::{Exception, Next};
 
-use crate::apic::{DEVICE_VECTORS, SERIAL_VECTOR, SPURIOUS_VECTOR, TIMER_VECTOR};
+use crate::apic::{DEVICE_VECTORS, DEVICE_VECTORS_END, SERIAL_VECTOR, SPURIOUS_VECTOR, TIMER_VECTOR};
 use crate::cpu::{self, control};
 use crate::per_cpu::PER_CPU;
 use crate::system::{self, Guard, System};
-use crate::{entry, fpu, serial, switch};
+use crate::{entry, exit, fpu, ring1, serial, switch};
 
 /// How a guest is returned to: the value that [`crate::exit`] and the entry stubs take.
 const MORE: u32 = 0;
@@ -75,8 +76,8 @@ pub(crate) extern "C" fn page_fault(regs: &mut Registers) -> u32 {
     if world.exception(hardware, regs, exception) { way_back(regs) } else { MORE }
 }
 
-/// A guest caused another exception.
-pub(crate) extern "C" fn exception(regs: &mut Registers) -> u32 {
+/// A guest whose kernel is in ring `RING` caused another exception.
+pub(crate) extern "C" fn exception<const RING: u8>(regs: &mut Registers) -> u32 {
     let vector = entry::vector(regs) as u8;
     let exception = Exception { vector, error: regs.entry as u32, address: 0 };
     let mut guard = system::lock();
@@ -90,20 +91,29 @@ pub(crate) extern "C" fn exception(regs: &mut Registers) -> u32 {
             let _ = world.exception(hardware, regs, exception);
         }
     }
-    leave(guard, regs)
+    leave::<RING>(guard, regs)
 }
 
-/// What is left to do before a guest can be returned to, with the whole frame.
-pub(crate) extern "C" fn resume(regs: &mut Registers) -> u32 {
-    leave(system::lock(), regs)
+/// A process whose kernel is in ring 1 executed `syscall`.
+pub(crate) extern "C" fn system_call(regs: &mut Registers) -> u32 {
+    let mut guard = system::lock();
+    let System { world, hardware } = guard.system();
+    world.system_call(hardware, regs);
+    leave::<1>(guard, regs)
 }
 
-/// A device or the timer interrupted a guest.
-pub(crate) extern "C" fn interrupt(regs: &mut Registers) -> u32 {
+/// What is left to do before a guest can be returned to, with the whole frame. If that is one whose kernel is in
+/// another ring than `RING`, it never comes back but takes that one's exit.
+pub(crate) extern "C" fn resume<const RING: u8>(regs: &mut Registers) -> u32 {
+    leave::<RING>(system::lock(), regs)
+}
+
+/// A device or the timer interrupted a guest whose kernel is in ring `RING`.
+pub(crate) extern "C" fn interrupt<const RING: u8>(regs: &mut Registers) -> u32 {
     let vector = entry::vector(regs) as u8;
     let mut guard = system::lock();
     serve(guard.system(), vector);
-    leave(guard, regs)
+    leave::<RING>(guard, regs)
 }
 
 /// Serves an interrupt.
@@ -122,7 +132,9 @@ fn serve(system: &mut System, vector: u8) {
                 world.serial_input(hardware, byte);
             }
         }
-        DEVICE_VECTORS..TIMER_VECTOR => world.device_interrupt(hardware, u32::from(vector - DEVICE_VECTORS)),
+        DEVICE_VECTORS..DEVICE_VECTORS_END => {
+            world.device_interrupt(hardware, u32::from(vector - DEVICE_VECTORS))
+        }
         _ => {}
     }
     hardware.apic.end_of_interrupt();
@@ -141,7 +153,7 @@ fn serve_pending(system: &mut System) {
 }
 
 /// Carries out what the core decided until a guest can be returned to; how.
-fn leave(mut guard: Guard, regs: &mut Registers) -> u32 {
+fn leave<const RING: u8>(mut guard: Guard, regs: &mut Registers) -> u32 {
     loop {
         let System { world, hardware } = guard.system();
         let next = world.before_return(hardware, regs);
@@ -154,6 +166,17 @@ fn leave(mut guard: Guard, regs: &mut Registers) -> u32 {
             continue;
         }
         guard = carry_out(guard, next);
+        match guard.system().hardware.ring {
+            Ring::One if RING == 3 => {
+                drop(guard);
+                ring1::exit::start()
+            }
+            Ring::Three if RING == 1 => {
+                drop(guard);
+                exit::start()
+            }
+            _ => {}
+        }
     }
 }
 

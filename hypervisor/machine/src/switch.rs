@@ -1,13 +1,19 @@
 //! Handing the processor from one domain to another, or to nobody, and carrying out the core's effects.
 //! General registers were exchanged by the core; here go the root, segment bases and the FPU.
 
+use core::sync::atomic::Ordering::Relaxed;
+
 use hypercall_abi::DomId;
 use hypervisor_core::effects::Todo;
+use hypervisor_core::ring::Ring;
 use hypervisor_core::time::Time;
+use hypervisor_core::vcpu::Mode;
 
 use crate::cpu::{self, control, segments};
+use crate::hardware::Hardware;
+use crate::per_cpu::PER_CPU;
 use crate::system::System;
-use crate::{fpu, messages, power, serial};
+use crate::{fpu, messages, power, ring1, serial};
 
 /// Gives the processor to a domain.
 pub(crate) fn to(system: &mut System, from: Option<DomId>, to: DomId) {
@@ -15,9 +21,38 @@ pub(crate) fn to(system: &mut System, from: Option<DomId>, to: DomId) {
     let System { world, hardware } = system;
     let Ok(domain) = world.domain(to) else { return };
     let vcpu = &domain.vcpu;
-    control::load_root(vcpu.root().address());
-    segments::load(hardware.features, &vcpu.segments, vcpu.user_mode);
+    if vcpu.ring != hardware.ring {
+        change_ring(hardware, vcpu.ring);
+    }
+    load_guest_root(vcpu.ring, vcpu.root().address());
+    if vcpu.ring == Ring::One {
+        ring1::area::set_gates(vcpu);
+    }
+    segments::load(hardware.features, &vcpu.segments, vcpu.mode == Mode::User);
     hardware.segments = vcpu.segments;
+}
+
+/// Sets the processor up for kernels in another ring than so far.
+#[cold]
+fn change_ring(hardware: &mut Hardware, ring: Ring) {
+    match ring {
+        Ring::One => {
+            // Their roots show the hypervisor nothing but the entry area, so it stands on its own.
+            control::load_root(hardware.root);
+            ring1::area::enter();
+        }
+        Ring::Three => ring1::area::leave(),
+    }
+    hardware.ring = ring;
+}
+
+/// Loads the root of who has the processor, whose kernel is in `ring`: in ring 1, the exit does so.
+#[inline]
+pub(crate) fn load_guest_root(ring: Ring, root: u64) {
+    match ring {
+        Ring::Three => control::load_root(root),
+        Ring::One => PER_CPU.guest_root.store(root, Relaxed),
+    }
 }
 
 /// Gives the processor to nobody.
@@ -39,7 +74,7 @@ fn put_away(system: &mut System, from: Option<DomId>) {
     let vcpu = &mut domain.vcpu;
     let (fs, gs) = segments::save(hardware.features);
     vcpu.segments.fs_base = fs;
-    if vcpu.user_mode {
+    if vcpu.mode == Mode::User {
         vcpu.segments.gs_base_user = gs;
     } else {
         vcpu.segments.gs_base_kernel = gs;
@@ -57,9 +92,12 @@ pub(crate) fn effects(system: &mut System) {
     if let Some(domain) = world.current_mut() {
         let vcpu = &mut domain.vcpu;
         if todo.contains(Todo::LOAD_ROOT) {
-            control::load_root(vcpu.root().address());
+            load_guest_root(vcpu.ring, vcpu.root().address());
         } else if todo.contains(Todo::FLUSH_TLB) {
             cpu::flush_tlb();
+        }
+        if todo.contains(Todo::GATES) && vcpu.ring == Ring::One {
+            ring1::area::set_gates(vcpu);
         }
         if todo.contains(Todo::SEGMENTS) {
             load_changed_bases(hardware, vcpu);
@@ -84,13 +122,13 @@ pub(crate) fn effects(system: &mut System) {
 }
 
 /// Loads the bases that the core has set since they were loaded; the others are as the guest itself left them.
-fn load_changed_bases(hardware: &mut crate::hardware::Hardware, vcpu: &hypervisor_core::vcpu::Vcpu) {
+fn load_changed_bases(hardware: &mut Hardware, vcpu: &hypervisor_core::vcpu::Vcpu) {
     let (loaded, wanted) = (hardware.segments, vcpu.segments);
     if wanted.fs_base != loaded.fs_base {
         segments::set_fs_base(hardware.features, wanted.fs_base);
     }
     let gs = |bases: &hypervisor_core::registers::Segments| {
-        if vcpu.user_mode { bases.gs_base_user } else { bases.gs_base_kernel }
+        if vcpu.mode == Mode::User { bases.gs_base_user } else { bases.gs_base_kernel }
     };
     if gs(&wanted) != gs(&loaded) {
         segments::set_gs_base(hardware.features, gs(&wanted));

@@ -55,6 +55,7 @@ impl System {
             frames,
             machine_to_phys: MachineAddress::in_frame(Mfn(1), 0),
             hypervisor_slots: [0; 16],
+            ring1_slots: None,
             scale: TimeScale { origin: 0, multiplier: 1 << 31, shift: 1 },
             tsc_khz: 1_000_000,
             wall_clock: 0,

@@ -1,6 +1,7 @@
 //! The options of `run`, put into a scenario.
 //! It exists so that a changed scenario passes the same checks as a written one.
 
+use hypervisor_core::ring::Ring;
 use toml::Spanned;
 
 use super::boot::How;
@@ -79,11 +80,11 @@ pub(super) fn apply(options: &Run, scenario: &mut Scenario) -> Result<(), BadInp
     if options.icount && options.load == Some(Load::Host) {
         return Err(BadInput("--icount skips idle time, so the load cannot come from the host".to_owned()));
     }
-    if options.ring == Some(1) {
-        return Err(BadInput("--ring 1 is not built yet; guests run in ring 3".to_owned()));
-    }
-    if options.ring == Some(2) {
-        return Err(BadInput("--ring 2: a guest's kernel runs in ring 1 or 3".to_owned()));
+    if let Some(ring) = options.ring {
+        if Ring::from_number(ring).is_none() {
+            return Err(BadInput(format!("--ring {ring}: a guest's kernel runs in ring 1 or 3")));
+        }
+        scenario.system.domain.iter_mut().for_each(|domain| replace(&mut domain.ring, ring));
     }
     if let Some(memory) = options.memory {
         replace(&mut scenario.system.memory, memory);
@@ -172,7 +173,7 @@ mod tests {
     #[test]
     fn options_that_contradict_each_other_or_the_scenario_are_refused() {
         for line in
-            ["run web --ring 1", "run --icount --load host", "run hello --guests 3", "run hello --keep"]
+            ["run web --ring 2", "run --icount --load host", "run hello --guests 3", "run hello --keep"]
         {
             assert!(applied(line).is_err(), "{line}");
         }

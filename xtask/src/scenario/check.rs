@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use hypervisor_core::config::{SLICE_US_MAX, SLICE_US_MIN, WEIGHT_MAX};
+use hypervisor_core::ring::Ring;
 
 use super::lower::{MAX_GUESTS, mac_text, parse_mac};
 use super::{Entry, Refusal, Scenario};
@@ -94,10 +95,8 @@ fn entry_alone(scenario: &Scenario, entry: &Entry, images: &dyn Fn(&str) -> bool
     if !(1..=WEIGHT_MAX).contains(entry.weight.get_ref()) {
         return Err(scenario.refuse(entry.weight.span(), format!("a weight is 1 to {WEIGHT_MAX}")));
     }
-    match entry.ring.get_ref() {
-        3 => {}
-        1 => return Err(scenario.refuse(entry.ring.span(), "ring 1 is not built yet; use ring = 3")),
-        _ => return Err(scenario.refuse(entry.ring.span(), "a guest's kernel runs in ring 1 or 3")),
+    if Ring::from_number(*entry.ring.get_ref()).is_none() {
+        return Err(scenario.refuse(entry.ring.span(), "a guest's kernel runs in ring 1 or 3"));
     }
     if let Some(slice) = &entry.slice {
         in_range(scenario, slice, "slice")?;

@@ -172,8 +172,14 @@ fn a_back_end_that_does_not_exist_is_refused() {
 }
 
 #[test]
-fn ring_1_is_refused_clearly() {
-    says(&refusal("ring = 3", "ring = 1"), &["images/t.toml:11: domain[0].ring", "not built yet"]);
+fn a_ring_without_kernels_is_refused_by_name() {
+    for ring in [0, 2, 4] {
+        says(
+            &refusal("ring = 3", &format!("ring = {ring}")),
+            &["images/t.toml:11: domain[0].ring", "ring 1 or 3"],
+        );
+    }
+    judge(&GOOD.replacen("ring = 3", "ring = 1", 1)).unwrap();
 }
 
 #[test]

@@ -12,6 +12,7 @@ use super::image::Image;
 use super::layout::Layout;
 use crate::memory::{MachineAddress, MachineMemory};
 use crate::paging::AddressSpace;
+use crate::ring::{HYPERCALL_VECTOR, Ring};
 
 /// A new domain's memory while it is filled.
 pub(super) struct Content<'a, M> {
@@ -23,7 +24,7 @@ pub(super) struct Content<'a, M> {
 /// Entries of tables that refer to tables.
 const TABLE: u64 = pte::PRESENT | pte::WRITABLE | pte::USER | pte::ACCESSED;
 /// Entries that map memory.
-const PAGE: u64 = pte::PRESENT | pte::USER | pte::ACCESSED | pte::DIRTY;
+const PAGE: u64 = pte::PRESENT | pte::ACCESSED | pte::DIRTY;
 
 impl<M: MachineMemory> Content<'_, M> {
     fn mfn(&self, pfn: u64) -> Option<Mfn> {
@@ -50,7 +51,7 @@ impl<M: MachineMemory> Content<'_, M> {
             self.write(segment.address, segment.bytes);
         }
         if let Some(mfn) = image.hypercall_page.and_then(|address| self.mfn(address >> 12)) {
-            write_hypercall_page(self.memory, mfn);
+            write_hypercall_page(self.memory, mfn, self.space.ring());
         }
     }
 
@@ -140,7 +141,7 @@ pub(super) fn write_shared_info<M: MachineMemory>(memory: &mut M, mfn: Mfn) {
 }
 
 /// Fills a page with stubs, one for each hypercall number; the rest of it traps.
-pub(super) fn write_hypercall_page<M: MachineMemory>(memory: &mut M, mfn: Mfn) {
+pub(super) fn write_hypercall_page<M: MachineMemory>(memory: &mut M, mfn: Mfn, ring: Ring) {
     /// `int3`.
     const TRAP: u8 = 0xcc;
     memory.write(MachineAddress::in_frame(mfn, 0), &[TRAP; PAGE_SIZE]);
@@ -148,7 +149,18 @@ pub(super) fn write_hypercall_page<M: MachineMemory>(memory: &mut M, mfn: Mfn) {
     for number in 0..u32::try_from(hypercall::COUNT).unwrap_or(0) {
         let [a, b, c, d] = number.to_le_bytes();
         let is_iret = number == hypercall_abi::Hypercall::Iret.raw();
-        if is_iret {
+        if ring == Ring::One {
+            // An interrupt keeps all registers, and the processor lets only the kernel through.
+            if is_iret {
+                // push rcx; push r11; push rax; mov eax, number; int
+                let stub = [0x51, 0x41, 0x53, 0x50, 0xb8, a, b, c, d, 0xcd, HYPERCALL_VECTOR];
+                memory.write(MachineAddress::in_frame(mfn, at), &stub);
+            } else {
+                // mov eax, number; int; ret
+                let stub = [0xb8, a, b, c, d, 0xcd, HYPERCALL_VECTOR, 0xc3];
+                memory.write(MachineAddress::in_frame(mfn, at), &stub);
+            }
+        } else if is_iret {
             // push rcx; push r11; push rax; mov eax, number; syscall
             let stub = [0x51, 0x41, 0x53, 0x50, 0xb8, a, b, c, d, 0x0f, 0x05];
             memory.write(MachineAddress::in_frame(mfn, at), &stub);

@@ -22,6 +22,7 @@ use crate::grants::GrantTable;
 use crate::memory::MachineMemory;
 use crate::paging::{AddressSpace, Progress, Tables};
 use crate::registers::{Registers, rflags};
+use crate::ring::Ring;
 use content::Content;
 use image::Image;
 use layout::Layout;
@@ -34,6 +35,8 @@ const SHARED_FRAMES: u64 = 2;
 pub struct Order<'a> {
     /// The new domain.
     pub owner: DomId,
+    /// Ring of its kernel.
+    pub ring: Ring,
     /// All its memory in bytes, whole pages, with page tables and the pages that it shares with the hypervisor.
     pub memory_bytes: u64,
     /// Text for the guest.
@@ -88,6 +91,7 @@ pub fn build<M: MachineMemory>(
         return Err(BuildError::NoMemory { wanted_pages: all_pages, free_pages: frames.free_frames() });
     }
     let mut space = AddressSpace::new(order.owner);
+    space.set_ring(order.ring);
     if order.privileged {
         space.set_privileged();
     }
@@ -100,10 +104,10 @@ pub fn build<M: MachineMemory>(
             root,
             registers: Registers {
                 rip: image.entry,
-                cs: u64::from(abi_layout::GUEST_CODE),
+                cs: order.ring.kernel().code,
                 rflags: rflags::RESERVED | rflags::INTERRUPT,
                 rsp: layout.address(layout.stack).wrapping_add(4096),
-                ss: u64::from(abi_layout::GUEST_DATA),
+                ss: order.ring.kernel().stack,
                 rsi: layout.address(layout.start_info),
                 ..Registers::default()
             },

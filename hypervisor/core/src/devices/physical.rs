@@ -21,7 +21,7 @@ use crate::trace::Record;
 use crate::world::World;
 
 /// Interrupts that devices can have in all: what vectors there are for them.
-const PIRQS_MAX: usize = 128;
+const PIRQS_MAX: usize = 96;
 /// Offset of the command register.
 const COMMAND: u16 = 4;
 /// Command register of a function that nobody has: no decoding, no DMA, no line interrupt.

@@ -79,7 +79,12 @@ impl FrameTable {
     /// Says what all address spaces have in common, once, at boot: the hypervisor's 16 entries of a level 4 table
     /// and the machine-to-physical table, which has room for a word for each frame of this table.
     pub fn set_maps(&mut self, slots: [u64; 16], machine_to_physical: MachineAddress) {
-        self.maps = Maps { slots, machine_to_physical: Some(machine_to_physical) };
+        self.maps = Maps { slots, machine_to_physical: Some(machine_to_physical), ..self.maps };
+    }
+
+    /// Says what stands in those 16 entries where the guest's kernel is in ring 1, if the processor has it.
+    pub fn set_ring1_slots(&mut self, slots: Option<[u64; 16]>) {
+        self.maps.ring1_slots = slots;
     }
 
     /// What all address spaces have in common.

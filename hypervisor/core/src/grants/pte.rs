@@ -10,6 +10,9 @@ use crate::guest_access;
 use crate::memory::{MachineAddress, MachineMemory};
 use crate::paging::Tables;
 
+/// What each entry of a mapped grant says.
+const FLAGS: u64 = pte::PRESENT | pte::ACCESSED | pte::DIRTY | pte::NO_EXECUTE;
+
 /// Where the entry lies that a request names: in a level 1 table of `owner`.
 pub(super) fn place<M: MachineMemory>(
     memory: &M,
@@ -42,7 +45,7 @@ pub(super) fn install<M: MachineMemory>(
     granter: DomId,
     write: bool,
 ) -> Result<(), GrantStatus> {
-    let mut new = frame.address() | pte::PRESENT | pte::USER | pte::ACCESSED | pte::DIRTY | pte::NO_EXECUTE;
+    let mut new = frame.address() | FLAGS | tables.space.ring().forced();
     if write {
         new |= pte::WRITABLE;
     }

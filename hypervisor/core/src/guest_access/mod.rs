@@ -77,7 +77,7 @@ fn walk<M: MachineMemory>(
         }
         frame = Mfn::containing(entry & pte::ADDRESS);
     }
-    if granted & pte::USER != 0 && frames.is_allocated(frame) {
+    if frames.is_allocated(frame) {
         Ok((MachineAddress::in_frame(frame, va & 0xfff), granted))
     } else {
         Err(Errno::Fault)
@@ -87,8 +87,8 @@ fn walk<M: MachineMemory>(
 /// Where in machine memory a guest address leads.
 ///
 /// # Errors
-/// `Fault`: not an address that a guest may use, not present, not for user mode, not writable when it is to
-/// be written, or not memory.
+/// `Fault`: not an address that a guest may use, not present, not writable when it is to be written, or not
+/// memory.
 #[inline]
 pub fn translate<M: MachineMemory>(
     memory: &M,
@@ -181,7 +181,6 @@ mod tests {
         }
         for (table, index, next, flags) in [
             (1_u64, 0_u64, 2_u64, USER_RW),
-            (1, 1, 2, pte::PRESENT | pte::WRITABLE),
             (2, 0, 3, USER_RW),
             (3, 2, 4, USER_RW),
             (4, 0, 5, USER_RW),

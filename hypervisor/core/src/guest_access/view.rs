@@ -63,8 +63,8 @@ impl<'a> View<'a> {
     /// Where in machine memory a guest address leads.
     ///
     /// # Errors
-    /// `Fault`: not an address that a guest may use, not present, not for user mode, not writable when it is
-    /// to be written, or not memory.
+    /// `Fault`: not an address that a guest may use, not present, not writable when it is to be written, or not
+    /// memory.
     #[inline(always)]
     pub fn translate<M: MachineMemory>(
         &self,

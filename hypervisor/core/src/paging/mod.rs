@@ -9,7 +9,8 @@
 //!
 //! What an entry may say: frames of the domain itself, device frames that it was given, frames granted to it (those
 //! through [`crate::grants`] alone). Large pages, reserved bits, the hypervisor's slots of level 4 and tables that refer
-//! to themselves are refused. In ring 3 every entry is made accessible to user mode, and none is global.
+//! to themselves are refused. Every entry of a guest whose kernel is in ring 3 is made accessible to user mode, and none of any guest is
+//! global.
 
 mod entry;
 mod mmu_update;

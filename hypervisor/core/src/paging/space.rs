@@ -10,25 +10,40 @@ use super::teardown::Stage;
 use crate::frames::Extent;
 use crate::guest_access::Remembered;
 use crate::memory::MachineAddress;
+use crate::ring::Ring;
 
 /// What all address spaces have in common.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Maps {
     /// Entries of a level 4 table from [`hypercall_abi::layout::HYPERVISOR_SLOT_FIRST`] on.
     pub(crate) slots: [u64; 16],
+    /// The same where the guest's kernel is in ring 1; `None` if the processor has no such ring.
+    pub(crate) ring1_slots: Option<[u64; 16]>,
     /// The machine-to-physical table, one word a frame, contiguous; `None` until it is set up.
     pub(crate) machine_to_physical: Option<MachineAddress>,
 }
 
 impl Maps {
     /// Before set-up.
-    pub(crate) const NONE: Self = Self { slots: [0; 16], machine_to_physical: None };
+    pub(crate) const NONE: Self = Self { slots: [0; 16], ring1_slots: None, machine_to_physical: None };
+
+    /// The hypervisor's entries of a root of a guest whose kernel is in this ring.
+    pub(crate) fn slots(&self, ring: Ring) -> [u64; 16] {
+        match ring {
+            Ring::One => self.ring1_slots.unwrap_or_default(),
+            Ring::Three => self.slots,
+        }
+    }
 }
 
 /// A domain's memory.
 #[derive(Debug)]
 pub struct AddressSpace {
     pub(super) owner: DomId,
+    /// Ring of the guest's kernel.
+    ring: Ring,
+    /// What each entry gets, whatever the guest says.
+    pub(super) forced: u64,
     /// Whether it may name frames of other domains.
     pub(super) privileged: bool,
     /// Its memory in pseudo-physical order.
@@ -48,6 +63,8 @@ impl AddressSpace {
     pub const fn new(owner: DomId) -> Self {
         Self {
             owner,
+            ring: Ring::Three,
+            forced: Ring::Three.forced(),
             privileged: false,
             extents: Vec::new(),
             shared: Vec::new(),
@@ -68,6 +85,17 @@ impl AddressSpace {
     #[must_use]
     pub const fn owner(&self) -> DomId {
         self.owner
+    }
+
+    /// Puts the guest's kernel into a ring, before there are page tables.
+    pub const fn set_ring(&mut self, ring: Ring) {
+        (self.ring, self.forced) = (ring, ring.forced());
+    }
+
+    /// Ring of the guest's kernel.
+    #[must_use]
+    pub const fn ring(&self) -> Ring {
+        self.ring
     }
 
     /// Lets the domain name frames of other domains in its page tables.

@@ -5,7 +5,7 @@ use hypercall_abi::mmu::{UpdateKind, pte};
 use hypercall_abi::{DomId, Errno, Mfn, layout};
 
 use super::entry::{self, REFERENCE};
-use super::{AddressSpace, ENTRIES, Maps, WORK_PER_CALL};
+use super::{AddressSpace, ENTRIES, WORK_PER_CALL};
 use crate::effects::Todo;
 use crate::frames::{FrameTable, FrameType, Level, State, TableUse};
 use crate::memory::{MachineAddress, MachineMemory};
@@ -88,7 +88,9 @@ impl<'a, M: MachineMemory> Tables<'a, M> {
             self.release_l1(old);
             return Ok(());
         }
-        let mut new = entry::adjust(Level::L1, value, |mfn| self.frames.state(mfn) != State::Absent)?;
+        let mut new = entry::adjust(Level::L1, value, self.space.forced, |mfn| {
+            self.frames.state(mfn) != State::Absent
+        })?;
         if kind == UpdateKind::PtUpdatePreserveAd {
             new |= old & (pte::ACCESSED | pte::DIRTY);
         }
@@ -139,7 +141,7 @@ impl<'a, M: MachineMemory> Tables<'a, M> {
         let old = self.memory.load(at);
         let mut new = value;
         if entry::is_present(value) {
-            new = entry::adjust(level, value, |_| true)?;
+            new = entry::adjust(level, value, self.space.forced, |_| true)?;
             if kind == UpdateKind::PtUpdatePreserveAd {
                 new |= old & pte::ACCESSED;
             }
@@ -234,13 +236,14 @@ impl<'a, M: MachineMemory> Tables<'a, M> {
                 continue;
             }
             let accepted =
-                entry::adjust(level, old, |mfn| self.frames.state(mfn) != State::Absent).and_then(|new| {
-                    match level {
-                        Level::L1 => self.acquire_l1(new, self.space.owner)?,
-                        _ => self.acquire_below(level, new)?,
-                    }
-                    Ok(new)
-                });
+                entry::adjust(level, old, self.space.forced, |mfn| self.frames.state(mfn) != State::Absent)
+                    .and_then(|new| {
+                        match level {
+                            Level::L1 => self.acquire_l1(new, self.space.owner)?,
+                            _ => self.acquire_below(level, new)?,
+                        }
+                        Ok(new)
+                    });
             match accepted {
                 Ok(new) if new != old => self.memory.store(at, new),
                 Ok(_) => {}
@@ -253,8 +256,7 @@ impl<'a, M: MachineMemory> Tables<'a, M> {
             }
         }
         if level == Level::L4 {
-            let Maps { slots, .. } = self.frames.maps();
-            self.set_hypervisor_slots(mfn, slots);
+            self.set_hypervisor_slots(mfn, self.frames.maps().slots(self.space.ring()));
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use crate::domains::Domains;
 use crate::frames::{DEMOTING, FrameTable, FrameType, HELD, Level, PINNED, SHARED, State};
 use crate::memory::{MachineAddress, MachineMemory};
 use crate::paging::ENTRIES;
+use crate::ring::Ring;
 
 /// References and uses that a frame should have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,7 +86,8 @@ impl<'a> Tally<'a> {
                 let entry = memory.load(MachineAddress::in_frame(table, index << 3));
                 if is_hypervisors(level, index) {
                     // The processor marks what it has walked.
-                    let same = (entry ^ self.hypervisor_slot(index)) & !pte::ACCESSED == 0;
+                    let ring = domains.get(owner).map_or(Ring::Three, |domain| domain.address_space.ring());
+                    let same = (entry ^ self.hypervisor_slot(index, ring)) & !pte::ACCESSED == 0;
                     if judge && in_use && !same {
                         return Err(Violation(format!(
                             "{table}: the hypervisor's slot {index} is {entry:#x}"
@@ -104,11 +106,11 @@ impl<'a> Tally<'a> {
         Ok(())
     }
 
-    fn hypervisor_slot(&self, index: u64) -> u64 {
+    fn hypervisor_slot(&self, index: u64, ring: Ring) -> u64 {
         usize::try_from(index)
             .ok()
             .and_then(|index| index.checked_sub(layout::HYPERVISOR_SLOT_FIRST))
-            .and_then(|slot| self.frames.maps().slots.get(slot).copied())
+            .and_then(|slot| self.frames.maps().slots(ring).get(slot).copied())
             .unwrap_or(0)
     }
 
@@ -132,8 +134,9 @@ impl<'a> Tally<'a> {
     ) -> Result<(), Violation> {
         let mfn = Mfn::containing(entry & pte::ADDRESS);
         let space = domains.get(owner);
-        let wrong = if entry & pte::USER == 0 || entry & pte::GLOBAL != 0 {
-            Some("is for supervisors, or global")
+        let forced = space.map_or(Ring::Three, |domain| domain.address_space.ring()).forced();
+        let wrong = if entry & forced != forced || entry & pte::GLOBAL != 0 {
+            Some("is for supervisors in ring 3, or global")
         } else if level != Level::L1 && entry & pte::LARGE != 0 {
             Some("is a large page")
         } else if self.frames.state(mfn) == State::Absent {

@@ -22,6 +22,7 @@ use crate::memory::{MachineAddress, MachineMemory};
 use crate::paging::Progress;
 use crate::reclaim;
 use crate::recount;
+use crate::ring::Ring;
 use crate::time::{Time, TimeScale};
 use crate::world::{Setup, World};
 
@@ -33,6 +34,8 @@ pub(crate) const BASE: u64 = 0x40_0000;
 pub(crate) const PAGES: u64 = 256;
 /// What stands in the hypervisor's slots of each root.
 pub(crate) const SLOTS: [u64; 16] = [0x1063; 16];
+/// The same where the guest's kernel is in ring 1.
+pub(crate) const RING1_SLOTS: [u64; 16] = [0x2061, 0x3061, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 /// Frames below this are the hypervisor's; the machine-to-physical table begins at frame 4.
 const RESERVED: u64 = 16;
 
@@ -157,6 +160,7 @@ pub(crate) fn frame_table(frames: u64) -> FrameTable {
 pub(crate) fn order(owner: DomId) -> Order<'static> {
     Order {
         owner,
+        ring: Ring::Three,
         memory_bytes: PAGES << 12,
         command_line: "colour=red",
         contiguous: false,
@@ -173,6 +177,7 @@ impl Fixture<FakeMemory> {
             frames: frame_table(frames),
             machine_to_phys: MachineAddress(4 << 12),
             hypervisor_slots: SLOTS,
+            ring1_slots: Some(RING1_SLOTS),
             scale: TimeScale { origin: 0, multiplier: 1 << 31, shift: 1 },
             tsc_khz: 1_000_000,
             wall_clock: 0,

@@ -80,12 +80,12 @@ fn a_domain_that_is_built_again_is_told_how_often() {
 fn a_bad_image_is_named_and_the_others_start() {
     let missing = Domain { image: "guests/none".into(), ..domain("a") };
     let small = Domain { memory_bytes: 4 << 12, ..domain("b") };
-    let ring = Domain { ring: 1, ..domain("c") };
+    let ring = Domain { ring: 2, ..domain("c") };
     let system = System::new(alloc::vec![missing, small, ring, domain("d")]);
     for text in [
         "a not started: no image guests/none",
         "b not started: guests/test ",
-        "c not started: ring 1 is not offered",
+        "c not started: ring = 2: a kernel cannot run there",
         r#""name":"d","state":"running""#,
     ] {
         assert!(system.output.contains(text), "{text} in {}", system.output);

@@ -5,6 +5,7 @@ mod devices;
 mod events;
 mod hostile;
 mod life;
+mod rings;
 mod roots;
 mod scheduling;
 mod system;

@@ -2,7 +2,7 @@
 //! The frame is written before anything else changes; a stack that cannot take it ends the domain.
 
 use hypercall_abi::trap::trap_flags;
-use hypercall_abi::{DomId, Errno, Mfn, layout};
+use hypercall_abi::{DomId, Errno, Mfn};
 use zerocopy::IntoBytes;
 
 use crate::attention::Attention;
@@ -13,8 +13,9 @@ use crate::life;
 use crate::machine::Machine;
 use crate::memory::MachineAddress;
 use crate::registers::{Registers, rflags};
+use crate::ring::Ring;
 use crate::trace::{Category, Record};
-use crate::vcpu::Handler;
+use crate::vcpu::{Handler, Mode};
 use crate::world::{Exception, World};
 
 /// How a handler is entered.
@@ -55,20 +56,20 @@ pub(crate) fn bounce<M: Machine>(
     let domain = world.domains.get(id).ok_or(Errno::Srch)?;
     match push_at_hand(domain, m, regs, entry.error) {
         Some(sp) => {
-            arrive(m, domain.shared_info, regs, sp, &entry);
+            arrive(m, domain.shared_info, regs, sp, &entry, Ring::Three);
             Ok(())
         }
         None => bounce_anyhow(world, m, id, regs, entry),
     }
 }
 
-/// Writes the frame if the kernel is on its own stack and that lies in the page that was translated last, as it
+/// Writes the frame if the kernel is in ring 3, on its own stack, and that lies in the page that was translated last, as it
 /// nearly always does. Returns where the frame begins.
 #[inline(always)]
 fn push_at_hand<M: Machine>(domain: &Domain, m: &mut M, regs: &Registers, error: Option<u32>) -> Option<u64> {
     let bytes = if error.is_some() { 64 } else { 56 };
     let sp = (regs.rsp & !0xf).wrapping_sub(bytes);
-    if domain.vcpu.user_mode || sp & 0xfff > 0x1000 - 64 {
+    if domain.vcpu.mode != Mode::Kernel || sp & 0xfff > 0x1000 - 64 {
         return None;
     }
     let at = domain.address_space.remembered().find(domain.vcpu.kernel_root, sp)?;
@@ -82,7 +83,7 @@ fn push_at_hand<M: Machine>(domain: &Domain, m: &mut M, regs: &Registers, error:
         rest = rest.wrapping_add(8);
     }
     m.store(MachineAddress(rest), regs.rip);
-    m.store(MachineAddress(rest.wrapping_add(8)), (u64::from(layout::GUEST_CODE) & !3) | (mask << 24));
+    m.store(MachineAddress(rest.wrapping_add(8)), (Ring::USER.code & !3) | (mask << 24));
     let shown = (regs.rflags & !rflags::INTERRUPT) | interrupts;
     m.store(MachineAddress(rest.wrapping_add(16)), shown);
     m.store(MachineAddress(rest.wrapping_add(24)), regs.rsp);
@@ -92,14 +93,13 @@ fn push_at_hand<M: Machine>(domain: &Domain, m: &mut M, regs: &Registers, error:
 
 /// Goes to the handler, whose frame begins at `sp`.
 #[inline(always)]
-fn arrive<M: Machine>(m: &mut M, shared: Mfn, regs: &mut Registers, sp: u64, entry: &Entry) {
+fn arrive<M: Machine>(m: &mut M, shared: Mfn, regs: &mut Registers, sp: u64, entry: &Entry, ring: Ring) {
     if entry.masks {
         m.fetch_or(MachineAddress::in_frame(shared, 0), 1 << 8);
     }
     regs.rip = entry.address;
     regs.rsp = sp;
-    regs.cs = u64::from(layout::GUEST_CODE);
-    regs.ss = u64::from(layout::GUEST_DATA);
+    (regs.cs, regs.ss) = (ring.kernel().code, ring.kernel().stack);
     regs.rflags &= !CLEARED;
 }
 
@@ -116,10 +116,10 @@ fn bounce_anyhow<M: Machine>(
     let vcpu = &domain.vcpu;
     let flags_at = MachineAddress::in_frame(domain.shared_info, 0);
     let mask = (m.load(flags_at) & MASK) >> 8;
-    let (stack, cs) = if vcpu.user_mode {
-        (vcpu.kernel_stack, u64::from(layout::GUEST_CODE))
+    let (stack, cs) = if vcpu.is_user(regs) {
+        (vcpu.kernel_stack, Ring::USER.code)
     } else {
-        (regs.rsp, u64::from(layout::GUEST_CODE) & !3)
+        (regs.rsp, vcpu.ring.kernel().code & !3)
     };
     let interrupts = if mask == 0 { rflags::INTERRUPT } else { 0 };
     let shown = (regs.rflags & !rflags::INTERRUPT) | interrupts;
@@ -130,12 +130,12 @@ fn bounce_anyhow<M: Machine>(
         Some(error) => push(&view, m, top, [regs.rcx, regs.r11, u64::from(error)], tail)?,
         None => push(&view, m, top, [regs.rcx, regs.r11], tail)?,
     };
-    if domain.vcpu.user_mode {
-        domain.vcpu.user_mode = false;
+    if domain.vcpu.mode == Mode::User {
+        domain.vcpu.mode = Mode::Kernel;
         world.attention.remove(Attention::USER);
         world.effects.todo |= Todo::LOAD_ROOT | Todo::SEGMENTS;
     }
-    arrive(m, domain.shared_info, regs, sp, &entry);
+    arrive(m, domain.shared_info, regs, sp, &entry, domain.vcpu.ring);
     Ok(())
 }
 
@@ -191,7 +191,6 @@ pub(crate) fn upcall<M: Machine>(world: &mut World, m: &mut M, id: DomId, regs: 
 }
 
 /// A `syscall` from user mode goes to the guest's kernel.
-#[cold]
 pub(crate) fn system_call<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, id: DomId) {
     let Some(domain) = world.domains.get(id) else { return };
     let callbacks = domain.vcpu.callbacks;

@@ -50,7 +50,7 @@ pub(super) fn general_protection<M: Machine>(
         return false;
     }
     let Some(domain) = world.domains.get(id) else { return false };
-    if domain.vcpu.user_mode {
+    if domain.vcpu.is_user(regs) {
         return false;
     }
     let root = domain.vcpu.root();

@@ -9,6 +9,7 @@ use hypercall_abi::{DomId, layout};
 
 use super::bounce::{Entry, bounce};
 use super::emulate;
+use crate::guest_access::View;
 use crate::life;
 use crate::machine::Machine;
 use crate::memory::MachineAddress;
@@ -23,6 +24,8 @@ const CR2: u64 = {
     offset
 };
 
+/// `int` with the vector in the next byte.
+const INT: u8 = 0xcd;
 /// In the error code of #GP: the index is a vector, of an `int` that the gate does not allow.
 const ERROR_IDT: u32 = 2;
 
@@ -133,10 +136,13 @@ fn software_interrupt<M: Machine>(
     if error & 7 != ERROR_IDT {
         return false;
     }
+    // The error code names the vector, but not on every processor, so the instruction is asked.
     let Some(domain) = world.domains.get_mut(id) else { return false };
-    let handler = u8::try_from(error >> 3).ok().and_then(|vector| domain.vcpu.traps.handler(vector));
+    let instruction: Result<[u8; 2], _> = View::of(domain, &world.frames).read(m, regs.rip);
+    let Ok([INT, vector]) = instruction else { return false };
+    let handler = domain.vcpu.traps.handler(vector);
     // The guest's kernel counts as ring 1, its processes as ring 3.
-    let ring = if domain.vcpu.user_mode { 3 } else { 1 };
+    let ring = if domain.vcpu.is_user(regs) { 3 } else { 1 };
     let Some(handler) = handler.filter(|handler| handler.flags & trap_flags::DPL >= ring) else {
         return false;
     };

@@ -12,6 +12,8 @@ use crate::life;
 use crate::machine::Machine;
 use crate::memory::MachineAddress;
 use crate::registers::{Registers, rflags};
+use crate::ring::Ring;
+use crate::vcpu::Mode;
 
 /// `iret()`: its frame lies on the stack. A frame that cannot be returned to ends the domain.
 #[inline(never)]
@@ -51,11 +53,15 @@ fn leave<M: Machine>(call: &mut Call<'_, M>, regs: &mut Registers) -> Result<(),
     if !layout::is_guest(frame.rip) {
         return Err(Errno::Fault);
     }
+    let mut selectors = domain.vcpu.ring.kernel();
     if frame.cs & 3 == 3 {
-        domain.vcpu.user_root.ok_or(Errno::Fault)?;
-        domain.vcpu.user_mode = true;
-        world.attention |= Attention::USER;
-        world.effects.todo |= Todo::LOAD_ROOT | Todo::SEGMENTS;
+        selectors = Ring::USER;
+        if domain.vcpu.mode != Mode::BySelector {
+            domain.vcpu.user_root.ok_or(Errno::Fault)?;
+            domain.vcpu.mode = Mode::User;
+            world.attention |= Attention::USER;
+            world.effects.todo |= Todo::LOAD_ROOT | Todo::SEGMENTS;
+        }
     }
     if frame.rflags & rflags::INTERRUPT != 0 {
         call.memory.fetch_and(world.shared_page, !0xff00);
@@ -64,7 +70,7 @@ fn leave<M: Machine>(call: &mut Call<'_, M>, regs: &mut Registers) -> Result<(),
     }
     (regs.rax, regs.rcx, regs.r11) = (frame.rax, frame.rcx, frame.r11);
     (regs.rip, regs.rsp, regs.rflags) = (frame.rip, frame.rsp, frame.rflags);
-    regs.sanitise();
+    regs.sanitise(selectors);
     if frame.flags & IRET_IN_SYSCALL == 0 {
         // RCX and R11 count, so the way back is not that of a hypercall.
         regs.entry = 0;

@@ -9,6 +9,7 @@ use crate::call::Call;
 use crate::dispatch::Arguments;
 use crate::effects::Todo;
 use crate::machine::Machine;
+use crate::ring::Ring;
 use crate::vcpu::{EXCEPTIONS, Handler, TrapTable};
 
 /// Entries that a trap table can have: one a vector.
@@ -23,6 +24,7 @@ pub fn set_trap_table<M: Machine>(call: &mut Call<'_, M>, args: Arguments) -> Re
     let [table, ..] = args;
     if table == 0 {
         call.domain_mut()?.vcpu.traps = TrapTable::default();
+        renew_gates(call);
         return Ok(0);
     }
     let mut traps = call.domain()?.vcpu.traps.clone();
@@ -31,6 +33,7 @@ pub fn set_trap_table<M: Machine>(call: &mut Call<'_, M>, args: Arguments) -> Re
         let TrapInfo { vector, flags, address, .. } = call.read(at)?;
         if address == 0 {
             call.domain_mut()?.vcpu.traps = traps;
+            renew_gates(call);
             return Ok(0);
         }
         check_entry(address)?;
@@ -54,6 +57,13 @@ fn set(traps: &mut TrapTable, vector: u8, handler: Handler) -> Result<(), Errno>
     software.try_reserve(1).map_err(|_| Errno::NoMem)?;
     software.push((vector, handler));
     Ok(())
+}
+
+/// The processor itself knows the stack and one handler of a kernel in ring 1.
+fn renew_gates<M: Machine>(call: &mut Call<'_, M>) {
+    if call.domain().is_ok_and(|domain| domain.vcpu.ring == Ring::One) {
+        call.world.effects.todo |= Todo::GATES;
+    }
 }
 
 /// A place where the guest may be entered.
@@ -110,6 +120,7 @@ pub fn stack_switch<M: Machine>(call: &mut Call<'_, M>, args: Arguments) -> Resu
     let [_, sp, ..] = args;
     check_entry(sp)?;
     call.domain_mut()?.vcpu.kernel_stack = sp;
+    renew_gates(call);
     Ok(0)
 }
 

@@ -7,7 +7,9 @@ pub(crate) mod local;
 use crate::cpu::port;
 
 /// First vector of devices; interrupt `pirq` has vector `DEVICE_VECTORS + pirq`.
-pub(crate) const DEVICE_VECTORS: u8 = 0x40;
+pub(crate) const DEVICE_VECTORS: u8 = 0x20;
+/// First vector past those of devices: from here on guests in ring 1 have gates of their own.
+pub(crate) const DEVICE_VECTORS_END: u8 = 0x80;
 /// Vector of the timer.
 pub(crate) const TIMER_VECTOR: u8 = 0xf0;
 /// Vector of the serial port.

@@ -11,6 +11,7 @@ use hypervisor_core::machine::PciAddress;
 use hypervisor_core::memory::MachineAddress;
 use hypervisor_core::pci::Function;
 use hypervisor_core::registers::Segments;
+use hypervisor_core::ring::Ring;
 use hypervisor_core::time::Time;
 use hypervisor_core::world::{Setup, World};
 
@@ -28,7 +29,7 @@ use crate::paging::direct;
 use crate::paging::space::{self, Space};
 use crate::pci::{self, Config, MessageTable};
 use crate::system::{self, System};
-use crate::{descriptors, exit, heap, power, rtc, serial};
+use crate::{descriptors, exit, heap, power, ring1, rtc, serial};
 
 /// Memory below this is the firmware's or what it left there.
 const LOW_MEMORY: u64 = 1 << 20;
@@ -61,6 +62,7 @@ pub(crate) extern "C" fn enter(protocol: u32, information: u32) -> ! {
     fill_machine_to_phys(&mut space, &plan);
     descriptors::load();
     features.enable();
+    ring1::area::fill(space.root());
 
     let apic = start_interrupts(&mut space, &platform);
     let clock = Clock::calibrate(origin, platform.timer.as_ref(), &apic);
@@ -76,6 +78,7 @@ pub(crate) extern "C" fn enter(protocol: u32, information: u32) -> ! {
         root: space.root(),
         timer: Time::NEVER,
         segments: Segments::default(),
+        ring: Ring::Three,
     };
     let system = create(hardware, &mut space, &information, &plan);
     system::install(system);
@@ -178,6 +181,7 @@ fn create(mut hardware: Hardware, space: &mut Space, information: &Information, 
         frames,
         machine_to_phys: MachineAddress(plan.machine_to_phys.0),
         hypervisor_slots: space.hypervisor_slots(),
+        ring1_slots: hardware.features.ring1.then(|| space.ring1_slots()),
         scale: hardware.clock.scale(),
         tsc_khz: hardware.clock.tsc_khz(),
         wall_clock: rtc::seconds(),

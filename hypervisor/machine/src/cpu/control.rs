@@ -27,6 +27,9 @@ const CR4_UMIP: u64 = 1 << 11;
 const CR4_FSGSBASE: u64 = 1 << 16;
 const CR4_SMEP: u64 = 1 << 20;
 
+/// In CPUID leaf 7, subleaf 1, EAX.
+const FRED: u32 = 17;
+
 const EFER_SCE: u64 = 1 << 0;
 const EFER_NXE: u64 = 1 << 11;
 
@@ -37,6 +40,8 @@ pub(crate) struct Features {
     pub(crate) huge_pages: bool,
     /// Instructions for the bases of FS and GS.
     pub(crate) fsgsbase: bool,
+    /// Kernels of guests may run in ring 1. Processors whose events are delivered by FRED have only rings 0 and 3.
+    pub(crate) ring1: bool,
     /// No execution of user pages in ring 0.
     smep: bool,
     /// No reading of descriptor tables' addresses in ring 3.
@@ -51,6 +56,7 @@ impl Features {
         let bit = |word: u32, bit: u32| word >> bit & 1 == 1;
         Self {
             huge_pages: bit(extended.edx, 26),
+            ring1: !structured.is_some_and(|leaf| leaf.eax >= 1 && bit(__cpuid_count(7, 1).eax, FRED)),
             fsgsbase: structured.is_some_and(|leaf| bit(leaf.ebx, 0)),
             smep: structured.is_some_and(|leaf| bit(leaf.ebx, 7)),
             umip: structured.is_some_and(|leaf| bit(leaf.ecx, 2)),

@@ -19,6 +19,12 @@ pub(crate) const FS_BASE: u32 = 0xc000_0100;
 pub(crate) const GS_BASE: u32 = 0xc000_0101;
 /// Code selector of SYSENTER; 0 makes it fault.
 pub(crate) const SYSENTER_CS: u32 = 0x174;
+/// How many banks a machine check has to say something in.
+pub(crate) const MCG_CAP: u32 = 0x179;
+/// Whether a machine check can be returned from.
+pub(crate) const MCG_STATUS: u32 = 0x17a;
+/// What the first bank says; each next one is 4 further.
+pub(crate) const MC0_STATUS: u32 = 0x401;
 /// Where the local APIC is and whether it is on.
 pub(crate) const APIC_BASE: u32 = 0x1b;
 

@@ -6,6 +6,8 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use hypercall_abi::layout::{FIRST_RESERVED_GDT_PAGE, GUEST_CODE, GUEST_CODE32, GUEST_DATA};
 
+use hypervisor_core::ring::{RING1_CODE, RING1_DATA};
+
 use super::TablePointer;
 
 /// Selector of the first descriptor that is the hypervisor's.
@@ -17,12 +19,15 @@ pub(crate) const DATA: u16 = 0xe010;
 /// The task state.
 pub(crate) const TASK: u16 = 0xe040;
 
-/// Access bits: code of ring 0, present, accessed.
+/// Access bits: code of ring 0, present. All are marked as accessed from the start, since the processor could not mark
+/// them where the table is read-only.
 const CODE64_RING0: u64 = 0x00af_9b00_0000_ffff;
 const DATA_RING0: u64 = 0x00cf_9300_0000_ffff;
 const CODE32_RING3: u64 = 0x00cf_fb00_0000_ffff;
 const DATA_RING3: u64 = 0x00cf_f300_0000_ffff;
 const CODE64_RING3: u64 = 0x00af_fb00_0000_ffff;
+const DATA_RING1: u64 = 0x00cf_b300_0000_ffff;
+const CODE64_RING1: u64 = 0x00af_bb00_0000_ffff;
 const TASK_FREE: u64 = 0x0000_8900_0000_0000;
 
 /// The page of descriptors from selector 0xe000.
@@ -42,6 +47,8 @@ impl Gdt {
         self.set(GUEST_CODE32, CODE32_RING3);
         self.set(GUEST_DATA, DATA_RING3);
         self.set(GUEST_CODE, CODE64_RING3);
+        self.set(RING1_CODE, CODE64_RING1);
+        self.set(RING1_DATA, DATA_RING1);
         self.set(TASK, TASK_FREE | super::tss::LIMIT | (tss & 0xff_ffff) << 16 | (tss >> 24 & 0xff) << 56);
         self.set(TASK + 8, tss >> 32);
     }

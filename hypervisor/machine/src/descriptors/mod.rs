@@ -23,10 +23,16 @@ impl TablePointer {
     }
 }
 
+/// Sets the hypervisor's own stacks for the ways into it.
+pub(crate) fn set_stacks() {
+    use crate::per_cpu::PER_CPU;
+    PER_CPU.tss.set_stacks(PER_CPU.stack.end(), PER_CPU.interrupt_stacks.each_ref().map(|stack| stack.end()));
+}
+
 /// Loads all tables of this processor. The descriptor table's window must be mapped.
 pub(crate) fn load() {
     use crate::per_cpu::PER_CPU;
-    PER_CPU.tss.set_stacks(PER_CPU.stack.end(), PER_CPU.interrupt_stacks.each_ref().map(|stack| stack.end()));
+    set_stacks();
     PER_CPU.gdt.fill(&raw const PER_CPU.tss as u64);
     // The writable alias first: `ltr` marks its descriptor busy, and the window is read-only.
     // SAFETY: the table has code and data at the selectors in use.
@@ -35,5 +41,7 @@ pub(crate) fn load() {
     unsafe { asm!("ltr {:x}", in(reg) gdt::TASK, options(nostack, preserves_flags)) };
     // SAFETY: the window shows the same descriptors.
     unsafe { gdt::load(gdt::window()) };
-    idt::load();
+    idt::fill();
+    // SAFETY: filled just now; the stacks were set above.
+    unsafe { idt::load() };
 }

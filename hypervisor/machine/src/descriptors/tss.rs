@@ -24,8 +24,9 @@ const PORT_MAP: u32 = WORDS as u32 * 4;
 
 const _: () = assert!(PORT_MAP as u64 > LIMIT, "guests would use ports");
 
-/// Words 1 and 2 are RSP for ring 0; 9 to 22 are the interrupt stack table; the last says that there is no port map.
-#[repr(C, align(128))]
+/// Words 1 and 2 are RSP for ring 0, 3 and 4 for ring 1; 9 to 22 are the interrupt stack table; the last says that there is no port map.
+/// It has a page of its own, which guests in ring 1 can read.
+#[repr(C, align(4096))]
 pub(crate) struct Tss([AtomicU32; WORDS]);
 
 impl Tss {
@@ -41,6 +42,11 @@ impl Tss {
             self.set(9 + 2 * number, stack);
         }
         self.0[25].store(PORT_MAP << 16, Relaxed);
+    }
+
+    /// Sets the stack on which the processor enters ring 1 from ring 3.
+    pub(crate) fn set_ring1_stack(&self, stack: u64) {
+        self.set(3, stack);
     }
 
     fn set(&self, word: usize, address: u64) {

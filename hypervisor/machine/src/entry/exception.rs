@@ -4,7 +4,8 @@
 //! The processor has pushed SS, RSP, RFLAGS, CS and RIP at the end of the processor's stack, and for some vectors an
 //! error code, which the other stubs make up for with 0. The vector goes into the upper half of that word. #DB may
 //! strike on the first instruction of any other entry (MOV SS), so it comes on a stack of its own: from a guest
-//! its frame is carried over to the usual place, from ring 0 it is ignored. An NMI is counted and touches nothing.
+//! its frame is carried over to the usual place, from ring 0 it is ignored. An NMI is counted and touches nothing, and a
+//! machine check is judged on its stack wherever it struck.
 
 use core::arch::global_asm;
 
@@ -18,6 +19,7 @@ unsafe extern "C" {
     static exception_stubs: u8;
     fn debug_entry();
     fn nmi_entry();
+    fn machine_check_entry();
 }
 
 /// Address of a vector's stub.
@@ -33,6 +35,11 @@ pub(crate) fn debug_stub() -> u64 {
 /// Address of the stub for NMIs.
 pub(crate) fn nmi_stub() -> u64 {
     nmi_entry as *const () as u64
+}
+
+/// Address of the stub for machine checks.
+pub(crate) fn machine_check_stub() -> u64 {
+    machine_check_entry as *const () as u64
 }
 
 global_asm!(
@@ -110,6 +117,22 @@ global_asm!(
     "nmi_entry:",
     "lock inc qword ptr [rip + {per_cpu} + {nmis}]",
     "iretq",
+    ".balign 16",
+    ".globl machine_check_entry",
+    "machine_check_entry:",
+    "cld",
+    push_scratch!(),
+    "call {machine_check}",
+    "pop r11",
+    "pop r10",
+    "pop r9",
+    "pop r8",
+    "pop rax",
+    "pop rcx",
+    "pop rdx",
+    "pop rsi",
+    "pop rdi",
+    "iretq",
     ".popsection",
     stub_bytes = const STUB_BYTES,
     per_cpu = sym PER_CPU,
@@ -117,8 +140,9 @@ global_asm!(
     nmis = const NMIS,
     page_fault = sym crate::run::page_fault,
     quick = sym crate::exit::exit_quickly,
-    resume = sym crate::run::resume,
-    exception = sym crate::run::exception,
+    resume = sym crate::run::resume::<3>,
+    exception = sym crate::run::exception::<3>,
     own_fault = sym crate::fault::own_fault,
+    machine_check = sym crate::fault::machine_check,
     exit = sym crate::exit::exit_to_guest,
 );

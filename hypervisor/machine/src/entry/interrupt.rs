@@ -57,6 +57,6 @@ global_asm!(
     stub_bytes = const STUB_BYTES,
     per_cpu = sym PER_CPU,
     pending = const PENDING,
-    interrupt = sym crate::run::interrupt,
+    interrupt = sym crate::run::interrupt::<3>,
     exit = sym crate::exit::exit_to_guest,
 );

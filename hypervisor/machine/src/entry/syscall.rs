@@ -83,6 +83,6 @@ global_asm!(
     rsp = const offset_of!(Registers, rsp),
     hypercall = sym crate::run::hypercall,
     quick = sym crate::exit::exit_quickly,
-    leave = sym crate::run::resume,
+    leave = sym crate::run::resume::<3>,
     exit = sym crate::exit::exit_to_guest,
 );

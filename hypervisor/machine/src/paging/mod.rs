@@ -6,4 +6,6 @@ pub(crate) mod registers;
 pub(crate) mod space;
 mod tables;
 
-use tables::{Flags, Tables};
+use tables::Tables;
+
+pub(crate) use tables::Flags;

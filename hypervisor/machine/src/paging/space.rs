@@ -9,8 +9,9 @@ use super::registers::Registers;
 use super::{Flags, Tables};
 use crate::cpu::control;
 use crate::descriptors::gdt;
-use crate::layout::{DEVICE_BASE, DIRECT_BASE, IMAGE_BASE};
+use crate::layout::{DEVICE_BASE, DIRECT_BASE, IMAGE_BASE, IMAGE_SLOT};
 use crate::per_cpu::PER_CPU;
+use crate::ring1::area;
 
 const PAGE: u64 = 4096;
 const GIB: u64 = 1 << 30;
@@ -24,6 +25,8 @@ const DATA: Flags = Flags::WRITE.union(Flags::NO_EXECUTE);
 pub(crate) struct Space {
     tables: Tables,
     next_device: u64,
+    /// The page of zeros.
+    zeros: u64,
 }
 
 /// Bytes of page tables for RAM that ends at `memory_end`, and what the devices may need.
@@ -37,7 +40,7 @@ impl Space {
     /// The image and the direct map, with tables from `pool`, loaded.
     pub(crate) fn enter(pool: u64, memory_end: u64, huge_pages: bool) -> Self {
         let tables = Tables::new(pool, pool_bytes(memory_end), huge_pages);
-        let mut space = Self { tables, next_device: DEVICE_BASE };
+        let mut space = Self { tables, next_device: DEVICE_BASE, zeros: 0 };
         space.map_image();
         let direct = memory_end.max(DIRECT_LEAST).next_multiple_of(GIB);
         space.tables.map(DIRECT_BASE, 0, direct, DATA);
@@ -55,6 +58,20 @@ impl Space {
         core::array::from_fn(|slot| self.tables.root_entry(HYPERVISOR_SLOT_FIRST + slot))
     }
 
+    /// The same where the guest's kernel is in ring 1: the machine-to-physical table, for its kernel alone, and the
+    /// entry area.
+    pub(crate) fn ring1_slots(&mut self) -> [u64; HYPERVISOR_SLOT_LAST - HYPERVISOR_SLOT_FIRST + 1] {
+        let root = self.tables.frame();
+        for (address, bytes, flags) in area::pages() {
+            self.tables.map_under(root, address, address - IMAGE_BASE, bytes, flags);
+        }
+        self.map_descriptors_under(root);
+        let mut slots = [0; _];
+        slots[0] = self.tables.root_entry(HYPERVISOR_SLOT_FIRST) & !Flags::USER.bits();
+        slots[IMAGE_SLOT - HYPERVISOR_SLOT_FIRST] = Tables::entry_of(root, IMAGE_SLOT);
+        slots
+    }
+
     /// Shows guests the machine-to-physical table, which lies at `table`.
     pub(crate) fn map_machine_to_phys(&mut self, table: u64, bytes: u64) {
         self.tables.map(MACHINE_TO_PHYS, table, bytes, Flags::USER | Flags::NO_EXECUTE);
@@ -62,11 +79,17 @@ impl Space {
 
     /// The descriptor table's window: one page of zeros fourteen times, then this processor's descriptors.
     pub(crate) fn map_descriptors(&mut self, zeros: u64) {
+        self.zeros = zeros;
+        self.map_descriptors_under(self.tables.root());
+    }
+
+    fn map_descriptors_under(&mut self, root: u64) {
         for page in 0..gdt::FIRST / PAGE {
-            self.tables.map(gdt::window() + page * PAGE, zeros, PAGE, Flags::NO_EXECUTE);
+            let at = gdt::window() + page * PAGE;
+            self.tables.map_under(root, at, self.zeros, PAGE, Flags::NO_EXECUTE);
         }
         let descriptors = &raw const PER_CPU.gdt as u64 - IMAGE_BASE;
-        self.tables.map(gdt::window() + gdt::FIRST, descriptors, PAGE, Flags::NO_EXECUTE);
+        self.tables.map_under(root, gdt::window() + gdt::FIRST, descriptors, PAGE, Flags::NO_EXECUTE);
     }
 
     /// Maps registers of a device.

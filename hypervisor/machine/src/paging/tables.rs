@@ -54,11 +54,21 @@ impl Tables {
 
     /// An entry of the top-level table, to be copied into every domain's.
     pub(crate) fn root_entry(&self, slot: usize) -> u64 {
-        entry(self.root, slot as u64).load(Relaxed)
+        Self::entry_of(self.root, slot)
+    }
+
+    /// An entry of another top-level table.
+    pub(crate) fn entry_of(root: u64, slot: usize) -> u64 {
+        entry(root, slot as u64).load(Relaxed)
     }
 
     /// Maps `bytes` at `address` to machine memory at `target`, in the largest pages that fit.
     pub(crate) fn map(&mut self, address: u64, target: u64, bytes: u64, flags: Flags) {
+        self.map_under(self.root, address, target, bytes, flags);
+    }
+
+    /// The same under another top-level table.
+    pub(crate) fn map_under(&mut self, root: u64, address: u64, target: u64, bytes: u64, flags: Flags) {
         let mut done = 0;
         while done < bytes {
             let (from, to, left) = (address + done, target + done, bytes - done);
@@ -68,13 +78,13 @@ impl Tables {
                 () if fits(1 << 21) => 2,
                 () => 1,
             };
-            self.set(from, to, level, flags);
+            self.set(root, from, to, level, flags);
             done += 1 << (12 + 9 * (level - 1));
         }
     }
 
-    fn set(&mut self, address: u64, target: u64, level: u32, flags: Flags) {
-        let mut table = self.root;
+    fn set(&mut self, root: u64, address: u64, target: u64, level: u32, flags: Flags) {
+        let mut table = root;
         for upper in ((level + 1)..=4).rev() {
             let slot = entry(table, index(address, upper));
             let value = slot.load(Relaxed);
@@ -87,7 +97,8 @@ impl Tables {
         entry(table, index(address, level)).store(target | flags.bits() | large | PRESENT, Relaxed);
     }
 
-    fn frame(&mut self) -> u64 {
+    /// An empty table.
+    pub(crate) fn frame(&mut self) -> u64 {
         let frame = self.next;
         assert!(frame < self.end, "the pool for page tables is empty");
         self.next += PAGE;

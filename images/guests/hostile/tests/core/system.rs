@@ -62,6 +62,7 @@ impl System {
             frames,
             machine_to_phys: MachineAddress(4 << 12),
             hypervisor_slots: SLOTS,
+            ring1_slots: None,
             scale: TimeScale { origin: 0, multiplier: 1 << 31, shift: 1 },
             tsc_khz: 1_000_000,
             wall_clock: 0,
