@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use hypercall_abi::{DomId, Errno};
-use hypervisor_core::trace::{Category, Record};
 use hypervisor_core::trace::reader::{Entry, Reader, Source};
 use hypervisor_core::trace::records::Why;
+use hypervisor_core::trace::{Category, Record};
 
 use super::{Call, CallOf, Delay, Domain, Interrupt, Processor, Stats};
 use crate::trace::audit::Audit;
