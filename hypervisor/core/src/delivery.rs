@@ -89,6 +89,12 @@ impl Gathering {
         self.policy
     }
 
+    /// Whether an event changes nothing for a domain that is awake.
+    #[inline]
+    pub(crate) const fn lets_be(&self) -> bool {
+        matches!(self.policy, Policy::Batched(_))
+    }
+
     /// Whether a window is open: the target sleeps and events gather.
     #[must_use]
     pub const fn is_gathering(&self) -> bool {

@@ -15,6 +15,9 @@ use crate::{console, devices, events, extension, multicall, sched, traps, versio
 /// Arguments of a hypercall: RDI RSI RDX R10 R8.
 pub type Arguments = [u64; 5];
 
+const EVENT: u64 = number_of(Hypercall::EventChannelOp);
+const IRET: u64 = number_of(Hypercall::Iret);
+
 /// Numbers that are hypercalls, a bit each.
 const KNOWN: u64 = {
     let mut bits = 0_u64;
@@ -56,6 +59,10 @@ pub enum Begun {
     Answered,
     /// It is counted as this domain's; its handler comes next.
     Counted(DomId),
+    /// It is counted as this domain's and sends an event, for which there is a short way.
+    Send(DomId),
+    /// It is counted as this domain's and returns from a handler, for which there is a short way.
+    Return(DomId),
     /// Something is out of the ordinary: everything comes next.
     Odd,
 }
@@ -69,26 +76,40 @@ pub(crate) fn begin<M: Machine>(world: &mut World, m: &M, regs: &mut Registers) 
         return Begun::Odd;
     }
     count(domain, regs.rax);
-    match at_once(regs.rax, regs.rdi) {
+    let number = regs.rax;
+    match at_once(number, regs.rdi) {
         Some(rax) if !upcall_due(world, m) => {
             regs.rax = rax;
             Begun::Answered
         }
+        None if number == IRET => Begun::Return(caller),
+        None if number == EVENT && regs.rdi == events::SEND => Begun::Send(caller),
         _ => Begun::Counted(caller),
     }
 }
 
-/// Answers a hypercall that is [`Begun::Counted`]. Returns whether nothing is left to be done before the return.
-#[inline]
-pub(crate) fn rest<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, caller: DomId) -> bool {
-    const EVENT: u64 = number_of(Hypercall::EventChannelOp);
-    const IRET: u64 = number_of(Hypercall::Iret);
-    // The most frequent calls take the shortest way.
-    match (regs.rax, regs.rdi) {
-        (EVENT, events::SEND) => regs.rax = events::send(world, m, caller, regs.rsi),
-        (IRET, _) => traps::iret(&mut Call { world, memory: m, caller }, regs),
-        _ => answer(world, m, regs, caller),
-    }
+/// Answers a hypercall that was begun. Returns whether nothing is left to be done before the return.
+#[inline(always)]
+pub(crate) fn rest<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, begun: Begun) -> bool {
+    let caller = match begun {
+        Begun::Answered => return true,
+        Begun::Odd => {
+            carefully(world, m, regs);
+            return false;
+        }
+        Begun::Send(caller) => {
+            regs.rax = events::send(world, m, caller, regs.rsi);
+            caller
+        }
+        Begun::Return(caller) => {
+            traps::iret(&mut Call { world, memory: m, caller }, regs);
+            caller
+        }
+        Begun::Counted(caller) => {
+            answer(world, m, regs, caller);
+            caller
+        }
+    };
     finish(world, m, regs, caller)
 }
 

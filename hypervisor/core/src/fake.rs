@@ -24,7 +24,7 @@ use crate::memory::{MachineAddress, MachineMemory};
 const WORDS: usize = PAGE_SIZE / 8;
 
 /// Memory of a few frames, numbered from 0, that does what it is told and panics outside itself.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FakeMemory {
     words: Vec<u64>,
 }

@@ -32,9 +32,7 @@ pub(crate) fn before_return<M: Machine>(world: &mut World, m: &mut M, regs: &mut
 /// Whether an upcall of who has the processor is pending and not masked.
 #[inline]
 pub(crate) fn upcall_due<M: MachineMemory>(world: &World, m: &M) -> bool {
-    // Both are bytes of one word, the mask the upper one; so unmasked and pending is 1 to 255.
-    let flags = m.load(world.shared_page) & 0xffff;
-    flags.wrapping_sub(1) < 0xff
+    traps::is_due(m.load(world.shared_page))
 }
 
 /// Enters the upcall handler of who has the processor if that is all that is left to be done. Returns whether nothing

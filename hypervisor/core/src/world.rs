@@ -24,7 +24,7 @@ use crate::scheduler::Scheduler;
 use crate::time::{Time, TimeScale};
 use crate::timers::Timers;
 use crate::trace::{self, Trace};
-use crate::{report, sched, switch, traps};
+use crate::{events, report, sched, switch, traps};
 
 /// Slice before a system's configuration is known.
 const SLICE_NS_DEFAULT: u64 = 5_000_000;
@@ -47,6 +47,18 @@ pub enum Next {
         /// Who had the processor; `None` if it was idle before.
         from: Option<DomId>,
     },
+}
+
+/// What a short way came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Short {
+    /// It is not for this case and has changed nothing: the long way comes next.
+    No,
+    /// What was asked for is done; [`World::before_return`] comes next.
+    Begun,
+    /// Nothing is left to be done before the return.
+    Done,
 }
 
 /// An exception that a guest caused.
@@ -278,23 +290,37 @@ impl World {
 
     /// What [`World::begin_hypercall`] has left. Returns whether nothing is left to be done before the return; of `regs`
     /// only what `syscall` and a hypercall may change has changed then.
-    #[inline]
+    #[inline(always)]
     pub fn finish_hypercall<M: Machine>(&mut self, m: &mut M, regs: &mut Registers, begun: Begun) -> bool {
-        match begun {
-            Begun::Answered => true,
-            Begun::Counted(caller) => dispatch::rest(self, m, regs, caller),
-            Begun::Odd => {
-                dispatch::carefully(self, m, regs);
-                false
-            }
-        }
+        dispatch::rest(self, m, regs, begun)
     }
 
-    /// Both together.
+    /// The short way of [`Begun::Send`].
+    #[inline(always)]
+    pub fn send<M: Machine>(&mut self, m: &mut M, regs: &mut Registers, caller: DomId) -> Short {
+        events::send_short(self, m, regs, caller)
+    }
+
+    /// The short way of [`Begun::Return`].
+    #[inline(always)]
+    pub fn return_from_handler<M: Machine>(&self, m: &mut M, regs: &mut Registers, caller: DomId) -> Short {
+        traps::iret_short(self, m, regs, caller)
+    }
+
+    /// All together.
     #[inline]
     pub fn hypercall<M: Machine>(&mut self, m: &mut M, regs: &mut Registers) -> bool {
         let begun = self.begin_hypercall(m, regs);
-        self.finish_hypercall(m, regs, begun)
+        let short = match begun {
+            Begun::Send(caller) => self.send(m, regs, caller),
+            Begun::Return(caller) => self.return_from_handler(m, regs, caller),
+            _ => Short::No,
+        };
+        match short {
+            Short::No => self.finish_hypercall(m, regs, begun),
+            Short::Begun => false,
+            Short::Done => true,
+        }
     }
 
     /// A process executed `syscall` and its kernel is in ring 1: the kernel is entered. The kernel's own hypercalls come
@@ -312,6 +338,18 @@ impl World {
         !self.attention.intersects(Attention::RETURN)
             && self.effects.todo.is_empty()
             && !switch::upcall_due(self, m)
+    }
+
+    /// The short way for a page fault.
+    #[inline(always)]
+    pub fn page_fault<M: Machine>(
+        &mut self,
+        m: &mut M,
+        regs: &mut Registers,
+        error: u32,
+        address: u64,
+    ) -> Short {
+        traps::page_fault_short(self, m, regs, error, address)
     }
 
     /// A guest caused an exception. Returns as [`World::hypercall`] does.

@@ -9,7 +9,7 @@ use hypervisor_core::effects::Todo;
 use hypervisor_core::registers::{Registers, rflags};
 use hypervisor_core::ring::Ring;
 use hypervisor_core::time::Time;
-use hypervisor_core::world::{Exception, Next};
+use hypervisor_core::world::{Exception, Next, Short};
 
 use crate::apic::{DEVICE_VECTORS, DEVICE_VECTORS_END, SERIAL_VECTOR, SPURIOUS_VECTOR, TIMER_VECTOR};
 use crate::cpu::{self, control};
@@ -32,48 +32,96 @@ pub(crate) extern "C" fn hypercall(regs: &mut Registers) -> u32 {
     let mut guard = system::lock();
     let System { world, hardware } = guard.system();
     match world.begin_hypercall(hardware, regs) {
-        Begun::Answered => way_back(regs),
+        Begun::Answered => way_back_of_hypercall(guard, regs),
         Begun::Counted(caller) => finish_hypercall(guard, regs, caller),
+        Begun::Send(caller) => send(guard, regs, caller),
+        Begun::Return(caller) => return_from_handler(guard, regs, caller),
         Begun::Odd => odd_hypercall(guard, regs),
     }
 }
 
-/// Apart from the above so that this one's needs of the stack are not that one's.
+/// An event is sent. Apart, like all that follow, so that no way needs another one's stack.
 #[inline(never)]
-fn finish_hypercall(mut guard: Guard, regs: &mut Registers, caller: DomId) -> u32 {
+fn send(mut guard: Guard, regs: &mut Registers, caller: DomId) -> u32 {
     let System { world, hardware } = guard.system();
-    if world.finish_hypercall(hardware, regs, Begun::Counted(caller)) {
-        way_back(regs)
+    match world.send(hardware, regs, caller) {
+        Short::Done => way_back_of_hypercall(guard, regs),
+        Short::Begun => MORE,
+        Short::No => send_anyhow(guard, regs, caller),
+    }
+}
+
+/// A guest's handler returns. The short way has looked at the address.
+#[inline(never)]
+fn return_from_handler(mut guard: Guard, regs: &mut Registers, caller: DomId) -> u32 {
+    let System { world, hardware } = guard.system();
+    match world.return_from_handler(hardware, regs, caller) {
+        Short::Done => BY_IRETQ,
+        Short::Begun => MORE,
+        Short::No => return_anyhow(guard, regs, caller),
+    }
+}
+
+#[inline(never)]
+fn send_anyhow(guard: Guard, regs: &mut Registers, caller: DomId) -> u32 {
+    finish(guard, regs, Begun::Send(caller))
+}
+
+#[inline(never)]
+fn return_anyhow(guard: Guard, regs: &mut Registers, caller: DomId) -> u32 {
+    finish(guard, regs, Begun::Return(caller))
+}
+
+#[inline(never)]
+fn finish_hypercall(guard: Guard, regs: &mut Registers, caller: DomId) -> u32 {
+    finish(guard, regs, Begun::Counted(caller))
+}
+
+#[cold]
+#[inline(never)]
+fn odd_hypercall(guard: Guard, regs: &mut Registers) -> u32 {
+    finish(guard, regs, Begun::Odd)
+}
+
+#[inline(always)]
+fn finish(mut guard: Guard, regs: &mut Registers, begun: Begun) -> u32 {
+    let System { world, hardware } = guard.system();
+    if world.finish_hypercall(hardware, regs, begun) {
+        way_back(guard, regs)
     } else {
-        after_effects(guard.system(), regs)
+        after_effects(guard, regs)
+    }
+}
+
+/// Carries out what a hypercall has left to do, if that is all before the return.
+#[inline(never)]
+fn after_effects(mut guard: Guard, regs: &Registers) -> u32 {
+    let system = guard.system();
+    if !system.world.effects.todo.is_empty() {
+        switch::effects(system);
+    }
+    let System { world, hardware } = system;
+    if world.is_quiet(hardware) { way_back(guard, regs) } else { MORE }
+}
+
+/// A guest caused a page fault. As [`hypercall`], but the return is always by `iretq`.
+pub(crate) extern "C" fn page_fault(regs: &mut Registers) -> u32 {
+    let (error, address) = (regs.entry as u32, control::fault_address());
+    let mut guard = system::lock();
+    let System { world, hardware } = guard.system();
+    match world.page_fault(hardware, regs, error, address) {
+        Short::Done => way_back(guard, regs),
+        Short::Begun => MORE,
+        Short::No => odd_page_fault(guard, regs, address),
     }
 }
 
 #[cold]
 #[inline(never)]
-fn odd_hypercall(mut guard: Guard, regs: &mut Registers) -> u32 {
+fn odd_page_fault(mut guard: Guard, regs: &mut Registers, address: u64) -> u32 {
+    let exception = Exception { vector: PAGE_FAULT, error: regs.entry as u32, address };
     let System { world, hardware } = guard.system();
-    let done = world.finish_hypercall(hardware, regs, Begun::Odd);
-    if done { way_back(regs) } else { after_effects(guard.system(), regs) }
-}
-
-/// Carries out what a hypercall has left to do, if that is all before the return.
-#[inline(never)]
-fn after_effects(system: &mut System, regs: &Registers) -> u32 {
-    if !system.world.effects.todo.is_empty() {
-        switch::effects(system);
-    }
-    let System { world, hardware } = system;
-    if world.is_quiet(hardware) { way_back(regs) } else { MORE }
-}
-
-/// A guest caused a page fault. As [`hypercall`], but the return is always by `iretq`.
-pub(crate) extern "C" fn page_fault(regs: &mut Registers) -> u32 {
-    let exception =
-        Exception { vector: PAGE_FAULT, error: regs.entry as u32, address: control::fault_address() };
-    let mut guard = system::lock();
-    let System { world, hardware } = guard.system();
-    if world.exception(hardware, regs, exception) { way_back(regs) } else { MORE }
+    if world.exception(hardware, regs, exception) { way_back(guard, regs) } else { MORE }
 }
 
 /// A guest whose kernel is in ring `RING` caused another exception.
@@ -158,9 +206,8 @@ fn leave<const RING: u8>(mut guard: Guard, regs: &mut Registers) -> u32 {
         let System { world, hardware } = guard.system();
         let next = world.before_return(hardware, regs);
         if next == Next::Resume && world.effects.todo.is_empty() {
-            let way = way_back(regs);
-            if way != MORE {
-                return way;
+            if layout::is_guest(regs.rip) {
+                return way_back(guard, regs);
             }
             refuse_return(guard.system(), regs);
             continue;
@@ -203,32 +250,49 @@ fn carry_out(mut guard: Guard, next: Next) -> Guard {
 }
 
 /// How the frame may be returned to; [`MORE`] if RIP is no guest's, at which `iretq` or `sysretq` could fault.
-#[inline]
-fn way_back(regs: &Registers) -> u32 {
-    const LAST_LOWER_BIT: u32 = 46;
-    if regs.rip >> (LAST_LOWER_BIT + 1) != 0 {
-        return way_back_to_upper_half(regs);
+#[inline(always)]
+fn way_back(guard: Guard, regs: &Registers) -> u32 {
+    if regs.entry == entry::SYSCALL {
+        way_back_of_hypercall(guard, regs)
+    } else if is_in_lower_half(regs.rip) {
+        BY_IRETQ
+    } else {
+        way_back_to_upper_half(guard, regs)
     }
-    way_back_anywhere(regs)
 }
 
+/// The same for a guest that came by `syscall`.
+#[inline(always)]
+fn way_back_of_hypercall(guard: Guard, regs: &Registers) -> u32 {
+    if is_in_lower_half(regs.rip) { by_sysretq(regs) } else { way_back_to_upper_half(guard, regs) }
+}
+
+/// It takes the guard, so that nobody has to hold it, and anything else, over the call.
 #[cold]
 #[inline(never)]
-fn way_back_to_upper_half(regs: &Registers) -> u32 {
-    if layout::is_guest(regs.rip) { way_back_anywhere(regs) } else { MORE }
+fn way_back_to_upper_half(_: Guard, regs: &Registers) -> u32 {
+    match (layout::is_guest(regs.rip), regs.entry) {
+        (false, _) => MORE,
+        (true, entry::SYSCALL) => by_sysretq(regs),
+        (true, _) => BY_IRETQ,
+    }
 }
 
-#[inline]
-fn way_back_anywhere(regs: &Registers) -> u32 {
-    if regs.entry != entry::SYSCALL {
-        return BY_IRETQ;
+/// `sysretq` unless it would not bring back the one flag, and would trap too early for the other.
+#[inline(always)]
+fn by_sysretq(regs: &Registers) -> u32 {
+    if regs.rflags & (rflags::TRAP | rflags::RESUME) == 0 {
+        return BY_SYSRETQ;
     }
-    // `sysretq` would not bring back the one, and would trap too early for the other.
-    if regs.rflags & (rflags::TRAP | rflags::RESUME) != 0 {
-        cold();
-        return BY_IRETQ;
-    }
-    BY_SYSRETQ
+    cold();
+    BY_IRETQ
+}
+
+/// Whether an address is where nearly all guests' kernels are, and nothing of the hypervisor.
+#[inline(always)]
+const fn is_in_lower_half(address: u64) -> bool {
+    const LAST_LOWER_BIT: u32 = 46;
+    address >> (LAST_LOWER_BIT + 1) == 0
 }
 
 /// Tells the compiler which way is taken seldom.

@@ -5,9 +5,11 @@ mod connect;
 mod operations;
 mod ports;
 mod raise;
+mod short;
 
 pub use connect::{close, close_all, connect_pair};
 pub use operations::event_channel_op;
 pub(crate) use operations::{SEND, send};
 pub use ports::{Channel, Ports, VIRQS};
 pub use raise::{is_pending, raise, raise_virq};
+pub(crate) use short::send as send_short;

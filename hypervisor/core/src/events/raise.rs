@@ -15,9 +15,9 @@ use crate::trace::{self, Category, Record};
 use crate::vcpu::{PollFor, Sleep};
 use crate::world::World;
 
-const PENDING: u64 = to_u64(offset_of!(SharedInfo, evtchn_pending));
-const MASK: u64 = to_u64(offset_of!(SharedInfo, evtchn_mask));
-const SELECTOR: u64 = to_u64(offset_of!(VcpuInfo, evtchn_pending_sel));
+pub(super) const PENDING: u64 = to_u64(offset_of!(SharedInfo, evtchn_pending));
+pub(super) const MASK: u64 = to_u64(offset_of!(SharedInfo, evtchn_mask));
+pub(super) const SELECTOR: u64 = to_u64(offset_of!(VcpuInfo, evtchn_pending_sel));
 
 #[expect(clippy::as_conversions, reason = "there is no other conversion in a constant")]
 const fn to_u64(offset: usize) -> u64 {
@@ -26,10 +26,16 @@ const fn to_u64(offset: usize) -> u64 {
 
 /// Word of a bitmap at `map` with the port's bit, and the bit.
 #[inline]
-const fn bit(shared: Mfn, map: u64, port: Port) -> (MachineAddress, u64) {
+pub(super) const fn bit(shared: Mfn, map: u64, port: Port) -> (MachineAddress, u64) {
     #[expect(clippy::as_conversions, reason = "a widening conversion in a const fn")]
     let word = (port.0 >> 6) as u64;
     (MachineAddress::in_frame(shared, map | (word << 3)), 1 << (port.0 & 63))
+}
+
+/// The bit of a port's word in the selector.
+#[inline]
+pub(super) const fn bit_of_word(port: Port) -> u64 {
+    1 << ((port.0 >> 6) & 63)
 }
 
 /// Whether a port's pending bit is set.
@@ -110,7 +116,7 @@ pub fn raise_virq<M: Machine>(world: &mut World, m: &mut M, id: DomId, virq: Vir
 /// Makes an unmasked pending event visible to the upcall handler.
 #[inline]
 fn announce<M: Machine>(world: &mut World, m: &mut M, id: DomId, shared: Mfn, port: Port) {
-    m.fetch_or(MachineAddress::in_frame(shared, SELECTOR), 1 << ((port.0 >> 6) & 63));
+    m.fetch_or(MachineAddress::in_frame(shared, SELECTOR), bit_of_word(port));
     let flags = MachineAddress::in_frame(shared, 0);
     m.fetch_or(flags, 1);
     let masked = m.load(flags) & 0xff00 != 0;

@@ -7,8 +7,8 @@ use hypercall_abi::Mfn;
 
 use crate::memory::MachineAddress;
 
-/// First address of no page.
-const NO_PAGE: u64 = 1;
+/// First address of no page, also when it is taken for that of a word.
+const NO_PAGE: u64 = 1 << 11;
 
 /// A page that may be read and written.
 #[derive(Debug)]
@@ -30,6 +30,16 @@ impl Remembered {
         let offset = va & 0xfff;
         (self.page.get() == va ^ offset && self.root.get() == root)
             .then(|| MachineAddress(self.at.get() | offset))
+    }
+
+    /// Where so many words from an address lead through `root`, if the address is aligned and all lie in the page.
+    #[inline(always)]
+    pub(crate) fn find_words<const WORDS: u64>(&self, root: Mfn, va: u64) -> Option<MachineAddress> {
+        let offset = va & 0xff8;
+        let found = self.page.get() == va ^ offset
+            && self.root.get() == root
+            && offset <= const { 0x1000_u64.saturating_sub(WORDS.saturating_mul(8)) };
+        found.then(|| MachineAddress(self.at.get() | offset))
     }
 
     /// Remembers the page of an address that leads to `at`.

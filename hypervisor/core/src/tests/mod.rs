@@ -8,6 +8,7 @@ mod life;
 mod rings;
 mod roots;
 mod scheduling;
+mod short;
 mod system;
 mod trace;
 mod trace_reader;

@@ -5,10 +5,12 @@ use alloc::vec::Vec;
 
 use hypercall_abi::extension::ExtensionOp;
 use hypercall_abi::sched::SchedOp;
+use hypercall_abi::trap::Vector;
 use hypercall_abi::{DomId, Errno, Hypercall};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::config;
+use crate::dispatch::Begun;
 use crate::effects::Todo;
 use crate::fake::FakeMemory;
 use crate::guest_access;
@@ -16,7 +18,7 @@ use crate::memory::{MachineAddress, MachineMemory};
 use crate::registers::Registers;
 use crate::testing::{BASE, FakeMachine, Fixture, PAGES, TestImage};
 use crate::time::Time;
-use crate::world::{Exception, Next, World};
+use crate::world::{Exception, Next, Short, World};
 
 /// Address of memory of a guest that tests write arguments to.
 pub(super) const SCRATCH: u64 = BASE + 0x100;
@@ -33,6 +35,8 @@ pub(super) struct System {
     pub(super) output: String,
     /// Effects since they were last looked at.
     pub(super) todo: Todo,
+    /// Whether requests go the long way, where there is a short one too.
+    pub(super) long_ways: bool,
 }
 
 /// A domain of a scenario.
@@ -62,8 +66,14 @@ impl System {
     /// A system of these domains, up to its first return to a guest.
     pub(super) fn new(domains: Vec<config::Domain>) -> Self {
         let Fixture { world, machine } = Fixture::new(4096);
-        let mut system =
-            Self { world, machine, regs: Registers::default(), output: String::new(), todo: Todo::empty() };
+        let mut system = Self {
+            world,
+            machine,
+            regs: Registers::default(),
+            output: String::new(),
+            todo: Todo::empty(),
+            long_ways: false,
+        };
         let scenario = config::System { name: "test".into(), slice_us: 1000, seed: 1, trace: false, domains };
         let image: &'static [u8] = TestImage::good(BASE).file().leak();
         let archive = |path: &str| (path == "guests/test").then_some(image);
@@ -122,7 +132,12 @@ impl System {
         let caller = self.current().expect("somebody runs");
         [self.regs.rdi, self.regs.rsi, self.regs.rdx, self.regs.r10, self.regs.r8] = args;
         self.regs.rax = number;
-        self.world.hypercall(&mut self.machine, &mut self.regs);
+        if self.long_ways {
+            self.world.finish_hypercall(&mut self.machine, &mut self.regs, Begun::Odd);
+        } else {
+            let done = self.world.hypercall(&mut self.machine, &mut self.regs);
+            assert!(!done || self.is_quiet(), "what is done leaves nothing to do");
+        }
         let rax = self.regs.rax;
         self.settle();
         match self.world.domains.get(caller) {
@@ -179,8 +194,22 @@ impl System {
     /// The current domain causes an exception.
     pub(super) fn exception(&mut self, vector: u8, error: u32, address: u64) {
         let exception = Exception { vector, error, address };
-        self.world.exception(&mut self.machine, &mut self.regs, exception);
+        let short = if vector == Vector::PageFault.raw() && !self.long_ways {
+            self.world.page_fault(&mut self.machine, &mut self.regs, error, address)
+        } else {
+            Short::No
+        };
+        assert!(short != Short::Done || self.is_quiet(), "what is done leaves nothing to do");
+        if short == Short::No {
+            self.world.exception(&mut self.machine, &mut self.regs, exception);
+        }
         self.settle();
+    }
+
+    /// Whether nothing is to be done before the return to a guest.
+    fn is_quiet(&mut self) -> bool {
+        let deaf = self.world.current_mut().is_some_and(|domain| domain.vcpu.callbacks.event == 0);
+        deaf || self.world.is_quiet(&self.machine)
     }
 
     /// Writes guest memory, as the guest would.

@@ -13,7 +13,7 @@ use crate::life;
 use crate::machine::Machine;
 use crate::memory::MachineAddress;
 use crate::registers::{Registers, rflags};
-use crate::ring::Ring;
+use crate::ring::{Ring, Selectors};
 use crate::trace::{Category, Record};
 use crate::vcpu::{Handler, Mode};
 use crate::world::{Exception, World};
@@ -39,7 +39,7 @@ impl Entry {
 /// Flags that are clear in a handler.
 const CLEARED: u64 = rflags::TRAP | rflags::NESTED | rflags::RESUME | rflags::ALIGNMENT;
 /// Upcall mask in the first word of the shared page.
-const MASK: u64 = 0xff00;
+pub(super) const MASK: u64 = 0xff00;
 
 /// Enters a handler of a domain whose registers are in `regs`.
 ///
@@ -54,36 +54,46 @@ pub(crate) fn bounce<M: Machine>(
     entry: Entry,
 ) -> Result<(), Errno> {
     let domain = world.domains.get(id).ok_or(Errno::Srch)?;
-    match push_at_hand(domain, m, regs, entry.error) {
+    let mask = m.load(MachineAddress::in_frame(domain.shared_info, 0)) & MASK;
+    let cs = Ring::USER.code;
+    let pushed = match (domain.vcpu.mode, entry.error) {
+        (Mode::Kernel, Some(error)) => push_at_hand::<_, 8>(domain, m, regs, cs, mask, u64::from(error)),
+        (Mode::Kernel, None) => push_at_hand::<_, 7>(domain, m, regs, cs, mask, 0),
+        _ => None,
+    };
+    match pushed {
         Some(sp) => {
-            arrive(m, domain.shared_info, regs, sp, &entry, Ring::Three);
+            arrive(m, domain.shared_info, regs, sp, &entry, Ring::USER);
             Ok(())
         }
         None => bounce_anyhow(world, m, id, regs, entry),
     }
 }
 
-/// Writes the frame if the kernel is in ring 3, on its own stack, and that lies in the page that was translated last, as it
-/// nearly always does. Returns where the frame begins.
+/// Writes the frame of a kernel that is interrupted on its own stack, if that lies in the page that was translated
+/// last, as it nearly always does. It has eight words if there is an error code among them, else seven. `cs` is
+/// the kernel's, `mask` is [`MASK`] of the shared page. Returns where the frame begins.
 #[inline(always)]
-fn push_at_hand<M: Machine>(domain: &Domain, m: &mut M, regs: &Registers, error: Option<u32>) -> Option<u64> {
-    let bytes = if error.is_some() { 64 } else { 56 };
-    let sp = (regs.rsp & !0xf).wrapping_sub(bytes);
-    if domain.vcpu.mode != Mode::Kernel || sp & 0xfff > 0x1000 - 64 {
-        return None;
-    }
-    let at = domain.address_space.remembered().find(domain.vcpu.kernel_root, sp)?;
-    let mask = m.load(MachineAddress::in_frame(domain.shared_info, 0)) & MASK;
+pub(super) fn push_at_hand<M: Machine, const WORDS: u64>(
+    domain: &Domain,
+    m: &mut M,
+    regs: &Registers,
+    cs: u64,
+    mask: u64,
+    error: u64,
+) -> Option<u64> {
+    let sp = (regs.rsp & !0xf).wrapping_sub(const { WORDS << 3 });
+    let at = domain.address_space.remembered().find_words::<WORDS>(domain.vcpu.kernel_root, sp)?;
     let interrupts = if mask == 0 { rflags::INTERRUPT } else { 0 };
     m.store(at, regs.rcx);
     m.store(MachineAddress(at.0.wrapping_add(8)), regs.r11);
     let mut rest = at.0.wrapping_add(16);
-    if let Some(error) = error {
-        m.store(MachineAddress(rest), u64::from(error));
+    if WORDS == 8 {
+        m.store(MachineAddress(rest), error);
         rest = rest.wrapping_add(8);
     }
     m.store(MachineAddress(rest), regs.rip);
-    m.store(MachineAddress(rest.wrapping_add(8)), (Ring::USER.code & !3) | (mask << 24));
+    m.store(MachineAddress(rest.wrapping_add(8)), (cs & !3) | (mask << 24));
     let shown = (regs.rflags & !rflags::INTERRUPT) | interrupts;
     m.store(MachineAddress(rest.wrapping_add(16)), shown);
     m.store(MachineAddress(rest.wrapping_add(24)), regs.rsp);
@@ -93,13 +103,20 @@ fn push_at_hand<M: Machine>(domain: &Domain, m: &mut M, regs: &Registers, error:
 
 /// Goes to the handler, whose frame begins at `sp`.
 #[inline(always)]
-fn arrive<M: Machine>(m: &mut M, shared: Mfn, regs: &mut Registers, sp: u64, entry: &Entry, ring: Ring) {
+pub(super) fn arrive<M: Machine>(
+    m: &mut M,
+    shared: Mfn,
+    regs: &mut Registers,
+    sp: u64,
+    entry: &Entry,
+    selectors: Selectors,
+) {
     if entry.masks {
         m.fetch_or(MachineAddress::in_frame(shared, 0), 1 << 8);
     }
     regs.rip = entry.address;
     regs.rsp = sp;
-    (regs.cs, regs.ss) = (ring.kernel().code, ring.kernel().stack);
+    (regs.cs, regs.ss) = (selectors.code, selectors.stack);
     regs.rflags &= !CLEARED;
 }
 
@@ -135,7 +152,7 @@ fn bounce_anyhow<M: Machine>(
         world.attention.remove(Attention::USER);
         world.effects.todo |= Todo::LOAD_ROOT | Todo::SEGMENTS;
     }
-    arrive(m, domain.shared_info, regs, sp, &entry, domain.vcpu.ring);
+    arrive(m, domain.shared_info, regs, sp, &entry, domain.vcpu.ring.kernel());
     Ok(())
 }
 

@@ -1,14 +1,11 @@
 //! What becomes of an exception: given to the guest, carried out for it, or the end of the domain.
 
-use core::mem::offset_of;
-
-use hypercall_abi::shared_info::ArchVcpuInfo;
-use hypercall_abi::shared_info::VcpuInfo;
 use hypercall_abi::trap::{Vector, trap_flags};
 use hypercall_abi::{DomId, layout};
 
 use super::bounce::{Entry, bounce};
 use super::emulate;
+use super::short::CR2;
 use crate::guest_access::View;
 use crate::life;
 use crate::machine::Machine;
@@ -17,12 +14,6 @@ use crate::registers::Registers;
 use crate::trace::records::Handled;
 use crate::trace::{Category, Record};
 use crate::world::{Exception, World};
-
-const CR2: u64 = {
-    #[expect(clippy::as_conversions, reason = "there is no other conversion in a constant")]
-    let offset = (offset_of!(VcpuInfo, arch) + offset_of!(ArchVcpuInfo, cr2)) as u64;
-    offset
-};
 
 /// `int` with the vector in the next byte.
 const INT: u8 = 0xcd;

@@ -6,6 +6,7 @@ mod emulate;
 mod exception;
 mod iret;
 mod registration;
+mod short;
 
 pub(crate) use bounce::{system_call, upcall};
 pub(crate) use exception::exception;
@@ -14,3 +15,4 @@ pub use registration::{
     callback_op, fpu_taskswitch, get_debugreg, set_callbacks, set_debugreg, set_gdt, set_segment_base,
     set_trap_table, stack_switch,
 };
+pub(crate) use short::{iret as iret_short, is_due, page_fault as page_fault_short, upcall as upcall_short};
