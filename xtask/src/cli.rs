@@ -44,7 +44,8 @@ pub(crate) enum Command {
     /// Measure single operations
     #[command(after_help = "Examples:
   cargo xtask bench operations
-  cargo xtask bench operations --peer xen --json bench.json")]
+  cargo xtask bench operations --peer xen --json bench.json
+  cargo xtask bench rings --peer xen --json rings.json")]
     Bench(Bench),
     /// Measure a curve: many runs, one figure each
     Measure {
@@ -173,6 +174,8 @@ pub(crate) struct Bench {
 pub(crate) enum BenchKind {
     /// Single operations, in instructions
     Operations,
+    /// Processes and their kernel in ring 1 and in ring 3, in instructions and in time
+    Rings,
 }
 
 /// Another hypervisor.

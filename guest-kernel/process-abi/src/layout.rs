@@ -8,14 +8,14 @@ pub const START: u64 = 0x80_0000_0000;
 /// First address past it.
 pub const END: u64 = START + (2 << 30);
 /// The page by which a program calls its kernel.
-pub const GATE: u64 = START + 0x1_0000;
-/// Where programs are linked.
-pub const IMAGE: u64 = START + 0x40_0000;
-/// Where [`crate::Call::Map`] looks for room first.
-pub const MAPS: u64 = START + 0x2000_0000;
-/// First address past the stack.
-pub const STACK_END: u64 = END - PAGE;
+pub const GATE: u64 = START + 0x1000;
 /// Bytes that the stack may grow to.
 pub const STACK_BYTES: u64 = 256 << 10;
+/// First address past the stack. Gate, stack and a small program share their page tables.
+pub const STACK_END: u64 = START + 0x5_0000;
+/// Where programs are linked.
+pub const IMAGE: u64 = START + 0x6_0000;
+/// Where [`crate::Call::Map`] looks for room first, and image and heap end.
+pub const MAPS: u64 = START + 0x2000_0000;
 
 const _: () = assert!(START.is_multiple_of(1 << 39), "a process begins with its top-level slot");

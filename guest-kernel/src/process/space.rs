@@ -228,13 +228,13 @@ impl<F: Frame> Space<F> {
     pub fn fork(&mut self, told: &mut impl Told) -> Result<Self, Refusal> {
         let mut leaves = BTreeMap::new();
         let mut result = Ok(());
+        let mut accesses = Accesses { areas: &self.areas, range: 0..0, access: Access::CONSTANTS };
         for (&number, leaf) in &mut self.leaves {
-            let areas = &self.areas;
             let mut pages = alloc::vec::Vec::new();
             let copy = leaf.share(|page| pages.push(page));
             for page in pages {
                 let address = number * BYTES + page as u64 * PAGE;
-                let access = areas.find(address).map_or(Access::CONSTANTS, |area| area.access);
+                let access = accesses.of(address);
                 if let Some(frame) = leaf.frame(page) {
                     let change = Change { address, entry: entry(&**frame, access, false) };
                     result = result.and_then(|()| told.change(change, false));
@@ -261,12 +261,29 @@ impl<F: Frame> Space<F> {
     pub fn entries(&self, leaf: u64) -> impl Iterator<Item = (usize, u64)> {
         let found = self.leaves.get(&leaf).into_iter();
         found.flat_map(move |pages| {
+            let mut accesses = Accesses { areas: &self.areas, range: 0..0, access: Access::CONSTANTS };
             pages.pages().map(move |(index, frame)| {
-                let address = leaf * BYTES + index as u64 * PAGE;
-                let access = self.areas.find(address).map_or(Access::CONSTANTS, |area| area.access);
+                let access = accesses.of(leaf * BYTES + index as u64 * PAGE);
                 (index, entry(&**frame, access, pages.is_writable(index)))
             })
         })
+    }
+}
+
+/// What may be done at one address after the other, most of which lie in the same area.
+struct Accesses<'a> {
+    areas: &'a Areas,
+    range: Range<u64>,
+    access: Access,
+}
+
+impl Accesses<'_> {
+    fn of(&mut self, address: u64) -> Access {
+        if !self.range.contains(&address) {
+            let found = self.areas.find(address).map(|area| (area.range.clone(), area.access));
+            (self.range, self.access) = found.unwrap_or((0..0, Access::CONSTANTS));
+        }
+        self.access
     }
 }
 

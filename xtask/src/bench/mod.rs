@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: what single operations cost, in instructions, beside another hypervisor.
 //! It exists because one binary on two hypervisors is a comparison that nobody can argue with.
 
+mod rings;
 mod xen;
 
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::cli::{Bench, BenchKind, Peer};
+use crate::cli::{Bench, BenchKind, Json, Peer};
 use crate::counters::ratio;
 use crate::qemu::{Clock, Machine, Next};
 use crate::run::boot::{self, How};
@@ -28,6 +29,8 @@ struct Measured {
     name: String,
     instructions: u64,
     n: u64,
+    /// Entries into the hypervisor for each, where somebody counts them.
+    entries: Option<f64>,
 }
 
 /// One operation on both.
@@ -51,7 +54,13 @@ struct Figures {
 
 /// Measures.
 pub(crate) fn bench(options: &Bench) -> Result<()> {
-    let BenchKind::Operations = options.what;
+    match options.what {
+        BenchKind::Operations => operations(options),
+        BenchKind::Rings => rings::bench(options),
+    }
+}
+
+fn operations(options: &Bench) -> Result<()> {
     let root = paths::root();
     let scenario = Scenario::open(&root, "bench")?;
     scenario.check(&compile::is_guest)?;
@@ -75,13 +84,20 @@ pub(crate) fn bench(options: &Bench) -> Result<()> {
     };
     let operations = merged(&ours, &theirs);
     print(&operations, &ours);
-    if let Some(path) = &options.json.json {
-        let command = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
-        let figures = Figures { command: format!("cargo xtask {command}"), operations };
-        let text = serde_json::to_string_pretty(&figures).context("writing JSON")? + "\n";
-        std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
-    }
-    Ok(())
+    write(&options.json, &Figures { command: command(), operations })
+}
+
+/// This command, as a person would type it.
+fn command() -> String {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    format!("cargo xtask {}", words.join(" "))
+}
+
+/// Writes figures where they are wanted.
+fn write(options: &Json, figures: &impl Serialize) -> Result<()> {
+    let Some(path) = &options.json else { return Ok(()) };
+    let text = serde_json::to_string_pretty(figures).context("writing JSON")? + "\n";
+    std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
 }
 
 fn on_xen() -> Result<Vec<Measured>> {
@@ -95,7 +111,8 @@ fn on_xen() -> Result<Vec<Measured>> {
     eprintln!("measuring on Xen ...");
     let folder = paths::run("xen");
     let guest = guest()?;
-    let mut machine = Machine::start(&xen::options(kernel, guest), &folder.join("serial.log"))?;
+    let options = xen::options(kernel, &guest, "", Clock::Counted { seed: 1 });
+    let mut machine = Machine::start(&options, &folder.join("serial.log"))?;
     measured(&mut machine, xen::is_end).context("on Xen")
 }
 
@@ -199,7 +216,7 @@ mod tests {
     use super::*;
 
     fn measured(name: &str, instructions: u64) -> Measured {
-        Measured { name: name.to_owned(), instructions, n: 10 }
+        Measured { name: name.to_owned(), instructions, n: 10, entries: None }
     }
 
     #[test]

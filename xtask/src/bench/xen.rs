@@ -74,14 +74,19 @@ fn run(folder: &Path, program: &str, arguments: &[&str]) -> Result<Vec<u8>> {
     bail!("{program} {}: {last}", arguments.first().copied().unwrap_or_default())
 }
 
-/// A machine with Xen and `guest` as its initial domain.
-pub(super) fn options(kernel: PathBuf, guest: PathBuf) -> Options {
+/// A machine with Xen and `guest` as its initial domain, with this command line.
+pub(super) fn options(kernel: PathBuf, guest: &Path, command_line: &str, clock: Clock) -> Options {
+    // QEMU hands what follows a module's name on to it.
+    let mut initrd = guest.as_os_str().to_owned();
+    if !command_line.is_empty() {
+        initrd.push(format!(" {command_line}"));
+    }
     Options {
         kernel,
-        initrd: guest,
+        initrd: initrd.into(),
         append: Some(APPEND.to_owned()),
         memory: MEMORY,
-        clock: Clock::Counted { seed: 1 },
+        clock,
         network: None,
         trace: None,
         gdb: false,

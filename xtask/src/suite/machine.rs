@@ -12,7 +12,8 @@ use crate::run::Coverage;
 pub(super) fn parts() -> Vec<Part> {
     vec![
         Part::here("hello in 1 MiB", hello),
-        Part::here("processes, counted", processes),
+        Part::here("processes in ring 1, counted", || processes("1")),
+        Part::here("processes in ring 3, counted", || processes("3")),
         Part::here("web: both policies, host", web),
         Part::here("icount: suppression off", unsuppressed),
         Part::here("icount: twice the same figures", repeated),
@@ -32,13 +33,15 @@ fn hello() -> Result<String> {
 }
 
 /// Every process that the guest runs comes to the end that it should, and the guest goes on.
-fn processes() -> Result<String> {
-    let output = plain("processes", &["run", "processes", "--icount", "--seconds", "120"])?;
+fn processes(ring: &str) -> Result<String> {
+    let name = format!("processes-{ring}");
+    let output = plain(&name, &["run", "processes", "--ring", ring, "--icount", "--seconds", "120"])?;
     let line = |kind: &str| output.lines().rev().find_map(|line| line.split_once(kind)).map(|(_, body)| body);
     let body = line("processes| @processes ")
         .with_context(|| format!("the guest did not come to its end:\n{output}"))?;
     let totals: Value = serde_json::from_str(body).context("reading @processes")?;
     let (good, of) = (number(&totals, "/good")?, number(&totals, "/of")?);
+    ensure!(totals["cpl"].to_string() == ring, "the kernel runs in another ring: {totals}");
     let bad: Vec<&str> = output.lines().filter(|line| line.contains("\"ok\":false")).collect();
     ensure!(good == of && of > 0.0 && bad.is_empty(), "{good} of {of} as they should be: {bad:?}");
     ensure!(

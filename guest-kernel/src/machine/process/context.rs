@@ -152,12 +152,14 @@ impl Context {
         match unsafe { entry::process_execute() } {
             reason::SYSTEM_CALL => Stop::SystemCall,
             reason::EXCEPTION => exception(),
-            reason::UPCALL => {
-                upcall::handle();
-                Stop::Upcall
-            }
-            _ => {
-                upcall::unmask();
+            reason => {
+                if reason == reason::UPCALL {
+                    upcall::handle();
+                } else {
+                    upcall::unmask();
+                }
+                // The caller has been told now.
+                entry::TOLD.store(false, Relaxed);
                 Stop::Upcall
             }
         }

@@ -5,6 +5,7 @@ extern crate alloc;
 
 use alloc::rc::Rc;
 
+use hypercall_abi::trap::Vector;
 use process_abi::layout::GATE;
 use process_abi::{Call, Error, Exit};
 
@@ -89,32 +90,36 @@ impl Member {
     /// Runs it up to something that is not its own business alone. Its address space must be active.
     pub fn step(&mut self) -> Step {
         loop {
-            match self.context.execute() {
-                Stop::SystemCall => {
-                    if let Some(step) = self.system_call() {
-                        return step;
-                    }
+            let stop = self.context.execute();
+            if let Some(step) = self.serve(stop) {
+                return step;
+            }
+        }
+    }
+
+    /// Serves what stopped it; `None` if it can go on.
+    pub fn serve(&mut self, stop: Stop) -> Option<Step> {
+        const PAGE_FAULT: u8 = Vector::PageFault.raw();
+        const NO_FPU: u8 = Vector::DeviceNotAvailable.raw();
+        match stop {
+            Stop::SystemCall => self.system_call(),
+            Stop::Upcall => Some(Step::Upcall),
+            Stop::PageFault { address, wanted } => {
+                let served = self.space.fault(address, wanted, &mut self.tables);
+                let refusal = served.and_then(|()| self.tables.commit_fault()).err()?;
+                let rip = self.context.registers().rip;
+                Some(Step::End(match refusal {
+                    Refusal::Access => Exit::Fault { vector: PAGE_FAULT, rip, address },
+                    Refusal::Memory => Exit::Memory,
+                }))
+            }
+            Stop::Exception { vector } => {
+                if vector == NO_FPU {
+                    // The exception has allowed its use; where this fails nobody uses the FPU either.
+                    let _ = domain::forbid_fpu();
                 }
-                Stop::PageFault { address, wanted } => {
-                    let served = self.space.fault(address, wanted, &mut self.tables);
-                    if let Err(refusal) = served.and_then(|()| self.tables.commit_fault()) {
-                        let rip = self.context.registers().rip;
-                        const VECTOR: u8 = hypercall_abi::trap::Vector::PageFault.raw();
-                        return Step::End(match refusal {
-                            Refusal::Access => Exit::Fault { vector: VECTOR, rip, address },
-                            Refusal::Memory => Exit::Memory,
-                        });
-                    }
-                }
-                Stop::Exception { vector } => {
-                    if vector == hypercall_abi::trap::Vector::DeviceNotAvailable.raw() {
-                        // The exception has allowed its use; where it fails nobody uses the FPU either.
-                        let _ = domain::forbid_fpu();
-                    }
-                    let rip = self.context.registers().rip;
-                    return Step::End(Exit::Fault { vector, rip, address: 0 });
-                }
-                Stop::Upcall => return Step::Upcall,
+                let rip = self.context.registers().rip;
+                Some(Step::End(Exit::Fault { vector, rip, address: 0 }))
             }
         }
     }

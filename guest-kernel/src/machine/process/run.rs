@@ -8,16 +8,12 @@ use embassy_time::{Instant, Timer};
 use process_abi::{Call, Error, Exit};
 
 use super::calls::NUMBER;
-use super::entry::TOLD;
 use super::member::{Member, Step};
 use crate::machine::hypercall::time;
 use crate::machine::{clock, time_driver};
 use crate::process::family::{Family, Number, Turn};
 use crate::process::program::Program;
 use crate::process::space::Refusal;
-
-/// The longest time that a process keeps the processor from the guest's other tasks.
-const SLICE_NS: u64 = 1_000_000;
 
 /// When the timer will interrupt; a time that has passed for never.
 static ALARM: AtomicU64 = AtomicU64::new(0);
@@ -31,11 +27,13 @@ pub struct Limits {
     pub processes: usize,
     /// ns on the processor, of all together; `u64::MAX` for no limit.
     pub time_ns: u64,
+    /// ns after which the guest's other tasks, and other processes, get their turn.
+    pub slice_ns: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { pages: 1024, processes: 16, time_ns: u64::MAX }
+        Self { pages: 1024, processes: 16, time_ns: u64::MAX, slice_ns: 1_000_000 }
     }
 }
 
@@ -86,7 +84,7 @@ impl Process {
     /// Gives a process its turn.
     fn slice(&mut self, number: Number, now: u64) -> Ended {
         let left = self.limits.time_ns - self.spent_ns;
-        set_alarm(now, now.saturating_add(SLICE_NS.min(left)));
+        set_alarm(now, now.saturating_add(self.limits.slice_ns.min(left)));
         NUMBER.store(number, Relaxed);
         let ended = self.steps(number);
         self.spent_ns += clock::now_ns().saturating_sub(now);
@@ -157,7 +155,6 @@ impl Process {
 
 /// Lets the guest's other tasks run.
 async fn rest() {
-    TOLD.store(false, Relaxed);
     let mut rested = false;
     poll_fn(|context| {
         if core::mem::replace(&mut rested, true) {

@@ -121,8 +121,8 @@ fn pages_are_filled_when_they_are_first_used() {
     assert_eq!(&bytes, b"code!");
     assert_eq!((process.read(IMAGE + PAGE + 4999), process.read(IMAGE + PAGE + 5000)), (7, 0));
     assert_eq!(process.read(STACK_END - 1), 0);
-    // Three pages, two leaves.
-    assert_eq!(process.space.pages(), 3 + 2 * LEAF_PAGES);
+    // Three pages and a leaf.
+    assert_eq!(process.space.pages(), 3 + LEAF_PAGES);
     assert_eq!(process.tables.0[&IMAGE] & (pte::NO_EXECUTE | pte::WRITABLE), 0);
     assert_eq!(process.tables.0[&(IMAGE + 2 * PAGE)] & pte::NO_EXECUTE, pte::NO_EXECUTE);
 }
@@ -172,7 +172,7 @@ fn after_a_fork_each_side_sees_its_own_writes_alone() {
 }
 
 fn parent_pages() -> u64 {
-    2 + 2 * LEAF_PAGES
+    2 + LEAF_PAGES
 }
 
 #[test]

@@ -82,6 +82,32 @@ pub(crate) fn run() {
     let _ = event::close(port);
 }
 
+/// The one of these that a kernel uses: an event, its upcall, and back by `iretq`.
+pub(crate) fn of_rings() {
+    let port = match event::bind_ipi() {
+        Ok(port) if port.0 < 64 => port,
+        other => return failed("event_upcall", format_args!("{other:?}")),
+    };
+    let _ = upcall::page().unmask(port);
+    let [entry, failsafe] =
+        [bench_upcall_iretq as unsafe extern "C" fn(), bench_failsafe].map(|code| code as *const () as u64);
+    // SAFETY: both are code of this file that handles the frames of upcalls and failed returns.
+    if let Err(error) = unsafe { domain::set_callbacks(entry, failsafe) } {
+        return failed("event_upcall", format_args!("{error:?}"));
+    }
+    upcall::page().vcpu().mask.store(0, Ordering::SeqCst);
+    crate::rings::repeated("event_upcall", N, |times| {
+        for _ in 0..times {
+            let _ = event::send(port);
+        }
+    });
+    upcall::mask();
+    if let Err(error) = trap::restore_upcalls() {
+        failed("event_upcall", format_args!("{error:?}"));
+    }
+    let _ = event::close(port);
+}
+
 fn with_upcall(name: &str, port: Port, entry: unsafe extern "C" fn()) {
     let [entry, failsafe] = [entry, bench_failsafe].map(|code| code as *const () as u64);
     // SAFETY: both are code of this file that handles the frames of upcalls and failed returns.

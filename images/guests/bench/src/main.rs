@@ -6,12 +6,15 @@
 #![no_std]
 #![no_main]
 
+extern crate alloc;
+
 mod events;
 mod faults;
 mod grants;
 mod measure;
 mod mmu;
 mod plain;
+mod rings;
 mod time;
 
 use guest_kernel::{Guest, println, upcall};
@@ -21,6 +24,9 @@ guest_kernel::main!(run);
 async fn run(guest: Guest) {
     println!("bench on {}: instructions per operation, empty loop subtracted", guest.hypervisor());
     upcall::mask();
+    if guest.command_line().get("what") == Some("rings") {
+        return rings::run().await;
+    }
     plain::run();
     events::run();
     time::run();

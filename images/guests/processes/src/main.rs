@@ -15,7 +15,7 @@ guest_kernel::main!(run);
 /// An ELF file, as its program was built.
 static ACTS: &[u8] = include_bytes!(env!("PROGRAM_acts"));
 
-const LIMITS: Limits = Limits { pages: 256, processes: 16, time_ns: 5_000_000_000 };
+const LIMITS: Limits = Limits { pages: 256, processes: 16, time_ns: 5_000_000_000, slice_ns: 1_000_000 };
 /// Of those that loop.
 const SHORT_NS: u64 = 20_000_000;
 const PAGE_FAULT: u8 = 14;
