@@ -1,12 +1,15 @@
 //! `cargo xtask bench`: what single operations cost, in instructions, beside another hypervisor.
 //! It exists because one binary on two hypervisors is a comparison that nobody can argue with.
 
+mod budget;
 mod rings;
 mod xen;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+pub(crate) use budget::over;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};

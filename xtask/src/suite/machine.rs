@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::judge::{figures, number, plain, sound};
 use super::part::Part;
+use crate::bench;
 use crate::run::Coverage;
 
 /// In the order of what builds on what.
@@ -130,8 +131,10 @@ fn benched() -> Result<String> {
     let once = |name| figures(name, &["bench", "operations"]);
     let (first, second) = (once("bench-1")?, once("bench-2")?);
     ensure!(first["operations"] == second["operations"], "the counts differ");
+    let over = bench::over(&first);
+    ensure!(over.is_empty(), "more than half of Xen's: {}", over.join(", "));
     let count = first["operations"].as_object().map_or(0, serde_json::Map::len);
-    Ok(format!("{count} operations"))
+    Ok(format!("{count} operations, none over half of Xen's"))
 }
 
 fn traced() -> Result<String> {
