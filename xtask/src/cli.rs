@@ -34,7 +34,8 @@ pub(crate) enum Command {
   cargo xtask run --guests 200 --memory 1G --json run.json
   cargo xtask run --delivery both --suppress off
   cargo xtask run --icount --guests 32      the same figures each time
-  cargo xtask run hostile --icount --seconds 60 --delivery batched")]
+  cargo xtask run hostile --icount --seconds 60 --delivery batched
+  cargo xtask run --crash driver --crashes 5     the driver domain dies and is built again")]
     Run(Run),
     /// Write a bootable ISO of a scenario
     #[command(after_help = "Examples:
@@ -64,8 +65,14 @@ pub(crate) enum Command {
         name: String,
     },
     /// Run all tests, each part timed
-    Test(Json),
-    /// Run the long tests
+    #[command(after_help = "Examples:
+  cargo xtask test
+  cargo xtask test --only hostile --json test.json")]
+    Test(Test),
+    /// Run the long tests: many guests, a minute of hostility, a hundred seeds
+    #[command(after_help = "Examples:
+  cargo xtask soak --json soak.json
+  cargo xtask soak --only seeds --seeds 20")]
     Soak(Soak),
     /// Run all that CI runs
     Check,
@@ -117,6 +124,12 @@ pub(crate) struct Run {
     /// Count instructions instead of time: exact figures, load from inside, no network card
     #[arg(long)]
     pub(crate) icount: bool,
+    /// Crash this domain under load; its scenario builds it again
+    #[arg(long, value_name = "DOMAIN")]
+    pub(crate) crash: Option<String>,
+    /// How often
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "crash")]
+    pub(crate) crashes: u32,
     /// Use KVM instead of emulation
     #[arg(long, conflicts_with = "icount")]
     pub(crate) kvm: bool,
@@ -262,12 +275,26 @@ pub(crate) enum Column {
     Fields,
 }
 
+/// Options of `test`.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Test {
+    /// Only the parts whose name holds this
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) only: Option<String>,
+    /// Where the figures go
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
 /// Options of `soak`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Soak {
     /// Seeds of the hostile runs
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub(crate) seeds: u32,
+    /// Only the parts whose name holds this
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) only: Option<String>,
     /// Where the figures go
     #[command(flatten)]
     pub(crate) json: Json,

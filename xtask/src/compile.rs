@@ -93,6 +93,16 @@ fn packages_in(kind: &str) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// The image that a scenario names by its path, which only a name with a slash is; not one of ours, and not built.
+pub(crate) fn file(name: &str) -> Option<PathBuf> {
+    name.contains('/').then(|| paths::root().join(name)).filter(|path| path.is_file())
+}
+
+/// Whether a scenario may name this as an image.
+pub(crate) fn is_image(name: &str) -> bool {
+    is_guest(name) || file(name).is_some()
+}
+
 /// Whether there is a guest of this name.
 pub(crate) fn is_guest(name: &str) -> bool {
     let plain = Path::new(name).components().count() == 1;

@@ -18,7 +18,7 @@ terminal_output console serial\nmenuentry \"Denizen\" {\n    multiboot2 /boot/hy
 pub(crate) fn image(options: &cli::Image) -> Result<()> {
     let mut scenario = Scenario::open(&paths::root(), &options.scenario)?;
     scenario.keep(Load::Host);
-    scenario.check(&compile::is_guest)?;
+    scenario.check(&compile::is_image)?;
     setup::need(setup::ISO)?;
     setup::need_target()?;
 

@@ -6,6 +6,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use hypercall_abi::extension::{Control, ControlOp, Delivery};
+use hypercall_abi::sched::ShutdownReason;
 use hypercall_abi::{DomId, Errno};
 
 use crate::brief;
@@ -64,7 +65,8 @@ pub fn command<M: Machine>(world: &mut World, m: &mut M, text: &str) {
         }
         ["trace", state @ ("on" | "off")] => set_trace(world, m, *state == "on"),
         ["trace", setting @ ..] => trace::set(world, m, setting),
-        ["destroy", pattern] => destroy(world, m, pattern),
+        ["destroy", pattern] => end(world, m, pattern, End::Destroyed),
+        ["crash", pattern] => end(world, m, pattern, End::Asked(ShutdownReason::Crash)),
         ["list"] => {
             report::list(world);
             return;
@@ -136,9 +138,9 @@ fn set_trace<M: Machine>(world: &mut World, m: &mut M, on: bool) -> Result<(), S
     }
 }
 
-fn destroy<M: Machine>(world: &mut World, m: &mut M, pattern: &str) -> Result<(), String> {
+fn end<M: Machine>(world: &mut World, m: &mut M, pattern: &str, end: End) -> Result<(), String> {
     for id in matching(world, pattern)? {
-        life::end(world, m, id, End::Destroyed);
+        life::end(world, m, id, end);
     }
     Ok(())
 }

@@ -65,7 +65,8 @@ mod tests {
     fn an_upcall_handles_all_that_was_raised_before_it() {
         let raised = Record::EventRaised { port: 1, from: 0, merged: 0 };
         let upcall = Record::Upcall { selector: 1 };
-        let entry = |time_ns, domain, record| Entry { time_ns, domain: DomId(domain), record };
+        let entry =
+            |time_ns, domain, record| Entry { time_ns, cpu: 0, vcpu: 0, domain: DomId(domain), record };
         let names = [(DomId(1), "web-1"), (DomId(2), "driver")];
         let decoded = Decoded {
             names: names.into_iter().map(|(id, name)| (id, name.to_owned())).collect(),

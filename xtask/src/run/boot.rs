@@ -85,7 +85,11 @@ pub(crate) fn boot(how: How, scenario: &Scenario, plan: Plan) -> Result<Booted> 
 pub(crate) fn boot_archive(plan: &Plan) -> Result<Vec<u8>> {
     let config = serde_json::to_vec_pretty(&plan.config).context("writing the configuration")?;
     let mut members = vec![("config.json".to_owned(), config)];
-    for (name, path) in plan.images.iter().zip(compile::guests(&plan.images)?) {
+    let (files, crates): (Vec<_>, Vec<_>) =
+        plan.images.iter().cloned().partition(|name| compile::file(name).is_some());
+    let built = compile::guests(&crates)?;
+    let given = files.iter().filter_map(|name| compile::file(name));
+    for (name, path) in crates.iter().zip(built).chain(files.iter().zip(given)) {
         let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
         members.push((format!("guests/{name}"), bytes));
     }

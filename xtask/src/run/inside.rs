@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use indicatif::ProgressBar;
 use serde::Deserialize;
 
+use super::crash::{Crashes, LOOK};
 use super::figures_of;
 use super::session::Session;
 use super::{boot, options as wanted, report};
@@ -46,7 +47,11 @@ pub(super) fn measure(options: &cli::Run, scenario: &Scenario) -> Result<()> {
     let plan = wanted::plan(options, scenario)?;
     let mut session = Session::new(boot::boot(wanted::how(options, scenario), scenario, plan)?, scenario);
     let mut wall_s = None;
-    follow(&mut session, &mut wall_s)?;
+    let mut crashes = Crashes::new(options);
+    follow(&mut session, &mut wall_s, crashes.as_mut())?;
+    if let Some(crashes) = &crashes {
+        crashes.finish()?;
+    }
 
     let guests = session.plan.guests.len();
     let first = session.watch.snapshot(0)?;
@@ -99,19 +104,29 @@ fn traced(options: &cli::Run, scenario: &Scenario, figures: &mut Figures) -> Res
     let log = paths::run(&scenario.name).join("serial.log");
     let _ = std::fs::rename(&log, log.with_file_name("measured.log"));
     let mut session = Session::new(boot::boot(wanted::how(&short, scenario), scenario, plan)?, scenario);
-    follow(&mut session, &mut None)?;
+    follow(&mut session, &mut None, None)?;
     let requests = session.watch.results.last().and_then(|body| body.get("requests")?.as_u64());
     figures_of::add_trace(options, scenario, figures, delivery, requests.unwrap_or(0))
 }
 
 /// Follows the machine until it powers off.
-fn follow(session: &mut Session, wall_s: &mut Option<f64>) -> Result<()> {
+fn follow(session: &mut Session, wall_s: &mut Option<f64>, mut crashes: Option<&mut Crashes>) -> Result<()> {
     let bar = ProgressBar::new_spinner();
     bar.enable_steady_tick(Duration::from_millis(200));
     let guests = session.plan.guests.len();
+    let mut heard = Instant::now();
     loop {
-        match session.machine.next(Instant::now() + PATIENCE)? {
+        let under_load = session.watch.snapshots.len() % 2 == 1;
+        let wait = match &mut crashes {
+            Some(crashes) if under_load => {
+                crashes.tend(session)?;
+                LOOK
+            }
+            _ => PATIENCE,
+        };
+        match session.machine.next(Instant::now() + wait)? {
             Next::Line(line) => {
+                heard = Instant::now();
                 if let Some(text) = session.watch.see(&line) {
                     bar.suspend(|| eprintln!("{text}"));
                 }
@@ -124,6 +139,7 @@ fn follow(session: &mut Session, wall_s: &mut Option<f64>) -> Result<()> {
                     session.watch.results.len()
                 ));
             }
+            Next::Timeout if heard.elapsed() < PATIENCE => {}
             Next::Timeout => {
                 let log = session.machine.log().display();
                 bail!("silent for {} s with {guests} guests; the log is {log}", PATIENCE.as_secs());

@@ -3,15 +3,16 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
+use super::crash::{Crashes, LOOK};
 use super::figures_of;
 use super::session::Session;
 use super::{boot, options as wanted, report};
 use crate::cli;
 use crate::figures::{Figures, Run};
 use crate::interrupt;
-use crate::load::load;
+use crate::load::{Outcome, load};
 use crate::scenario::{Delivery, Scenario};
 
 /// Length of a load when nobody says otherwise.
@@ -48,9 +49,13 @@ pub(super) fn measure(options: &cli::Run, scenario: &Scenario) -> Result<()> {
 
     let length = Duration::from_secs_f64(options.seconds.unwrap_or(SECONDS));
     let connections = wanted::connections(options, session.targets.len());
+    let mut crashes = Crashes::new(options);
     for &delivery in options.delivery.list() {
-        let run = loaded(options, &mut session, delivery, connections, length)?;
+        let run = loaded(options, &mut session, delivery, connections, length, crashes.as_mut())?;
         figures.runs.push(run);
+    }
+    if let Some(crashes) = &crashes {
+        crashes.finish()?;
     }
     if let Err(error) = traced(options, scenario, &mut session, connections, &mut figures) {
         session.drain()?;
@@ -68,6 +73,7 @@ fn loaded(
     delivery: Delivery,
     connections: usize,
     length: Duration,
+    crashes: Option<&mut Crashes>,
 ) -> Result<Run> {
     session.deliver(delivery)?;
     std::thread::sleep(SETTLE);
@@ -77,10 +83,30 @@ fn loaded(
         length.as_secs_f64()
     );
     let before = session.snapshot(delivery.word())?;
-    let outcome = load(&session.targets, connections, length, &session.machine.ended())?;
+    let outcome = match crashes {
+        None => load(&session.targets, connections, length, &session.machine.ended())?,
+        Some(crashes) => disturbed(session, connections, length, crashes)?,
+    };
     let after = session.snapshot(delivery.word())?;
     let http = figures_of::http(&outcome, connections);
     Ok(figures_of::run(options, delivery, http, (&before, &after), &session.subjects()))
+}
+
+/// The same load with crashes in it.
+fn disturbed(
+    session: &mut Session,
+    connections: usize,
+    length: Duration,
+    crashes: &mut Crashes,
+) -> Result<Outcome> {
+    let (targets, ended) = (session.targets.clone(), session.machine.ended());
+    let load = std::thread::spawn(move || load(&targets, connections, length, &ended));
+    while !load.is_finished() {
+        crashes.tend(session)?;
+        session.drain()?;
+        std::thread::sleep(LOOK);
+    }
+    load.join().map_err(|_panic| anyhow!("the load panicked"))?
 }
 
 fn traced(

@@ -3,6 +3,7 @@
 
 pub(crate) mod boot;
 mod coverage;
+mod crash;
 mod figures_of;
 mod inside;
 mod measure;
@@ -32,7 +33,7 @@ pub(crate) fn run(options: &cli::Run) -> Result<()> {
     let root = paths::root();
     let mut scenario = Scenario::open(&root, options::scenario_name(options))?;
     options::apply(options, &mut scenario)?;
-    scenario.check(&compile::is_guest)?;
+    scenario.check(&compile::is_image)?;
     if let Some(bytes) = host::memory_bytes() {
         scenario.check_host(bytes)?;
     }

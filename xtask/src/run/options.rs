@@ -8,7 +8,7 @@ use super::boot::How;
 use crate::BadInput;
 use crate::cli::{Idle, Run, Switch};
 use crate::qemu::Clock;
-use crate::scenario::{Load, Plan, Scenario, lower};
+use crate::scenario::{Load, OnCrash, Plan, Scenario, lower};
 
 /// Which scenario is meant.
 pub(super) fn scenario_name(options: &Run) -> &str {
@@ -93,6 +93,17 @@ pub(super) fn apply(options: &Run, scenario: &mut Scenario) -> Result<(), BadInp
         scenario.system.seed = seed;
     }
     let name = scenario.name.clone();
+    if let Some(domain) = &options.crash {
+        let found = scenario.system.domain.iter().find(|entry| entry.name.get_ref() == domain);
+        match found {
+            None => return Err(BadInput(format!("--crash: scenario {name} has no domain {domain:?}"))),
+            Some(entry) if entry.count.is_some() || entry.on_crash != OnCrash::Restart => {
+                let text = format!("--crash: {domain:?} is not one domain with on_crash = \"restart\"");
+                return Err(BadInput(text));
+            }
+            Some(_) => {}
+        }
+    }
     let Some(subject) = scenario.subject_mut() else {
         let asked = options.guests.is_some()
             || options.keep
@@ -172,9 +183,14 @@ mod tests {
 
     #[test]
     fn options_that_contradict_each_other_or_the_scenario_are_refused() {
-        for line in
-            ["run web --ring 2", "run --icount --load host", "run hello --guests 3", "run hello --keep"]
-        {
+        for line in [
+            "run web --crash web",
+            "run web --crash nobody",
+            "run web --ring 2",
+            "run --icount --load host",
+            "run hello --guests 3",
+            "run hello --keep",
+        ] {
             assert!(applied(line).is_err(), "{line}");
         }
     }

@@ -94,9 +94,10 @@ impl Watch {
         text
     }
 
-    /// Whether so many domains have been there and all have died.
+    /// Whether so many domains have been there and all have died, or could not be built.
     pub(super) fn all_dead(&self, domains: usize) -> bool {
-        self.states.len() == domains && self.states.values().all(|state| state == "dead")
+        let over = |state: &String| state == "dead" || state == "failed";
+        self.states.len() == domains && self.states.values().all(over)
     }
 
     /// The last snapshot with this label.

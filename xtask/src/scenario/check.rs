@@ -79,8 +79,10 @@ fn entry_alone(scenario: &Scenario, entry: &Entry, images: &dyn Fn(&str) -> bool
         return Err(scenario.refuse(entry.name.span(), message));
     }
     if !images(entry.image.get_ref()) {
-        let message =
-            format!("no image {:?}: there is no such guest in images/guests/", entry.image.get_ref());
+        let message = format!(
+            "no image {:?}: there is no such guest in images/guests/, and no such file",
+            entry.image.get_ref()
+        );
         return Err(scenario.refuse(entry.image.span(), message));
     }
     if let Some(count) = &entry.count

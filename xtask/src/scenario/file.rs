@@ -44,7 +44,7 @@ fn default_network() -> Spanned<String> {
 pub(crate) struct Entry {
     /// Name of the domain; with `count`, `-1`, `-2`, ... follow.
     pub(crate) name: Spanned<String>,
-    /// Name of the guest's crate in `images/guests/`.
+    /// Name of the guest's crate in `images/guests/`, or path of any file, with a slash in it, from the repository's root.
     pub(crate) image: Spanned<String>,
     /// How many; one, named without a number, when absent.
     pub(crate) count: Option<Spanned<u32>>,

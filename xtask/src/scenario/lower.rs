@@ -27,7 +27,7 @@ pub(crate) struct Guest {
 pub(crate) struct Plan {
     /// For the boot archive.
     pub(crate) config: config::System,
-    /// Names of the guest crates that the archive must hold.
+    /// Names of the guest crates, and paths of the files, that the archive must hold.
     pub(crate) images: Vec<String>,
     /// The subject's domains that have a network device.
     pub(crate) guests: Vec<Guest>,

@@ -4,7 +4,7 @@
 use anyhow::{Result, ensure};
 
 use super::judge::{figures, sound};
-use super::machine::{compare, coverage, hostility};
+use super::machine::{compare, coverage, crashed, hostility};
 use super::part::Part;
 use crate::run::Coverage;
 
@@ -16,6 +16,8 @@ pub(super) fn parts(seeds: u32) -> Vec<Part> {
     vec![
         Part::here("200 guests, suppression off", two_hundred),
         Part::here("icount, 32 guests, twice", repeated),
+        Part::here("driver domain crashes 20 times, host", || crashed("web", 32, 20, 16.0)),
+        Part::here("driver domain crashes 20 times, inside", || crashed("inside", 32, 20, 16.0)),
         Part::here("hostile neighbours and the host, 20 s", beside_the_host),
         Part::here(format!("{seeds} hostile seeds of half a second"), move || many(seeds)),
         Part::here("hostile neighbours, 60 s counted", a_minute),

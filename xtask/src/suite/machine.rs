@@ -4,6 +4,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use super::bad_images;
 use super::judge::{figures, number, plain, sound};
 use super::part::Part;
 use crate::bench;
@@ -19,6 +20,8 @@ pub(super) fn parts() -> Vec<Part> {
         Part::here("icount: suppression off", unsuppressed),
         Part::here("icount: twice the same figures", repeated),
         Part::here("hostile neighbours, 1 s counted", hostile),
+        Part::here("bad images beside good ones", bad_images::beside_good_ones),
+        Part::here("driver domain crashes 5 times", || crashed("web", 4, 5, 4.0)),
         Part::here("bench: twice the same counts", benched),
         Part::here("trace stats against counters", traced),
     ]
@@ -42,7 +45,7 @@ fn processes(ring: &str) -> Result<String> {
         .with_context(|| format!("the guest did not come to its end:\n{output}"))?;
     let totals: Value = serde_json::from_str(body).context("reading @processes")?;
     let (good, of) = (number(&totals, "/good")?, number(&totals, "/of")?);
-    ensure!(totals["cpl"].to_string() == ring, "the kernel runs in another ring: {totals}");
+    ensure!(totals["cpl"].as_u64() == ring.parse().ok(), "the kernel runs in another ring: {totals}");
     let bad: Vec<&str> = output.lines().filter(|line| line.contains("\"ok\":false")).collect();
     ensure!(good == of && of > 0.0 && bad.is_empty(), "{good} of {of} as they should be: {bad:?}");
     ensure!(
@@ -125,6 +128,18 @@ pub(super) fn hostility(figures: &Value) -> Result<String> {
 /// What hostile guests tried.
 pub(super) fn coverage(figures: &Value) -> Result<Coverage> {
     serde_json::from_value(figures["coverage"].clone()).context("the figures have no coverage")
+}
+
+/// A driver domain that dies under load and is built again costs its guests time alone. `web`: load from the host through
+/// the real network card; `inside`: from a guest.
+pub(super) fn crashed(scenario: &str, guests: u32, crashes: u32, seconds: f64) -> Result<String> {
+    let (count, times, length) = (guests.to_string(), crashes.to_string(), seconds.to_string());
+    let load = if scenario == "inside" { "inside" } else { "host" };
+    let mut line = vec!["run", scenario, "--load", load, "--guests", &count, "--seconds", &length];
+    line.extend(["--delivery", "batched", "--crash", "driver", "--crashes", &times]);
+    let figures = figures(&format!("crashes-{scenario}"), &line)?;
+    ensure!(figures["deaths"]["driver"] == crashes, "deaths: {}", figures["deaths"]);
+    Ok(format!("{}, {crashes} crashes", sound(&figures, guests as usize)?))
 }
 
 fn benched() -> Result<String> {

@@ -1,6 +1,7 @@
 //! `test`, `soak` and `check`: many parts, each a command that a person could type, each timed.
 //! It exists so that what is tested is what is used.
 
+mod bad_images;
 mod host;
 mod iso;
 mod judge;
@@ -10,25 +11,36 @@ mod part;
 
 use anyhow::Result;
 
-use crate::cli::{Json, Soak};
-use crate::{compile, interrupt, setup, tidy};
+use crate::cli::{Json, Soak, Test};
+use crate::{BadInput, compile, interrupt, setup, tidy};
 use part::{Part, Report};
 
 /// All tests, in under ten minutes.
-pub(crate) fn test(options: &Json) -> Result<()> {
+pub(crate) fn test(options: &Test) -> Result<()> {
+    let parts = host::tests().into_iter().chain(machine::parts()).chain(iso::parts()).collect();
+    let parts = chosen(parts, options.only.as_deref())?;
     prepare()?;
     let mut report = Report::new("test");
-    report.run(&host::tests());
-    report.run(&machine::parts());
-    report.run(&iso::parts());
-    report.finish(options)
+    report.run(&parts);
+    report.finish(&options.json)
+}
+
+/// The parts whose name holds a text.
+fn chosen(mut parts: Vec<Part>, only: Option<&str>) -> Result<Vec<Part>> {
+    let names: Vec<String> = parts.iter().map(|part| part.name().to_owned()).collect();
+    parts.retain(|part| only.is_none_or(|only| part.name().contains(only)));
+    if parts.is_empty() {
+        return Err(BadInput(format!("--only: no part is named so; there are: {}", names.join("; "))).into());
+    }
+    Ok(parts)
 }
 
 /// The long counts.
 pub(crate) fn soak(options: &Soak) -> Result<()> {
+    let parts = chosen(long::parts(options.seeds), options.only.as_deref())?;
     prepare()?;
     let mut report = Report::new("soak");
-    report.run(&long::parts(options.seeds));
+    report.run(&parts);
     report.finish(&options.json)
 }
 

@@ -34,6 +34,11 @@ impl Part {
         Self { name: name.into(), action: Box::new(action) }
     }
 
+    /// What it is called.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// A part that is a command, good when its status is 0.
     pub(super) fn command(
         name: &str,

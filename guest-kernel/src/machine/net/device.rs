@@ -8,14 +8,13 @@ use core::task::{Context, Waker};
 use embassy_net_driver::{Capabilities, HardwareAddress, LinkState};
 use hypercall_abi::netif::FRAME_BYTES_MAX;
 
-use super::Front;
+use super::attached::Attached;
 use crate::backlog::Backlog;
 use crate::link::{HEADER_BYTES, Link};
-use crate::machine::clock;
-use crate::machine::ports::{self, EventPort};
+use crate::machine::{clock, ports};
 
 /// A front end that device and tasks share; all of them run on one executor.
-pub(super) type Shared = Rc<RefCell<Front>>;
+pub(super) type Shared = Rc<RefCell<Attached>>;
 
 /// The port on which connections may wait, if the application listens.
 pub(super) type SharedBacklog = Rc<RefCell<Option<Backlog>>>;
@@ -26,7 +25,6 @@ type Frame = Box<[u8; FRAME_BYTES_MAX]>;
 /// A front end with room for the frame that the stack looks at, and the one that it writes.
 pub(super) struct Device {
     front: Shared,
-    state_port: EventPort,
     backlog: SharedBacklog,
     link: Link,
     received: Frame,
@@ -34,18 +32,16 @@ pub(super) struct Device {
 }
 
 impl Device {
-    pub(super) fn new(front: Shared, state_port: EventPort, link: Link, backlog: SharedBacklog) -> Self {
+    pub(super) fn new(front: Shared, link: Link, backlog: SharedBacklog) -> Self {
         let frame = || Box::new([0; FRAME_BYTES_MAX]);
-        Self { front, state_port, backlog, link, received: frame(), sent: frame() }
+        Self { front, backlog, link, received: frame(), sent: frame() }
     }
 
     /// Takes what ports tell, and has later events wake the stack.
     fn listen(&self, waker: &Waker) {
-        let mut front = self.front.borrow_mut();
-        while self.state_port.poll_wait(&mut Context::from_waker(waker)).is_ready() {
-            front.step();
-        }
-        if let Some(port) = front.ring_port() {
+        let mut attached = self.front.borrow_mut();
+        attached.listen(waker);
+        if let Some(port) = attached.front.ring_port() {
             ports::wake_on(port, waker);
         }
     }
@@ -53,7 +49,7 @@ impl Device {
     /// Receives frames up to one with an IP packet for the stack; returns its bytes. None is taken while there is no
     /// room to send, since an answer may follow at once.
     fn receive_packet(&mut self, waker: &Waker) -> Option<usize> {
-        let mut front = self.front.borrow_mut();
+        let front = &mut self.front.borrow_mut().front;
         loop {
             if !front.can_transmit() {
                 return None;
@@ -69,7 +65,7 @@ impl Device {
             if admitted && self.link.incoming(frame, now_us) {
                 return Some(bytes);
             }
-            send_due(&mut self.link, &mut front);
+            send_due(&mut self.link, front);
         }
     }
 }
@@ -84,7 +80,7 @@ fn take_waiting(backlog: &SharedBacklog, frame: &mut [u8], waker: &Waker) -> Opt
 }
 
 /// Sends the frames that the link has made itself.
-fn send_due(link: &mut Link, front: &mut Front) {
+fn send_due(link: &mut Link, front: &mut super::Front) {
     while let Some(frame) = link.next_frame() {
         // Lost like any other on a wire; it is asked for again.
         let _ = front.transmit(&frame);
@@ -105,7 +101,7 @@ impl embassy_net_driver::Driver for Device {
 
     fn transmit(&mut self, context: &mut Context<'_>) -> Option<TxToken<'_>> {
         self.listen(context.waker());
-        if !self.front.borrow_mut().can_transmit() {
+        if !self.front.borrow_mut().front.can_transmit() {
             return None;
         }
         Some(TxToken { front: &self.front, link: &mut self.link, frame: self.sent.as_mut_slice() })
@@ -113,7 +109,7 @@ impl embassy_net_driver::Driver for Device {
 
     fn link_state(&mut self, context: &mut Context<'_>) -> LinkState {
         self.listen(context.waker());
-        if self.front.borrow().is_up() { LinkState::Up } else { LinkState::Down }
+        if self.front.borrow().front.is_up() { LinkState::Up } else { LinkState::Down }
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -147,12 +143,12 @@ impl embassy_net_driver::TxToken for TxToken<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, bytes: usize, write: F) -> R {
         let frame = &mut self.frame[..HEADER_BYTES + bytes];
         let result = write(&mut frame[HEADER_BYTES..]);
-        let mut front = self.front.borrow_mut();
+        let front = &mut self.front.borrow_mut().front;
         if self.link.outgoing(frame, clock::now_ns() / 1_000) {
             // The connection may have ended since the token was made; the frame is then lost like any other on a wire.
             let _ = front.transmit(frame);
         }
-        send_due(self.link, &mut front);
+        send_due(self.link, front);
         result
     }
 }

@@ -5,6 +5,7 @@
 //! network.stack.wait_config_up().await;
 //! ```
 
+mod attached;
 mod device;
 mod platform;
 
@@ -23,6 +24,7 @@ use hypercall_abi::{Pfn, Port};
 
 use drivers_frontend::{FrontConfig, NetFront};
 
+use self::attached::Attached;
 use self::device::{Device, Shared, SharedBacklog};
 use self::platform::Kernel;
 use super::ports::EventPort;
@@ -126,10 +128,10 @@ pub fn start<const SOCKETS: usize>(guest: &Guest) -> Result<Network, NoDevice> {
             transmit_pages: TRANSMIT_PAGES,
         },
     );
-    let shared: Shared = Rc::new(RefCell::new(front));
+    let shared: Shared = Rc::new(RefCell::new(Attached::new(front, state_port, &entry)));
     let backlog = SharedBacklog::default();
     let link = Link::new(entry.mac, entry.ipv4, entry.prefix, gateway(&entry));
-    let device = Device::new(shared.clone(), state_port, link, backlog.clone());
+    let device = Device::new(shared.clone(), link, backlog.clone());
     let resources = Box::leak(Box::new(StackResources::<SOCKETS>::new()));
     let seed = u64::from_be_bytes([
         0,
@@ -166,7 +168,7 @@ async fn run(mut runner: embassy_net::Runner<'static, Device>, front: Shared) {
     let mut stack = pin!(runner.run());
     poll_fn(|context| {
         let _: Poll<_> = stack.as_mut().poll(context);
-        front.borrow_mut().flush();
+        front.borrow_mut().front.flush();
         Poll::Pending
     })
     .await
@@ -177,7 +179,7 @@ async fn follow_directory(index: u32, front: Shared) {
     let Ok(changes) = EventPort::virq(Virq::Devices) else { return };
     loop {
         if let Some(entry) = devices::entry(index) {
-            front.borrow_mut().set_peer(devices::peer(&entry));
+            front.borrow_mut().follow(&entry);
         }
         changes.wait().await;
     }

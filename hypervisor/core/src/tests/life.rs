@@ -115,6 +115,7 @@ fn commands_are_answered_by_exactly_one_line() {
         ("snapshot before", "@snapshot"),
         ("trace on", "@ok"),
         ("trace off", "@ok"),
+        ("crash nobody", "@error"),
         ("list", "@list"),
         ("audit", "@audit"),
         ("nonsense \"quoted\"", "@error"),
@@ -141,6 +142,18 @@ fn destroying_a_domain_spares_the_others() {
     system.settle();
     assert_eq!(system.current(), Some(system.id("driver")));
     assert_eq!(system.world.domains.len(), 1);
+    system.check();
+}
+
+#[test]
+fn a_domain_that_is_crashed_on_command_is_built_again_as_after_any_crash() {
+    let again = Domain { on_crash: OnCrash::Restart, ..domain("driver") };
+    let mut system = System::new(alloc::vec![again, domain("web-1")]);
+    let before = system.id("driver");
+    crate::control::command(&mut system.world, &mut system.machine, "crash driver");
+    system.settle();
+    assert_ne!(system.id("driver"), before);
+    assert_eq!(system.world.domains.len(), 2);
     system.check();
 }
 

@@ -12,6 +12,7 @@ use hypercall_abi::{PAGE_SIZE, Port};
 use virtio_drivers::device::net::VirtIONetRaw;
 use virtio_drivers::transport::pci::PciTransport;
 use virtio_drivers::transport::pci::bus::{Command, DeviceFunction, PciRoot};
+use virtio_drivers::transport::{DeviceStatus, Transport};
 
 use super::NicError;
 use super::config_space::ConfigSpace;
@@ -26,6 +27,8 @@ const QUEUE: usize = 256;
 const BUFFER_BYTES: usize = PAGE_SIZE / 2;
 /// Buffers for each direction.
 const BUFFERS: usize = QUEUE;
+/// How often a device is asked whether its reset is done.
+const RESET_LOOKS: u32 = 100_000;
 /// Receiving interrupts by entry 0 of the MSI-X table; sending never does.
 const VECTORS: &[u16] = &[0, NO_VECTOR];
 
@@ -47,6 +50,14 @@ impl Buffers {
         // SAFETY: half of a page that lives as long as the device does; the caller keeps everybody else away.
         unsafe { core::slice::from_raw_parts_mut(start, BUFFER_BYTES) }
     }
+}
+
+/// Resets a device that an earlier driver may have left in the midst of its work: not before it has forgotten that
+/// driver's memory, which may be anybody's by now, may it become a bus master.
+fn reset(transport: &mut MsixTransport) -> Result<(), NicError> {
+    transport.set_status(DeviceStatus::empty());
+    let forgotten = (0..RESET_LOOKS).any(|_| transport.get_status().is_empty());
+    if forgotten { Ok(()) } else { Err(NicError::Device(virtio_drivers::Error::NotReady)) }
 }
 
 /// A running device.
@@ -73,13 +84,15 @@ impl Virtio {
             device: (pci_address >> 3) as u8 & 0x1f,
             function: pci_address as u8 & 7,
         };
-        root.set_command(function, Command::MEMORY_SPACE | Command::BUS_MASTER);
+        root.set_command(function, Command::MEMORY_SPACE);
         map_bars(&mut root, function)?;
         let inner = PciTransport::new::<DomainMemory, _>(&mut root, function).map_err(NicError::Transport)?;
-        let transport = MsixTransport::new::<DomainMemory, _>(inner, &mut root, &config, function, VECTORS)
-            .ok_or(NicError::Transport(
-            virtio_drivers::transport::pci::VirtioPciError::MissingCommonConfig,
-        ))?;
+        let mut transport = MsixTransport::new::<DomainMemory, _>(
+            inner, &mut root, &config, function, VECTORS,
+        )
+        .ok_or(NicError::Transport(virtio_drivers::transport::pci::VirtioPciError::MissingCommonConfig))?;
+        reset(&mut transport)?;
+        root.set_command(function, Command::MEMORY_SPACE | Command::BUS_MASTER);
         let interrupt = interrupt::bind(pci_address, 0).map_err(NicError::Interrupt)?;
         interrupt.join(&PORTS);
         let doorbells = transport.doorbells();
