@@ -36,7 +36,7 @@ impl Generator {
                 self.push_call(Self::words(Hypercall::PhysdevOp, args), "no such operation");
             }
             5 => {
-                let op = self.random.pick(&[Op::Version.raw(), 8, 99, u32::MAX]);
+                let op = self.random.pick(&[Op::Version.raw(), 77, 99, u32::MAX]);
                 self.push_call(Self::words(Hypercall::Extension, [op.into(), 0, 0, 0, 0]), "which version");
             }
             6 => {
@@ -48,7 +48,9 @@ impl Generator {
                 self.push_call(call, "choose the delivery");
             }
             7 => {
-                let args = [Op::TraceEmit.raw().into(), self.random.bits(), u64::MAX, 0, 0];
+                let kind = self.random.pick(&[0, 1, 2, 3, 4, 5, 6, 99, u64::MAX]);
+                let op = self.random.pick(&[Op::TraceEmit, Op::TraceRecord]);
+                let args = [op.raw().into(), kind, self.random.bits(), self.random.bits(), 0];
                 self.push_call(Self::words(Hypercall::Extension, args), "a record for the trace");
             }
             8 => {

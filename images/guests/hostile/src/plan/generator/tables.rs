@@ -98,7 +98,7 @@ impl Generator {
         let base = if bad {
             self.random.pick(&[1 << 47, 0x0000_8000_0000_0000, 0x1234_0000_0000_0000, 1 << 63])
         } else {
-            self.random.pick(&[0, self.estate.argument])
+            self.random.pick(&[0, 0, self.estate.argument])
         };
         let refused = which > 3 || (bad && which <= u64::from(SegmentBase::GsKernel.raw()));
         let expect = if refused { Expect::Refusal } else { Expect::Any };
