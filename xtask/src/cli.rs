@@ -307,8 +307,12 @@ pub(crate) enum Policies {
     Batched,
     /// Only at once
     Synchronous,
-    /// One after the other
+    /// Next, when whoever runs has had a moment to finish
+    Adaptive,
+    /// Synchronous, then batched
     Both,
+    /// One after the other
+    All,
 }
 
 impl Policies {
@@ -317,7 +321,9 @@ impl Policies {
         match self {
             Self::Batched => &[Delivery::Batched],
             Self::Synchronous => &[Delivery::Synchronous],
+            Self::Adaptive => &[Delivery::Adaptive],
             Self::Both => &[Delivery::Synchronous, Delivery::Batched],
+            Self::All => &Delivery::ALL,
         }
     }
 }

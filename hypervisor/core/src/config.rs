@@ -85,6 +85,8 @@ pub enum Policy {
     Synchronous,
     /// Events gather until their target next runs.
     Batched,
+    /// Their target runs next, when whoever runs has had a moment to finish.
+    Adaptive,
 }
 
 /// What is done when a domain crashes.

@@ -112,6 +112,7 @@ fn set_delivery<M: Machine>(
     let delivery = match policy {
         "synchronous" => Delivery::Synchronous,
         "batched" => Delivery::Batched,
+        "adaptive" => Delivery::Adaptive,
         _ => return Err(format!("unknown delivery policy: {policy}")),
     };
     let mut numbers = [0_u32; 2];

@@ -22,6 +22,9 @@ pub enum Policy {
     Synchronous,
     /// Events gather until the target next gets the processor.
     Batched(Window),
+    /// The target goes ahead of the others, but whoever runs may first finish what it does: see
+    /// [`crate::scheduler::Scheduler::precede`].
+    Adaptive,
 }
 
 /// How long a sleeping target may be left asleep: until so many events, or so long after the first.
@@ -52,6 +55,7 @@ impl Policy {
             _ if ns > WINDOW_NS_MAX => Err(Errno::Inval),
             Delivery::Synchronous => Ok(Self::Synchronous),
             Delivery::Batched => Ok(Self::Batched(Window { events, ns })),
+            Delivery::Adaptive => Ok(Self::Adaptive),
         }
     }
 }
@@ -60,6 +64,7 @@ impl From<config::Delivery> for Policy {
     fn from(delivery: config::Delivery) -> Self {
         match delivery.policy {
             config::Policy::Synchronous => Self::Synchronous,
+            config::Policy::Adaptive => Self::Adaptive,
             config::Policy::Batched => Self::Batched(Window {
                 events: delivery.window_events,
                 ns: u64::from(delivery.window_us).saturating_mul(1000).min(WINDOW_NS_MAX),
@@ -144,6 +149,12 @@ pub(crate) fn arrived<M: Machine>(world: &mut World, m: &mut M, id: DomId, maske
                 world.reschedule();
             }
         }
+        (Sleep::No, Policy::Adaptive) if !masked => {
+            let now = m.now();
+            if world.scheduler.is_awake(id) && world.scheduler.precede(id, now) {
+                world.reschedule();
+            }
+        }
         (Sleep::No, _) => {}
         (Sleep::Block | Sleep::Idle, Policy::Batched(window)) if window.gathers() => gather(world, m, id),
         (Sleep::Block | Sleep::Idle | Sleep::Poll(_), _) => wake(world, m, id),
@@ -193,6 +204,7 @@ pub(crate) fn wake<M: Machine>(world: &mut World, m: &mut M, id: DomId) {
             world.scheduler.wake(id, now);
             false
         }
+        Policy::Adaptive => world.scheduler.precede(id, now),
     };
     let waits = world.current != Some(id);
     if waits {

@@ -1,6 +1,7 @@
 //! The report of a run as one HTML file, plots included.
 //! It exists so that figures can be looked at and passed on without any tool.
 
+mod curves;
 mod plots;
 mod suite;
 
@@ -11,6 +12,7 @@ use anyhow::Result;
 use crate::figures::{Figures, Run};
 use crate::table::{fraction, grouped, or_dash};
 
+pub(crate) use curves::{Curve, Stack, Words, curves, stacks};
 pub(crate) use suite::{Row, suite};
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;color:#1d2733;background:#f6f7f9;margin:0}\
@@ -55,7 +57,14 @@ pub(crate) fn page(figures: &Figures) -> Result<String> {
 }
 
 /// The end of every page.
-const END: &str = "</main></body></html>\n";
+pub(crate) const END: &str = "</main></body></html>\n";
+
+/// A page's beginning with a title in plain text.
+pub(crate) fn opening(title: &str) -> Result<String> {
+    let mut page = String::new();
+    begin(&mut page, &escaped(title))?;
+    Ok(page)
+}
 
 /// The beginning of every page; `title` is markup.
 fn begin(page: &mut String, title: &str) -> Result<()> {
@@ -171,7 +180,8 @@ fn guests(page: &mut String, figures: &Figures) -> Result<()> {
     Ok(())
 }
 
-fn escaped(text: &str) -> String {
+/// Text as markup shows it.
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

@@ -10,16 +10,16 @@ use plotters::prelude::*;
 
 use crate::figures::Run;
 
-const COLOURS: [RGBColor; 4] =
+pub(super) const COLOURS: [RGBColor; 4] =
     [RGBColor(47, 111, 171), RGBColor(222, 120, 40), RGBColor(79, 150, 90), RGBColor(140, 90, 160)];
 const SMALL: (u32, u32) = (330, 260);
 const WIDE: (u32, u32) = (1040, 320);
-const FONT: &str = "sans-serif";
+pub(super) const FONT: &str = "sans-serif";
 
 /// A figure of a run.
 type Value = fn(&Run) -> f64;
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// The plots that compare the policies.
 pub(super) fn of_runs(runs: &[Run]) -> Result<Vec<String>> {
@@ -44,7 +44,7 @@ fn per_request(run: &Run, count: u64) -> f64 {
 }
 
 /// Draws on an area of this size and gives back the SVG.
-fn drawn(size: (u32, u32), draw: impl FnOnce(&Area<'_>) -> Result<()>) -> Result<String> {
+pub(super) fn drawn(size: (u32, u32), draw: impl FnOnce(&Area<'_>) -> Result<()>) -> Result<String> {
     let mut text = String::new();
     {
         let area = SVGBackend::with_string(&mut text, size).into_drawing_area();
@@ -55,12 +55,12 @@ fn drawn(size: (u32, u32), draw: impl FnOnce(&Area<'_>) -> Result<()>) -> Result
     Ok(text.find("<svg").map(|start| text.split_off(start)).unwrap_or_default())
 }
 
-fn failed(error: impl std::fmt::Display) -> anyhow::Error {
+pub(super) fn failed(error: impl std::fmt::Display) -> anyhow::Error {
     anyhow!("drawing a plot: {error}")
 }
 
 /// An upper end for an axis, a little above the largest value.
-fn above(values: impl Iterator<Item = f64>) -> f64 {
+pub(super) fn above(values: impl Iterator<Item = f64>) -> f64 {
     let largest = values.fold(0.0_f64, f64::max);
     if largest > 0.0 { largest * 1.15 } else { 1.0 }
 }
@@ -99,7 +99,7 @@ fn policy_bars(title: &str, runs: &[Run], value: Value) -> Result<String> {
 }
 
 /// Text that stands in the middle above its point.
-fn centred(font: (&'static str, u32)) -> TextStyle<'static> {
+pub(super) fn centred(font: (&'static str, u32)) -> TextStyle<'static> {
     use plotters::style::text_anchor::{HPos, Pos, VPos};
     TextStyle::from(font.into_font()).pos(Pos::new(HPos::Center, VPos::Bottom))
 }

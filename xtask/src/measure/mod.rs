@@ -3,15 +3,18 @@
 //!
 //! A sweep has [`settings`], and a machine for each of its cells: [`prepare`] makes its scenario, [`machine`] runs it,
 //! [`collect`] reads its lines and [`point`] computes its figures. [`resume`] keeps them until the sweep ends,
-//! [`shard`] and [`merge`] spread it over machines.
+//! [`shard`] and [`merge`] spread it over machines. [`report`], [`findings`] and [`csv`] say what came out.
 
 mod collect;
+mod csv;
+mod findings;
 mod latency;
 mod machine;
 mod merge;
 mod point;
 mod policy;
 mod prepare;
+mod report;
 mod resume;
 mod settings;
 mod shard;
@@ -95,5 +98,9 @@ fn finish(figures: &Sweep, json: &Json) -> Result<()> {
     for path in std::iter::once(&own).chain(&json.json) {
         std::fs::write(path, &text).with_context(|| format!("writing {}", path.display()))?;
     }
+    for finding in findings::findings(figures) {
+        println!("{finding}");
+    }
+    println!("report: {}", report::write(figures, &folder)?.display());
     Ok(())
 }

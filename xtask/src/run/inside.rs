@@ -96,7 +96,11 @@ pub(super) fn measure(options: &cli::Run, scenario: &Scenario) -> Result<()> {
 /// A second, short run, traced from its start: the figures stay those of the run without a trace.
 fn traced(options: &cli::Run, scenario: &Scenario, figures: &mut Figures) -> Result<()> {
     let Some(&delivery) = options.delivery.list().last() else { return Ok(()) };
-    let only = if delivery == Delivery::Batched { Policies::Batched } else { Policies::Synchronous };
+    let only = match delivery {
+        Delivery::Synchronous => Policies::Synchronous,
+        Delivery::Batched => Policies::Batched,
+        Delivery::Adaptive => Policies::Adaptive,
+    };
     let short = cli::Run { delivery: only, seconds: Some(TRACED_SECONDS), ..options.clone() };
     let mut plan = wanted::plan(&short, scenario)?;
     plan.config.trace = true;

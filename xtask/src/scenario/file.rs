@@ -123,17 +123,20 @@ pub(crate) enum Delivery {
     Synchronous,
     /// When it next gets the processor.
     Batched,
+    /// Next, when whoever runs has had a moment to finish.
+    Adaptive,
 }
 
 impl Delivery {
     /// All policies, the baseline first.
-    pub(crate) const ALL: [Self; 2] = [Self::Synchronous, Self::Batched];
+    pub(crate) const ALL: [Self; 3] = [Self::Synchronous, Self::Batched, Self::Adaptive];
 
     /// The word for it in files and commands.
     pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Synchronous => "synchronous",
             Self::Batched => "batched",
+            Self::Adaptive => "adaptive",
         }
     }
 }

@@ -113,6 +113,7 @@ fn alone(entry: &Entry, name: String) -> config::Domain {
             policy: match entry.delivery {
                 Delivery::Synchronous => config::Policy::Synchronous,
                 Delivery::Batched => config::Policy::Batched,
+                Delivery::Adaptive => config::Policy::Adaptive,
             },
             window_events: entry.window_events,
             window_us: entry.window.as_ref().map_or(0, |window| micros(window.get_ref())),

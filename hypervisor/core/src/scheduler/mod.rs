@@ -5,8 +5,9 @@
 //! goes to the tail, and what it overran is taken off its next turn. A domain that is preempted goes to the head
 //! and keeps the rest of its turn. A domain that wakes goes to the tail, or by [`Scheduler::boost`] to the head:
 //! only with a rest of its last turn, which it pays from. So between two turns of anybody, each other domain runs
-//! for two turns of its own at the most, however many events are raised.
+//! for two turns of its own at the most, however many events are raised. [`ahead`] has the way in between.
 
+mod ahead;
 mod queue;
 #[cfg(test)]
 mod tests;
@@ -33,8 +34,12 @@ struct Entity {
     awake: bool,
     /// Whether it stands in the queue.
     queued: bool,
+    /// Whether that is the queue of those that go ahead.
+    ahead: bool,
     /// Whether it gets a new turn when it leaves the queue.
     fresh: bool,
+    /// How far it is trusted to give the processor back soon.
+    courtesy: u8,
     /// Neighbours in the queue.
     before: Option<DomId>,
     after: Option<DomId>,
@@ -47,7 +52,11 @@ pub const ENTITY_BYTES: usize = size_of::<Entity>();
 #[derive(Debug, Default)]
 pub struct Scheduler {
     entities: Vec<Entity>,
+    /// Domains that an event put before the others, in the order of the events.
+    ahead: Queue,
     queue: Queue,
+    /// Up to when the current domain may go on although somebody waits ahead.
+    grace: Time,
     current: Option<DomId>,
     /// Up to when the current domain has paid.
     paid: Time,
@@ -66,7 +75,11 @@ impl Scheduler {
             self.entities.resize(places, Entity::default());
         }
         if let Some(entity) = self.entity_mut(id) {
-            *entity = Entity { turn: turn(slice_ns, weight), ..Entity::default() };
+            *entity = Entity {
+                turn: turn(slice_ns, weight),
+                courtesy: ahead::COURTESY_AT_FIRST,
+                ..Entity::default()
+            };
         }
         Ok(())
     }
@@ -91,13 +104,13 @@ impl Scheduler {
     /// Whether anybody waits.
     #[must_use]
     pub const fn is_anybody_waiting(&self) -> bool {
-        !self.queue.is_empty()
+        !self.queue.is_empty() || !self.ahead.is_empty()
     }
 
     /// How many wait.
     #[must_use]
     pub const fn waiting(&self) -> usize {
-        self.queue.len()
+        self.queue.len().saturating_add(self.ahead.len())
     }
 
     /// A domain wants the processor and takes its place at the tail.
@@ -132,19 +145,25 @@ impl Scheduler {
         entity.awake = true;
         entity.fresh = false;
         self.settle_if_alone(now);
-        self.queue.remove(&mut self.entities, id);
+        self.unqueue(id);
         if let Some(current) = self.current
             && self.entity(current).is_some_and(|entity| entity.awake && !entity.queued)
         {
             self.queue.push_front(&mut self.entities, current);
         }
-        self.queue.push_front(&mut self.entities, id);
+        if self.ahead.is_empty() {
+            self.queue.push_front(&mut self.entities, id);
+        } else {
+            self.mark_ahead(id, true);
+            self.ahead.push_front(&mut self.entities, id);
+        }
         true
     }
 
     /// A domain wants the processor no more.
     pub fn sleep(&mut self, id: DomId) {
-        self.queue.remove(&mut self.entities, id);
+        self.unqueue(id);
+        self.note_sleep(id);
         if let Some(entity) = self.entity_mut(id) {
             entity.awake = false;
         }
@@ -153,7 +172,9 @@ impl Scheduler {
     /// The current domain lets the others run first. Returns whether anybody waits.
     pub fn give_way(&mut self) -> bool {
         let Some(current) = self.current else { return false };
-        if self.queue.is_empty() || self.entity(current).is_none_or(|entity| !entity.awake || entity.queued) {
+        if !self.is_anybody_waiting()
+            || self.entity(current).is_none_or(|entity| !entity.awake || entity.queued)
+        {
             return self.is_anybody_waiting();
         }
         self.enqueue_tail(current);
@@ -168,12 +189,18 @@ impl Scheduler {
             && entity.awake
             && !entity.queued
         {
-            if self.queue.is_empty() || entity.left > 0 {
+            let left = entity.left > 0;
+            let pressed = self.is_grace_over(now);
+            if !self.is_anybody_waiting() || (left && !pressed) {
                 return Some(current);
             }
-            self.enqueue_tail(current);
+            if left {
+                self.yield_to_those_ahead(current);
+            } else {
+                self.enqueue_tail(current);
+            }
         }
-        self.current = self.queue.pop_front(&mut self.entities);
+        self.current = self.pop();
         if let Some(entity) = self.current.and_then(|next| self.entity_mut(next))
             && entity.fresh
         {
@@ -181,15 +208,17 @@ impl Scheduler {
             entity.left = entity.turn.saturating_add(entity.left.min(0)).max(TURN_NS_MIN);
         }
         self.paid = now;
+        self.begin_grace(now);
         self.current
     }
 
-    /// When the current turn ends; [`Time::NEVER`] while nobody waits.
+    /// When the current turn ends, or must for those ahead; [`Time::NEVER`] while nobody waits.
     #[must_use]
     pub fn deadline(&self) -> Time {
         match self.current.and_then(|current| self.entity(current)) {
-            Some(entity) if !self.queue.is_empty() => {
-                self.paid.after(u64::try_from(entity.left).unwrap_or(0))
+            Some(entity) if self.is_anybody_waiting() => {
+                let turn = self.paid.after(u64::try_from(entity.left).unwrap_or(0));
+                if self.ahead.is_empty() { turn } else { turn.min(self.grace) }
             }
             _ => Time::NEVER,
         }
@@ -216,7 +245,8 @@ impl Scheduler {
     /// Whether the queue is sound: linked both ways, and exactly the awake domains but the current one stand in it.
     #[must_use]
     pub fn holds(&self) -> bool {
-        self.queue.holds(&self.entities)
+        self.queue.holds(&self.entities, |entity| entity.queued && !entity.ahead)
+            && self.ahead.holds(&self.entities, |entity| entity.queued && entity.ahead)
             && self.entities.iter().zip(0u16..).all(|(entity, number)| {
                 let current = self.current == Some(DomId(number));
                 (entity.queued == entity.awake || current) && (entity.awake || !entity.queued)
@@ -232,6 +262,7 @@ impl Scheduler {
     }
 
     fn enqueue_tail(&mut self, id: DomId) {
+        self.mark_ahead(id, false);
         if let Some(entity) = self.entity_mut(id) {
             entity.fresh = true;
         }
@@ -249,7 +280,7 @@ impl Scheduler {
 
     /// Somebody begins to wait. While nobody did, the current domain has overrun its turn at nobody's cost.
     fn settle_if_alone(&mut self, now: Time) {
-        if self.queue.is_empty() {
+        if !self.is_anybody_waiting() {
             self.pay(now);
             if let Some(entity) = self.current.and_then(|current| self.entity_mut(current)) {
                 entity.left = entity.left.max(0);

@@ -66,18 +66,19 @@ impl Queue {
         }
     }
 
-    pub(super) fn holds(&self, entities: &[Entity]) -> bool {
+    /// Whether all links are sound, and exactly those of `entities` that should be are in it.
+    pub(super) fn holds(&self, entities: &[Entity], member: impl Fn(&Entity) -> bool) -> bool {
         let (mut before, mut next, mut count) = (None, self.first, 0_usize);
         while let Some(id) = next {
             let Some(entity) = entities.get(usize::from(id.0)) else { return false };
-            if !entity.queued || entity.before != before || count >= entities.len() {
+            if !member(entity) || entity.before != before || count >= entities.len() {
                 return false;
             }
             (before, next, count) = (Some(id), entity.after, count.saturating_add(1));
         }
         before == self.last
             && count == self.count
-            && count == entities.iter().filter(|entity| entity.queued).count()
+            && count == entities.iter().filter(|entity| member(entity)).count()
     }
 
     fn link(

@@ -105,10 +105,68 @@ fn a_woken_domain_does_not_jump_the_queue() {
     assert_eq!(scheduler.pick(Time(3)), Some(DomId(2)));
 }
 
+/// Domain 0 runs, domain 2 has slept with a rest of its turn, domain 1 waits.
+fn one_that_slept() -> Scheduler {
+    let mut scheduler = scheduler(&[256; 4]);
+    scheduler.wake(DomId(2), Time(0));
+    scheduler.pick(Time(0));
+    scheduler.sleep(DomId(2));
+    scheduler.wake(DomId(0), Time(0));
+    scheduler.wake(DomId(1), Time(0));
+    assert_eq!(scheduler.pick(Time(0)), Some(DomId(0)));
+    scheduler
+}
+
+#[test]
+fn who_runs_may_finish_within_its_grace_before_those_ahead() {
+    let mut scheduler = one_that_slept();
+    assert!(scheduler.precede(DomId(2), Time(10)));
+    assert_eq!(scheduler.pick(Time(10)), Some(DomId(0)), "it is trusted");
+    assert_eq!(scheduler.deadline(), Time(10 + ahead::GRACE_NS));
+    scheduler.sleep(DomId(0));
+    assert_eq!(scheduler.pick(Time(20)), Some(DomId(2)), "before domain 1, which waited longer");
+}
+
+#[test]
+fn who_does_not_finish_is_preempted_keeps_its_turn_and_is_not_trusted_again() {
+    let mut scheduler = one_that_slept();
+    assert!(scheduler.precede(DomId(2), Time(0)));
+    let over = Time(ahead::GRACE_NS);
+    assert_eq!(scheduler.pick(over), Some(DomId(2)));
+    scheduler.sleep(DomId(2));
+    assert_eq!(scheduler.pick(over), Some(DomId(0)), "before domain 1");
+    assert_eq!(scheduler.deadline(), Time(SLICE), "the rest of its turn");
+    assert!(scheduler.precede(DomId(2), over));
+    assert_eq!(scheduler.pick(over), Some(DomId(2)), "at once, as under synchronous delivery");
+}
+
+#[test]
+fn those_ahead_go_in_the_order_of_their_events() {
+    let mut scheduler = scheduler(&[256; 4]);
+    for number in [1, 2, 3] {
+        scheduler.wake(DomId(number), Time(0));
+        scheduler.pick(Time(0));
+        scheduler.sleep(DomId(number));
+    }
+    scheduler.wake(DomId(0), Time(0));
+    scheduler.pick(Time(0));
+    for number in [3, 1, 2, 3] {
+        scheduler.precede(DomId(number), Time(1));
+        assert!(scheduler.holds());
+    }
+    scheduler.sleep(DomId(0));
+    let mut order = vec![];
+    while let Some(id) = scheduler.pick(Time(2)) {
+        order.push(id.0);
+        scheduler.sleep(id);
+    }
+    assert_eq!(order, [3, 1, 2]);
+}
+
 proptest! {
     #[test]
     fn nobody_starves_under_any_storm_of_events(
-        actions in prop::collection::vec((0u16..6, 0u8..5, 1u64..400_000), 200..600)
+        actions in prop::collection::vec((0u16..6, 0u8..7, 1u64..400_000), 200..600)
     ) {
         let mut scheduler = scheduler(&[256; 6]);
         let victim = DomId(0);
@@ -121,6 +179,7 @@ proptest! {
                 0 | 1 => { scheduler.boost(id, now); }
                 2 => scheduler.wake(id, now),
                 3 => { scheduler.give_way(); }
+                4 | 5 => { scheduler.precede(id, now); }
                 _ => if id != victim { scheduler.sleep(id) },
             }
             prop_assert!(scheduler.holds());

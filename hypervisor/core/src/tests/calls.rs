@@ -153,7 +153,7 @@ fn a_bad_policy_is_refused_and_changes_nothing() {
     let a = system.id("a");
     let before = system.world.domains.get(a).unwrap().delivery.policy();
     for policy in [
-        DeliveryPolicy { delivery: 2, window_events: 0, window_ns: 0 },
+        DeliveryPolicy { delivery: 3, window_events: 0, window_ns: 0 },
         DeliveryPolicy { delivery: 1, window_events: 0, window_ns: WINDOW_NS_MAX + 1 },
         DeliveryPolicy { delivery: u32::MAX, window_events: 0, window_ns: 0 },
     ] {

@@ -108,6 +108,7 @@ fn commands_are_answered_by_exactly_one_line() {
     for (command, kind) in [
         ("delivery * batched 4 100", "@ok"),
         ("delivery web-* synchronous", "@ok"),
+        ("delivery web-* adaptive", "@ok"),
         ("delivery nobody batched", "@error"),
         ("delivery * sometimes", "@error"),
         ("delivery * batched x", "@error"),

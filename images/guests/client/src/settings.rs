@@ -108,6 +108,7 @@ pub(crate) const fn word(policy: Delivery) -> &'static str {
     match policy {
         Delivery::Synchronous => "synchronous",
         Delivery::Batched => "batched",
+        Delivery::Adaptive => "adaptive",
     }
 }
 

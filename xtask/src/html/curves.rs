@@ -1,0 +1,154 @@
+//! Curves and stacks over the number of guests, as SVG text that can stand alone or in a page.
+//! Each carries a line that says where its figures come from, so that a picture that travels alone can be made again.
+
+use anyhow::Result;
+use plotters::prelude::*;
+
+use super::plots::{COLOURS, FONT, above, failed};
+
+/// Room of a plot.
+const SIZE: (u32, u32) = (510, 340);
+/// Height of the line at its foot.
+const FOOT: u32 = 18;
+
+/// A line of a plot.
+#[derive(Clone, Debug)]
+pub(crate) struct Curve {
+    /// Its name.
+    pub(crate) name: String,
+    /// Points from left to right.
+    pub(crate) points: Vec<(f64, f64)>,
+}
+
+/// What a plot says beside its curves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Words<'a> {
+    /// Above it.
+    pub(crate) title: &'a str,
+    /// Along its lower edge.
+    pub(crate) across: &'a str,
+    /// Along its left edge.
+    pub(crate) up: &'a str,
+    /// Where the figures come from.
+    pub(crate) source: &'a str,
+}
+
+/// Draws curves over an axis that doubles from tick to tick.
+pub(crate) fn curves(words: Words<'_>, curves: &[Curve]) -> Result<String> {
+    let all = || curves.iter().flat_map(|curve| &curve.points);
+    let first = all().map(|point| point.0).fold(f64::INFINITY, f64::min).min(1e6);
+    let last = all().map(|point| point.0).fold(first, f64::max);
+    // One number of guests alone still needs an axis with two ends.
+    let last = if last > first { last } else { first * 2.0 };
+    let top = above(all().map(|point| point.1));
+    framed(words, |area| {
+        let mut chart = ChartBuilder::on(area)
+            .caption(words.title, (FONT, 16))
+            .margin(8)
+            .margin_right(20)
+            .x_label_area_size(36)
+            .y_label_area_size(60)
+            .build_cartesian_2d((first..last).log_scale().base(2.0), 0.0..top)
+            .map_err(failed)?;
+        chart
+            .configure_mesh()
+            .x_desc(words.across)
+            .y_desc(words.up)
+            .x_labels(12)
+            .x_label_formatter(&|value| format!("{value:.0}"))
+            .light_line_style(TRANSPARENT)
+            .label_style((FONT, 12))
+            .draw()
+            .map_err(failed)?;
+        for (curve, colour) in curves.iter().zip(COLOURS.iter().cycle()) {
+            let line = LineSeries::new(curve.points.iter().copied(), colour.stroke_width(2)).point_size(3);
+            chart
+                .draw_series(line)
+                .map_err(failed)?
+                .label(curve.name.clone())
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2)));
+        }
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::LowerRight)
+            .background_style(WHITE.mix(0.8))
+            .label_font((FONT, 12))
+            .draw()
+            .map_err(failed)
+    })
+}
+
+/// A bar of a stack plot: its name, and the height of each part.
+pub(crate) type Stack = (String, Vec<f64>);
+
+/// Draws bars of parts that stand on each other.
+pub(crate) fn stacks(words: Words<'_>, parts: &[&str], stacks: &[Stack]) -> Result<String> {
+    let top = above(stacks.iter().map(|(_, heights)| heights.iter().sum()));
+    let wide = (SIZE.0 * 2 + 16, SIZE.1 + 40);
+    sized(wide, words, |area| {
+        let mut chart = ChartBuilder::on(area)
+            .caption(words.title, (FONT, 16))
+            .margin(8)
+            .x_label_area_size(56)
+            .y_label_area_size(64)
+            .build_cartesian_2d(0.0..stacks.len().max(1) as f64 * 1.12, 0.0..top)
+            .map_err(failed)?;
+        chart
+            .configure_mesh()
+            .disable_x_mesh()
+            .light_line_style(TRANSPARENT)
+            .x_labels(0)
+            .y_desc(words.up)
+            .label_style((FONT, 12))
+            .draw()
+            .map_err(failed)?;
+        for (part, name) in parts.iter().enumerate() {
+            let colour = COLOURS[part % COLOURS.len()];
+            let bars = stacks.iter().enumerate().filter_map(|(index, (_, heights))| {
+                let below: f64 = heights.iter().take(part).sum();
+                let height = heights.get(part)?;
+                let left = index as f64;
+                Some(Rectangle::new([(left + 0.15, below), (left + 0.85, below + height)], colour.filled()))
+            });
+            chart
+                .draw_series(bars)
+                .map_err(failed)?
+                .label(*name)
+                .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 12, y + 5)], colour.filled()));
+        }
+        for (index, (name, _)) in stacks.iter().enumerate() {
+            let (x, y) = chart.backend_coord(&(index as f64 + 0.5, 0.0));
+            for (line, word) in name.split(' ').enumerate() {
+                let style = super::plots::centred((FONT, 11));
+                area.draw_text(word, &style, (x, y + 18 + 14 * line as i32)).map_err(failed)?;
+            }
+        }
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::UpperRight)
+            .background_style(WHITE.mix(0.8))
+            .label_font((FONT, 12))
+            .draw()
+            .map_err(failed)
+    })
+}
+
+fn framed(words: Words<'_>, draw: impl FnOnce(&super::plots::Area<'_>) -> Result<()>) -> Result<String> {
+    sized(SIZE, words, draw)
+}
+
+fn sized(
+    size: (u32, u32),
+    words: Words<'_>,
+    draw: impl FnOnce(&super::plots::Area<'_>) -> Result<()>,
+) -> Result<String> {
+    super::plots::drawn(size, |area| {
+        area.fill(&WHITE).map_err(failed)?;
+        let (above, foot) = area.split_vertically(size.1 - FOOT);
+        draw(&above)?;
+        let room = usize::try_from(size.0).unwrap_or(0) / 5;
+        let text: String = words.source.chars().take(room).collect();
+        foot.draw_text(&text, &TextStyle::from((FONT, 9).into_font()).color(&BLACK.mix(0.6)), (8, 4))
+            .map_err(failed)
+    })
+}

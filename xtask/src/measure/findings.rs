@@ -1,0 +1,148 @@
+//! What a sweep says in sentences, made from its figures alone.
+//! It exists so that a reader need not guess from curves where a policy pays, where it harms, and by what.
+
+use super::point::Point;
+use super::sweep::Sweep;
+
+/// A difference smaller than this is none.
+const SMALL: f64 = 0.01;
+
+/// The sentences.
+pub(crate) fn findings(figures: &Sweep) -> Vec<String> {
+    match figures.settings.kind.as_str() {
+        "idle" => idle(figures),
+        _ => policies(figures),
+    }
+}
+
+/// Points of one machine that differ in `other` alone from `base`.
+fn pairs<'a>(
+    figures: &'a Sweep,
+    base: impl Fn(&Point) -> bool,
+    other: impl Fn(&Point) -> bool,
+    same: impl Fn(&Point, &Point) -> bool,
+) -> Vec<(&'a Point, &'a Point)> {
+    let find = |point: &'a Point| figures.points.iter().find(|with| base(with) && same(with, point));
+    figures
+        .points
+        .iter()
+        .filter(|point| other(point))
+        .filter_map(|point| Some((find(point)?, point)))
+        .collect()
+}
+
+fn gain(base: &Point, other: &Point) -> f64 {
+    if base.throughput > 0.0 { other.throughput / base.throughput - 1.0 } else { 0.0 }
+}
+
+fn percent(value: f64) -> String {
+    format!("{:+.1} %", value * 100.0)
+}
+
+fn policies(figures: &Sweep) -> Vec<String> {
+    let names: Vec<String> = figures.settings.policies.iter().map(ToString::to_string).collect();
+    let Some((first, others)) = names.split_first() else { return Vec::new() };
+    let mut found = Vec::new();
+    for suppress in &figures.settings.suppress {
+        for name in others {
+            let pairs = pairs(
+                figures,
+                |point| point.delivery == *first,
+                |point| point.delivery == *name && point.suppress == *suppress,
+                |one, two| (one.guests, &one.suppress, &one.idle) == (two.guests, &two.suppress, &two.idle),
+            );
+            found.extend(compared(first, name, suppress, &pairs));
+        }
+    }
+    found
+}
+
+/// What one policy does against the first, over all numbers of guests.
+fn compared(first: &str, name: &str, suppress: &str, pairs: &[(&Point, &Point)]) -> Vec<String> {
+    let best = pairs.iter().max_by(|a, b| gain(a.0, a.1).total_cmp(&gain(b.0, b.1)));
+    let worst = pairs.iter().min_by(|a, b| gain(a.0, a.1).total_cmp(&gain(b.0, b.1)));
+    let (Some(&(base, best)), Some(&(under, worst))) = (best, worst) else { return Vec::new() };
+    let subject = format!("{name} against {first} delivery, suppression {suppress}");
+    let mut text = format!(
+        "{subject}: throughput changes by {} at {} guests at best and by {} at {} at worst.",
+        percent(gain(base, best)),
+        best.guests,
+        percent(gain(under, worst)),
+        worst.guests
+    );
+    let count = |holds: fn(f64) -> bool| {
+        let guests: Vec<String> = pairs
+            .iter()
+            .filter(|(base, other)| holds(gain(base, other)))
+            .map(|(_, other)| other.guests.to_string())
+            .collect();
+        guests.join(", ")
+    };
+    let (pays, harms) = (count(|gain| gain > SMALL), count(|gain| gain < -SMALL));
+    if !pays.is_empty() {
+        text.push_str(&format!(" It pays at {pays} guests."));
+    }
+    if !harms.is_empty() {
+        text.push_str(&format!(" It harms at {harms} guests."));
+    }
+    let mut found = vec![text, why(base, best)];
+    let tail = |(base, other): &&(&Point, &Point)| Some((base.p99_us? as f64, other.p99_us? as f64));
+    let worst_tail = pairs
+        .iter()
+        .filter_map(|pair| tail(&pair).map(|(base, other)| (pair.1.guests, other / base - 1.0)))
+        .max_by(|a, b| a.1.total_cmp(&b.1));
+    if let Some((guests, change)) = worst_tail {
+        found.push(format!("Its p99 latency changes by {} at worst, at {guests} guests.", percent(change)));
+    }
+    found
+}
+
+/// Where the instructions of the difference went.
+fn why(base: &Point, other: &Point) -> String {
+    let (before, after) = (&base.instructions_per_request, &other.instructions_per_request);
+    let change = |one: Option<f64>, two: Option<f64>| match (one, two) {
+        (Some(one), Some(two)) => format!("{:+.0}", two - one),
+        _ => "?".to_owned(),
+    };
+    let or = |value: Option<f64>| value.map_or_else(|| "?".to_owned(), |value| format!("{value:.2}"));
+    format!(
+        "At {} guests a request takes {} instructions in the driver domain, {} in the guests, {} in the clients and {} of idle time, of \
+         {:.0}; it switches domains {} times instead of {}, and an upcall handles {} events instead of {}. By wall time the ratio is {} \
+         (n = {}).",
+        other.guests,
+        change(before.driver, after.driver),
+        change(before.guests, after.guests),
+        change(before.clients, after.clients),
+        change(before.idle, after.idle),
+        before.total.unwrap_or(0.0) + before.idle.unwrap_or(0.0),
+        or(other.switches_per_request),
+        or(base.switches_per_request),
+        or(other.events_per_upcall),
+        or(base.events_per_upcall),
+        or(other.wall_ratio),
+        other.wall.n,
+    )
+}
+
+fn idle(figures: &Sweep) -> Vec<String> {
+    let pairs = pairs(
+        figures,
+        |point| point.idle == "plain",
+        |point| point.idle == "timeout",
+        |one, two| (one.guests, &one.suppress, &one.delivery) == (two.guests, &two.suppress, &two.delivery),
+    );
+    let line = |(plain, timeout): &(&Point, &Point)| {
+        let of = |point: &Point| point.instructions_per_request.guests.unwrap_or(0.0);
+        format!(
+            "{} guests, {} delivery: idle-with-timeout gives {:.2} times the throughput ({:.0} against {:.0} requests/s). \
+             Without it guests take {:.0} instructions more for each request, which is what they spin until their slices end.",
+            timeout.guests,
+            timeout.delivery,
+            gain(plain, timeout) + 1.0,
+            timeout.throughput,
+            plain.throughput,
+            of(plain) - of(timeout),
+        )
+    };
+    pairs.iter().map(line).collect()
+}
