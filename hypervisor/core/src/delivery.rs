@@ -110,7 +110,9 @@ impl Gathering {
 /// The policies as a trace has them.
 const SYNCHRONOUS: u8 = 0;
 const BATCHED: u8 = 1;
+const ADAPTIVE: u8 = 2;
 const _: () = assert!(Delivery::Synchronous.raw() == 0 && Delivery::Batched.raw() == 1);
+const _: () = assert!(Delivery::Adaptive.raw() == 2);
 
 /// Chooses a domain's policy. Events that gathered under the old one wake it.
 ///
@@ -123,6 +125,7 @@ pub fn set_policy<M: Machine>(world: &mut World, m: &mut M, id: DomId, policy: P
     let record = match policy {
         Policy::Synchronous => Record::Policy { delivery: SYNCHRONOUS, events: 0, ns: 0 },
         Policy::Batched(Window { events, ns }) => Record::Policy { delivery: BATCHED, events, ns },
+        Policy::Adaptive => Record::Policy { delivery: ADAPTIVE, events: 0, ns: 0 },
     };
     world.trace.put(m, id, &record);
     if gathering {

@@ -8,8 +8,11 @@ use super::plots::{COLOURS, FONT, above, failed};
 
 /// Room of a plot.
 const SIZE: (u32, u32) = (510, 340);
-/// Height of the line at its foot.
-const FOOT: u32 = 18;
+/// Height of the lines at its foot.
+const FOOT: u32 = 32;
+
+/// How many they are.
+const FOOT_LINES: usize = 2;
 
 /// A line of a plot.
 #[derive(Clone, Debug)]
@@ -147,8 +150,11 @@ fn sized(
         let (above, foot) = area.split_vertically(size.1 - FOOT);
         draw(&above)?;
         let room = usize::try_from(size.0).unwrap_or(0) / 5;
-        let text: String = words.source.chars().take(room).collect();
-        foot.draw_text(&text, &TextStyle::from((FONT, 9).into_font()).color(&BLACK.mix(0.6)), (8, 4))
-            .map_err(failed)
+        let grey = BLACK.mix(0.6);
+        let style = TextStyle::from((FONT, 9).into_font()).color(&grey);
+        let letters: Vec<char> = words.source.chars().collect();
+        letters.chunks(room).take(FOOT_LINES).zip([4, 17]).try_for_each(|(line, y)| {
+            foot.draw_text(&line.iter().collect::<String>(), &style, (8, y)).map_err(failed)
+        })
     })
 }

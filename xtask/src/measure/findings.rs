@@ -106,7 +106,7 @@ fn why(base: &Point, other: &Point) -> String {
     };
     let or = |value: Option<f64>| value.map_or_else(|| "?".to_owned(), |value| format!("{value:.2}"));
     format!(
-        "At {} guests a request takes {} instructions in the driver domain, {} in the guests, {} in the clients and {} of idle time, of \
+        "At {} guests a request takes another {} instructions in the driver domain, {} in the guests, {} in the clients and {} of idle time, of \
          {:.0}; it switches domains {} times instead of {}, and an upcall handles {} events instead of {}. By wall time the ratio is {} \
          (n = {}).",
         other.guests,

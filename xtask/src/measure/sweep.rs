@@ -30,10 +30,13 @@ impl Sweep {
     }
 }
 
-/// The first line of what QEMU says of itself.
+/// The version that QEMU says of itself.
 pub(crate) fn qemu_version() -> Result<String> {
     let output = std::process::Command::new(crate::qemu::PROGRAM).arg("--version").output();
     let output = output.with_context(|| format!("starting {}", crate::qemu::PROGRAM))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    Ok(text.lines().next().unwrap_or_default().trim_start_matches("QEMU emulator version ").to_owned())
+    // The number, without what a distribution adds to it.
+    let number =
+        text.split_whitespace().find(|word| word.starts_with(|letter: char| letter.is_ascii_digit()));
+    Ok(number.unwrap_or_default().to_owned())
 }

@@ -19,6 +19,7 @@ pub(super) fn parts() -> Vec<Part> {
         Part::here("web: both policies, host", web),
         Part::here("icount: suppression off", unsuppressed),
         Part::here("icount: twice the same figures", repeated),
+        Part::here("measure: twice the same figures", measured),
         Part::here("hostile neighbours, 1 s counted", hostile),
         Part::here("bad images beside good ones", bad_images::beside_good_ones),
         Part::here("driver domain crashes 5 times", || crashed("web", 4, 5, 4.0)),
@@ -102,6 +103,30 @@ fn repeated() -> Result<String> {
     }
     ensure!(first["boot"]["virtual_ms"] == second["boot"]["virtual_ms"], "the start took another time");
     Ok(format!("{} requests each", number(&first, "/runs/0/http/requests")?))
+}
+
+/// A sweep repeats exactly but for wall times, and its policies were really in force.
+fn measured() -> Result<String> {
+    let sweep = |name| {
+        let line = ["measure", "batching", "--guests", "2", "--rounds", "1", "--settled", "30"];
+        let mut figures = figures(name, &line)?;
+        for point in figures["points"].as_array_mut().context("no points")? {
+            let point = point.as_object_mut().context("a point is a table")?;
+            point.remove("wall_ratio");
+            point.remove("wall");
+        }
+        Ok::<Value, anyhow::Error>(figures["points"].take())
+    };
+    let (first, second) = (sweep("measure-1")?, sweep("measure-2")?);
+    ensure!(first == second, "the points differ:\n{first}\n{second}");
+    let points = first.as_array().context("no points")?;
+    for point in points {
+        ensure!(point["ready"] == 2 && point["errors"] == 0, "not all was answered: {point}");
+        ensure!(point["requests"].as_u64().is_some_and(|requests| requests > 50), "few requests: {point}");
+    }
+    let switches = |at: usize| points.get(at).and_then(|point| point["switches_per_request"].as_f64());
+    ensure!(switches(0) > switches(1), "batched delivery did not save switches: {first}");
+    Ok(format!("{} points", points.len()))
 }
 
 fn hostile() -> Result<String> {

@@ -1,12 +1,14 @@
-//! Going ahead of the others without taking the processor from whoever has it: the adaptive policy's part of the scheduler.
+//! Going ahead of the others without always taking the processor from whoever has it: the adaptive policy's part of the
+//! scheduler.
 //!
-//! Two switches for each event are what synchronous delivery costs, and most of them are for nothing: whoever raised the
-//! event would have slept a moment later. So a target that goes [`Scheduler::precede`] is placed before all others, behind
-//! those that came this way before it, and who runs may go on for a **grace**. If it sleeps within that time, as drivers and
-//! servers do, the switch there and back was saved and what it raised meanwhile has gathered. If it does not, it is
-//! preempted, and not trusted again until it has slept of its own accord: a domain that computes is preempted at once
-//! from then on, as under synchronous delivery. Whoever is preempted keeps its turn, and whoever goes ahead pays for it
-//! from the rest of its own.
+//! Synchronous delivery switches there and back for each event. Where many targets are told one after the other, as a driver
+//! domain does, most of that is for nothing; where there are few, it is as good as can be. So a target that goes
+//! [`Scheduler::precede`] is placed before all others, behind those that came this way before it, and who runs may get a
+//! **grace** before it must make room. What came of the last grace decides about the next: if at least
+//! [`GATHERED_MIN`] targets had gathered when who runs went to sleep, it paid, and the next few are given too. When none of
+//! those pays, a number of targets is let in at once, as under synchronous delivery, before it is tried again, and that number doubles with
+//! each failure. So what a useless grace costs stays below one event in a hundred. Whoever makes room keeps its turn, and whoever
+//! goes ahead pays from the rest of its own.
 
 use hypercall_abi::DomId;
 
@@ -15,10 +17,46 @@ use crate::time::Time;
 
 /// How long who runs may go on although somebody waits ahead.
 pub(super) const GRACE_NS: u64 = 500_000;
-/// Trust in a domain of which nothing is known yet.
-pub(super) const COURTESY_AT_FIRST: u8 = 1;
-/// The most trust. It is small, so that a domain that begins to compute is soon known for it.
-const COURTESY_MAX: u8 = 2;
+/// Targets that make a grace worth while.
+pub(super) const GATHERED_MIN: usize = 4;
+/// As many are worth it even if who runs did not sleep within it.
+const GATHERED_MANY: usize = 2 * GATHERED_MIN;
+/// Targets that are let in at once after the first failure, and after many.
+pub(super) const REFUSALS_FIRST: u16 = 16;
+const REFUSALS_MAX: u16 = 512;
+/// Graces that need not pay after one that did: a driver has short turns too.
+const CREDIT: u8 = 3;
+
+/// What graces of a domain have come to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Graces {
+    /// Targets that are let in at once before the next grace.
+    refusals: u16,
+    /// How many after the next failure.
+    next: u16,
+    /// Failures that are forgiven.
+    credit: u8,
+}
+
+impl Graces {
+    /// Whether the next grace is given.
+    fn ask(&mut self) -> bool {
+        let given = self.refusals == 0;
+        self.refusals = self.refusals.saturating_sub(1);
+        given
+    }
+
+    fn note(&mut self, paid: bool) {
+        if paid {
+            *self = Self { credit: CREDIT, ..Self::default() };
+        } else if self.credit > 0 {
+            self.credit = self.credit.saturating_sub(1);
+        } else {
+            self.refusals = self.next.max(REFUSALS_FIRST);
+            self.next = self.refusals.saturating_mul(2).min(REFUSALS_MAX);
+        }
+    }
+}
 
 impl Scheduler {
     /// A domain wants the processor soon: it goes before all that did not come this way, if something is left of its turn;
@@ -57,27 +95,29 @@ impl Scheduler {
         !self.ahead.is_empty() && now >= self.grace
     }
 
-    /// The current domain's grace begins, if somebody waits ahead: none for one that is not trusted.
+    /// Somebody waits ahead of the current domain: it gets a grace or none.
     pub(super) fn begin_grace(&mut self, now: Time) {
-        let courtesy =
-            self.current.and_then(|current| self.entity(current)).map_or(0, |entity| entity.courtesy);
-        self.grace = if courtesy > 0 { now.after(GRACE_NS) } else { now };
+        let current = self.current.and_then(|current| self.entity_mut(current));
+        self.graced = current.is_some_and(|entity| entity.graces.ask());
+        self.grace = if self.graced { now.after(GRACE_NS) } else { now };
     }
 
-    /// A domain that has used up its grace waits before all but those ahead, and keeps its turn.
-    pub(super) fn yield_to_those_ahead(&mut self, current: DomId) {
+    /// The current domain's grace is over; `slept` says whether it needed no more of it.
+    pub(super) fn end_grace(&mut self, slept: bool) {
+        if !core::mem::take(&mut self.graced) {
+            return;
+        }
+        let gathered = self.ahead.len();
+        let paid = gathered >= if slept { GATHERED_MIN } else { GATHERED_MANY };
+        if let Some(entity) = self.current.and_then(|current| self.entity_mut(current)) {
+            entity.graces.note(paid);
+        }
+    }
+
+    /// A domain that makes room for those ahead waits before all others, and keeps its turn.
+    pub(super) fn make_room(&mut self, current: DomId) {
         self.mark_ahead(current, false);
-        if let Some(entity) = self.entity_mut(current) {
-            entity.courtesy = entity.courtesy.saturating_sub(1);
-        }
         self.queue.push_front(&mut self.entities, current);
-    }
-
-    /// A domain sleeps of its own accord.
-    pub(super) fn note_sleep(&mut self, id: DomId) {
-        if let Some(entity) = self.entity_mut(id) {
-            entity.courtesy = entity.courtesy.saturating_add(1).min(COURTESY_MAX);
-        }
     }
 
     /// Says in which queue a domain that is in none will be.

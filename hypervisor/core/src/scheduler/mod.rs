@@ -18,6 +18,7 @@ use hypercall_abi::{DomId, Errno};
 
 use crate::config;
 use crate::time::Time;
+use ahead::Graces;
 use queue::Queue;
 
 /// The shortest turn, which keeps debts from shrinking a turn to nothing.
@@ -38,8 +39,8 @@ struct Entity {
     ahead: bool,
     /// Whether it gets a new turn when it leaves the queue.
     fresh: bool,
-    /// How far it is trusted to give the processor back soon.
-    courtesy: u8,
+    /// What came of letting it go on while others waited ahead.
+    graces: Graces,
     /// Neighbours in the queue.
     before: Option<DomId>,
     after: Option<DomId>,
@@ -57,6 +58,8 @@ pub struct Scheduler {
     queue: Queue,
     /// Up to when the current domain may go on although somebody waits ahead.
     grace: Time,
+    /// Whether that is more than no time at all.
+    graced: bool,
     current: Option<DomId>,
     /// Up to when the current domain has paid.
     paid: Time,
@@ -75,11 +78,7 @@ impl Scheduler {
             self.entities.resize(places, Entity::default());
         }
         if let Some(entity) = self.entity_mut(id) {
-            *entity = Entity {
-                turn: turn(slice_ns, weight),
-                courtesy: ahead::COURTESY_AT_FIRST,
-                ..Entity::default()
-            };
+            *entity = Entity { turn: turn(slice_ns, weight), ..Entity::default() };
         }
         Ok(())
     }
@@ -163,7 +162,6 @@ impl Scheduler {
     /// A domain wants the processor no more.
     pub fn sleep(&mut self, id: DomId) {
         self.unqueue(id);
-        self.note_sleep(id);
         if let Some(entity) = self.entity_mut(id) {
             entity.awake = false;
         }
@@ -194,11 +192,14 @@ impl Scheduler {
             if !self.is_anybody_waiting() || (left && !pressed) {
                 return Some(current);
             }
+            self.end_grace(false);
             if left {
-                self.yield_to_those_ahead(current);
+                self.make_room(current);
             } else {
                 self.enqueue_tail(current);
             }
+        } else {
+            self.end_grace(true);
         }
         self.current = self.pop();
         if let Some(entity) = self.current.and_then(|next| self.entity_mut(next))
@@ -208,7 +209,9 @@ impl Scheduler {
             entity.left = entity.turn.saturating_add(entity.left.min(0)).max(TURN_NS_MIN);
         }
         self.paid = now;
-        self.begin_grace(now);
+        if !self.ahead.is_empty() {
+            self.begin_grace(now);
+        }
         self.current
     }
 

@@ -117,27 +117,67 @@ fn one_that_slept() -> Scheduler {
     scheduler
 }
 
+/// Domain 0 is told to make room for domain 2 at `now`; who runs then.
+fn pressed(scheduler: &mut Scheduler, now: u64) -> Option<DomId> {
+    assert!(scheduler.precede(DomId(2), Time(now)));
+    assert!(scheduler.holds());
+    scheduler.pick(Time(now))
+}
+
 #[test]
 fn who_runs_may_finish_within_its_grace_before_those_ahead() {
     let mut scheduler = one_that_slept();
-    assert!(scheduler.precede(DomId(2), Time(10)));
-    assert_eq!(scheduler.pick(Time(10)), Some(DomId(0)), "it is trusted");
+    assert_eq!(pressed(&mut scheduler, 10), Some(DomId(0)), "nothing is known against it");
     assert_eq!(scheduler.deadline(), Time(10 + ahead::GRACE_NS));
     scheduler.sleep(DomId(0));
     assert_eq!(scheduler.pick(Time(20)), Some(DomId(2)), "before domain 1, which waited longer");
 }
 
 #[test]
-fn who_does_not_finish_is_preempted_keeps_its_turn_and_is_not_trusted_again() {
+fn who_computes_makes_room_keeps_its_turn_and_gets_no_grace_for_long() {
     let mut scheduler = one_that_slept();
-    assert!(scheduler.precede(DomId(2), Time(0)));
-    let over = Time(ahead::GRACE_NS);
-    assert_eq!(scheduler.pick(over), Some(DomId(2)));
+    assert_eq!(pressed(&mut scheduler, 0), Some(DomId(0)));
+    let over = ahead::GRACE_NS;
+    assert_eq!(scheduler.pick(Time(over)), Some(DomId(2)));
+    for _ in 0..ahead::REFUSALS_FIRST {
+        scheduler.sleep(DomId(2));
+        assert_eq!(scheduler.pick(Time(over)), Some(DomId(0)), "before domain 1");
+        assert_eq!(scheduler.deadline(), Time(SLICE), "the rest of its turn");
+        assert_eq!(pressed(&mut scheduler, over), Some(DomId(2)), "at once, as under synchronous delivery");
+    }
     scheduler.sleep(DomId(2));
-    assert_eq!(scheduler.pick(over), Some(DomId(0)), "before domain 1");
-    assert_eq!(scheduler.deadline(), Time(SLICE), "the rest of its turn");
-    assert!(scheduler.precede(DomId(2), over));
-    assert_eq!(scheduler.pick(over), Some(DomId(2)), "at once, as under synchronous delivery");
+    assert_eq!(scheduler.pick(Time(over)), Some(DomId(0)));
+    assert_eq!(pressed(&mut scheduler, over), Some(DomId(0)), "it is tried again");
+}
+
+#[test]
+fn a_grace_in_which_targets_gathered_is_given_again_and_another_is_not() {
+    for (targets, again) in [(ahead::GATHERED_MIN, true), (1, false)] {
+        let count = ahead::GATHERED_MIN as u16;
+        let mut scheduler = scheduler(&[256; ahead::GATHERED_MIN + 1]);
+        let sender = DomId(count);
+        for number in 0..count {
+            scheduler.wake(DomId(number), Time(0));
+            scheduler.pick(Time(0));
+            scheduler.sleep(DomId(number));
+        }
+        for round in 0..2 {
+            scheduler.wake(sender, Time(0));
+            assert_eq!(scheduler.pick(Time(0)), Some(sender));
+            for number in 0..targets as u16 {
+                scheduler.precede(DomId(number), Time(0));
+            }
+            let stays = scheduler.pick(Time(0)) == Some(sender);
+            assert_eq!(stays, round == 0 || again, "{targets} targets, round {round}");
+            for number in 0..=count {
+                scheduler.sleep(DomId(count - number));
+                if number == 0 {
+                    scheduler.pick(Time(0));
+                }
+            }
+            scheduler.pick(Time(0));
+        }
+    }
 }
 
 #[test]
