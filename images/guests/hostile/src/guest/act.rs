@@ -15,7 +15,7 @@ use super::instructions::INSTRUCTIONS;
 use super::probe::{self, probe};
 use super::surroundings::Home;
 use super::syscall::syscall;
-use super::{death, rings};
+use super::{death, entry_area, rings};
 
 /// The guest in action.
 pub(super) struct Actor {
@@ -151,7 +151,8 @@ impl Actor {
     /// Tries an instruction.
     pub(super) fn instruction(&mut self, index: usize) {
         let Some(instruction) = INSTRUCTIONS.get(index) else { return };
-        if !self.show_page_table() {
+        if (instruction.name == "load ss null" && entry_area::null_stack_escapes()) || !self.show_page_table()
+        {
             return;
         }
         let words = [self.home.estate.read_only, self.home.estate.argument, 0xffff_8080_0020_0000];

@@ -100,6 +100,11 @@ fn iret(frame: [u64; 9]) -> ! {
         asm!(
             "mov rsp, {0}",
             "mov eax, {number}",
+            "mov ecx, cs",
+            "test cl, 2",
+            "jnz 2f",
+            "int 0x82",
+            "2:",
             "syscall",
             "ud2",
             in(reg) &raw const frame,

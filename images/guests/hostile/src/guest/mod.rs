@@ -2,8 +2,10 @@
 
 mod act;
 mod death;
+mod entry_area;
 mod fpu;
 mod instructions;
+mod own_process;
 mod probe;
 mod rings;
 mod surroundings;
@@ -44,6 +46,10 @@ pub(crate) async fn run(guest: Guest) {
         actor.breach("a fresh domain has another's FPU state", "");
     }
     actor.rearm();
+    if guest_kernel::trap::code_selector() & 3 == 1 {
+        entry_area::attack(&mut actor);
+        actor.rearm();
+    }
     if incarnation == 0 {
         actor.report_due();
         (0..instructions::INSTRUCTIONS.len()).for_each(|index| actor.instruction(index));
