@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use hypercall_abi::Mfn;
+use hypercall_abi::{DomId, Mfn};
 use hypervisor_core::machine::{Machine, PciAddress, Storage};
 use hypervisor_core::memory::{MachineAddress, MachineMemory};
 use hypervisor_core::registers::Segments;
@@ -41,6 +41,8 @@ pub(crate) struct Hardware {
     pub(crate) timer: Time,
     /// For whose kernel's ring the processor's tables are loaded.
     pub(crate) ring: Ring,
+    /// Whose kernel could write to the entry area's stacks last; number, incarnation and shared page make it one domain.
+    pub(crate) area_user: Option<(DomId, u32, Mfn)>,
     /// Segment bases as they were loaded for the domain that has the processor.
     pub(crate) segments: Segments,
 }

@@ -26,6 +26,11 @@ pub(crate) fn to(system: &mut System, from: Option<DomId>, to: DomId) {
     }
     load_guest_root(vcpu.ring, vcpu.root().address());
     if vcpu.ring == Ring::One {
+        let user = (to, domain.incarnation, domain.shared_info);
+        if hardware.area_user != Some(user) {
+            ring1::area::clear();
+            hardware.area_user = Some(user);
+        }
         ring1::area::set_gates(vcpu);
     }
     segments::load(hardware.features, &vcpu.segments, vcpu.mode == Mode::User);

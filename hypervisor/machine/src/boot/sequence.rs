@@ -79,6 +79,7 @@ pub(crate) extern "C" fn enter(protocol: u32, information: u32) -> ! {
         timer: Time::NEVER,
         segments: Segments::default(),
         ring: Ring::Three,
+        area_user: None,
     };
     let system = create(hardware, &mut space, &information, &plan);
     system::install(system);

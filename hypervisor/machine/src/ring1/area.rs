@@ -14,7 +14,7 @@ use hypervisor_core::ring::{HYPERCALL_VECTOR, SYSTEM_CALL_VECTOR};
 use hypervisor_core::vcpu::Vcpu;
 
 use super::{anywhere, stubs};
-use crate::cpu::msr;
+use crate::cpu::{msr, string};
 use crate::descriptors::idt::{self, Gate, Idt};
 use crate::descriptors::{self, tss};
 use crate::entry;
@@ -131,6 +131,14 @@ pub(crate) fn leave() {
     unsafe { msr::write(msr::LSTAR, entry::syscall::address()) };
     // SAFETY: as above.
     unsafe { msr::write(msr::CSTAR, entry::syscall::address()) };
+}
+
+/// Clears the page that guests in ring 1 can write, so that none sees what another wrote there.
+pub(crate) fn clear() {
+    let page = PER_CPU.area.stacks.0.get();
+    // SAFETY: whole words of the page; no stack there is in use, because an entry is long taken over and an NMI uses one
+    // only between two instructions.
+    unsafe { string::clear(page.cast(), PAGE as usize / 8) };
 }
 
 /// Tells the processor where a guest's processes may enter its kernel, and on which stack.

@@ -237,8 +237,8 @@ fn selectors(actor: &mut Actor) {
 fn jumps(actor: &mut Actor, found: &Found) -> u64 {
     /// `lea rsp, [rip + ...]`, or from its middle on `lea esp`: with a stack that is not ours no fault could be given to us, which would be our end.
     const LOADS_STACK: [u8; 2] = [0x8d, 0x25];
-    /// Bytes that are looked through for it.
-    const AHEAD: usize = 512;
+    /// Bytes before and behind that are looked through for it: code jumps back too.
+    const AROUND: usize = 512;
     let mut targets = Vec::new();
     for page in &found.readable {
         // SAFETY: the page was read just now; but for the writable one nobody changes it.
@@ -251,7 +251,9 @@ fn jumps(actor: &mut Actor, found: &Found) -> u64 {
         // SAFETY: as above.
         let bytes = unsafe { core::slice::from_raw_parts(*page as *const u8, PAGE as usize) };
         for start in (0..PAGE as usize).step_by(16) {
-            let code = bytes.get(start..(start + AHEAD).min(PAGE as usize)).unwrap_or_default();
+            let code = bytes
+                .get(start.saturating_sub(AROUND)..(start + AROUND).min(PAGE as usize))
+                .unwrap_or_default();
             if !code.windows(2).any(|window| window == LOADS_STACK) {
                 targets.push(page + start as u64);
             }
