@@ -186,7 +186,7 @@ abi_struct! {
         24 => switches: u64,
         /// OUT: hypercalls that it made.
         32 => hypercalls: u64,
-        /// OUT: exceptions that were bounced to it.
+        /// OUT: exceptions, and system calls of its processes, that were bounced to it.
         40 => bounced: u64,
         /// OUT: ns that it ran.
         48 => running_ns: u64,

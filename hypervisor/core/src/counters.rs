@@ -16,6 +16,8 @@ pub struct Counters {
     pub switches: u64,
     /// Exceptions bounced to it.
     pub bounced: u64,
+    /// System calls of its processes passed on to its kernel.
+    pub system_calls: u64,
     /// Hypercalls by number, those in multicalls included.
     pub hypercalls: [u64; hypercall::COUNT],
     /// Hypercalls with numbers past the table.
@@ -30,6 +32,7 @@ impl Default for Counters {
             upcalls: 0,
             switches: 0,
             bounced: 0,
+            system_calls: 0,
             hypercalls: [0; hypercall::COUNT],
             unknown: 0,
         }

@@ -3,6 +3,7 @@
 
 use hypercall_abi::{DomId, Errno, Hypercall};
 
+use crate::attention::Attention;
 use crate::call::Call;
 use crate::machine::Machine;
 use crate::registers::Registers;
@@ -63,6 +64,8 @@ pub enum Begun {
     Send(DomId),
     /// It is counted as this domain's and returns from a handler, for which there is a short way.
     Return(DomId),
+    /// A process of this domain made it, for whose kernel in ring 3 there is a short way.
+    Process(DomId),
     /// Something is out of the ordinary: everything comes next.
     Odd,
 }
@@ -73,7 +76,7 @@ pub(crate) fn begin<M: Machine>(world: &mut World, m: &M, regs: &mut Registers) 
     let Some(caller) = world.current else { return Begun::Odd };
     let Some(domain) = world.domains.get_mut(caller) else { return Begun::Odd };
     if !world.attention.is_empty() {
-        return Begun::Odd;
+        return if world.attention == Attention::USER { Begun::Process(caller) } else { Begun::Odd };
     }
     count(domain, regs.rax);
     let number = regs.rax;
@@ -93,7 +96,7 @@ pub(crate) fn begin<M: Machine>(world: &mut World, m: &M, regs: &mut Registers) 
 pub(crate) fn rest<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, begun: Begun) -> bool {
     let caller = match begun {
         Begun::Answered => return true,
-        Begun::Odd => {
+        Begun::Odd | Begun::Process(_) => {
             carefully(world, m, regs);
             return false;
         }

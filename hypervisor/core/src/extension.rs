@@ -49,7 +49,7 @@ fn counters<M: Machine>(call: &Call<'_, M>) -> Result<DomainCounters, Errno> {
         upcalls: domain.counters.upcalls,
         switches: domain.counters.switches,
         hypercalls: domain.counters.hypercalls_total(),
-        bounced: domain.counters.bounced,
+        bounced: domain.counters.bounced.wrapping_add(domain.counters.system_calls),
         running_ns,
         runnable_ns,
         blocked_ns,

@@ -307,13 +307,41 @@ impl World {
         traps::iret_short(self, m, regs, caller)
     }
 
+    /// The short way of [`Begun::Return`] to a process, where [`World::return_from_handler`] is not it.
+    #[inline(always)]
+    pub fn return_to_process<M: Machine>(&mut self, m: &mut M, regs: &mut Registers, caller: DomId) -> Short {
+        traps::iret_to_process(self, m, regs, caller)
+    }
+
+    /// The short way of [`Begun::Process`].
+    #[inline(always)]
+    pub fn call_of_process<M: Machine>(&mut self, m: &mut M, regs: &mut Registers, caller: DomId) -> Short {
+        traps::system_call_short(self, m, regs, caller)
+    }
+
+    /// The short way for a page fault of a process whose kernel is in ring 3.
+    #[inline(always)]
+    pub fn page_fault_of_process<M: Machine>(
+        &mut self,
+        m: &mut M,
+        regs: &mut Registers,
+        error: u32,
+        address: u64,
+    ) -> Short {
+        traps::page_fault_of_process(self, m, regs, error, address)
+    }
+
     /// All together.
     #[inline]
     pub fn hypercall<M: Machine>(&mut self, m: &mut M, regs: &mut Registers) -> bool {
         let begun = self.begin_hypercall(m, regs);
         let short = match begun {
             Begun::Send(caller) => self.send(m, regs, caller),
-            Begun::Return(caller) => self.return_from_handler(m, regs, caller),
+            Begun::Return(caller) => match self.return_from_handler(m, regs, caller) {
+                Short::No => self.return_to_process(m, regs, caller),
+                short => short,
+            },
+            Begun::Process(caller) => self.call_of_process(m, regs, caller),
             _ => Short::No,
         };
         match short {

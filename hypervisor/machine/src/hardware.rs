@@ -45,6 +45,8 @@ pub(crate) struct Hardware {
     pub(crate) area_user: Option<(DomId, u32, Mfn)>,
     /// Segment bases as they were loaded for the domain that has the processor.
     pub(crate) segments: Segments,
+    /// Whether of the bases of GS that of user mode was loaded.
+    pub(crate) user_mode: bool,
 }
 
 /// A word of RAM.

@@ -36,7 +36,30 @@ pub(crate) extern "C" fn hypercall(regs: &mut Registers) -> u32 {
         Begun::Counted(caller) => finish_hypercall(guard, regs, caller),
         Begun::Send(caller) => send(guard, regs, caller),
         Begun::Return(caller) => return_from_handler(guard, regs, caller),
+        Begun::Process(caller) => call_of_process(guard, regs, caller),
         Begun::Odd => odd_hypercall(guard, regs),
+    }
+}
+
+/// A process executed `syscall`, and its kernel is in ring 3.
+#[inline(never)]
+fn call_of_process(mut guard: Guard, regs: &mut Registers, caller: DomId) -> u32 {
+    let System { world, hardware } = guard.system();
+    match world.call_of_process(hardware, regs, caller) {
+        Short::Done => way_back_of_hypercall(guard, regs),
+        Short::Begun => MORE,
+        Short::No => odd_hypercall(guard, regs),
+    }
+}
+
+/// A guest's handler returns to a process.
+#[inline(never)]
+fn return_to_process(mut guard: Guard, regs: &mut Registers, caller: DomId) -> u32 {
+    let System { world, hardware } = guard.system();
+    match world.return_to_process(hardware, regs, caller) {
+        Short::Done => way_back(guard, regs),
+        Short::Begun => MORE,
+        Short::No => return_anyhow(guard, regs, caller),
     }
 }
 
@@ -58,7 +81,7 @@ fn return_from_handler(mut guard: Guard, regs: &mut Registers, caller: DomId) ->
     match world.return_from_handler(hardware, regs, caller) {
         Short::Done => BY_IRETQ,
         Short::Begun => MORE,
-        Short::No => return_anyhow(guard, regs, caller),
+        Short::No => return_to_process(guard, regs, caller),
     }
 }
 
@@ -110,6 +133,18 @@ pub(crate) extern "C" fn page_fault(regs: &mut Registers) -> u32 {
     let mut guard = system::lock();
     let System { world, hardware } = guard.system();
     match world.page_fault(hardware, regs, error, address) {
+        Short::Done => way_back(guard, regs),
+        Short::Begun => MORE,
+        Short::No => page_fault_of_process(guard, regs, address),
+    }
+}
+
+/// Perhaps it was a process of a kernel in ring 3.
+#[inline(never)]
+fn page_fault_of_process(mut guard: Guard, regs: &mut Registers, address: u64) -> u32 {
+    let error = regs.entry as u32;
+    let System { world, hardware } = guard.system();
+    match world.page_fault_of_process(hardware, regs, error, address) {
         Short::Done => way_back(guard, regs),
         Short::Begun => MORE,
         Short::No => odd_page_fault(guard, regs, address),

@@ -35,6 +35,7 @@ pub(crate) fn to(system: &mut System, from: Option<DomId>, to: DomId) {
     }
     segments::load(hardware.features, &vcpu.segments, vcpu.mode == Mode::User);
     hardware.segments = vcpu.segments;
+    hardware.user_mode = vcpu.mode == Mode::User;
 }
 
 /// Sets the processor up for kernels in another ring than so far.
@@ -132,13 +133,15 @@ fn load_changed_bases(hardware: &mut Hardware, vcpu: &hypervisor_core::vcpu::Vcp
     if wanted.fs_base != loaded.fs_base {
         segments::set_fs_base(hardware.features, wanted.fs_base);
     }
-    let gs = |bases: &hypervisor_core::registers::Segments| {
-        if vcpu.mode == Mode::User { bases.gs_base_user } else { bases.gs_base_kernel }
+    let user_mode = vcpu.mode == Mode::User;
+    let gs = |bases: &hypervisor_core::registers::Segments, user_mode| {
+        if user_mode { bases.gs_base_user } else { bases.gs_base_kernel }
     };
-    if gs(&wanted) != gs(&loaded) {
-        segments::set_gs_base(hardware.features, gs(&wanted));
+    if gs(&wanted, user_mode) != gs(&loaded, hardware.user_mode) {
+        segments::set_gs_base(hardware.features, gs(&wanted, user_mode));
     }
     hardware.segments = wanted;
+    hardware.user_mode = user_mode;
 }
 
 /// Sets the timer for the next deadline, unless it fires no later than that anyway.

@@ -5,9 +5,10 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use hypercall_abi::event_channel::{BindIpi, EventChannelOp};
+use hypercall_abi::mmu::{MmuextOp, MmuextRequest};
 use hypercall_abi::sched::SchedOp;
-use hypercall_abi::trap::{IRET_IN_SYSCALL, IretContext, TrapInfo, Vector};
-use hypercall_abi::{Hypercall, layout};
+use hypercall_abi::trap::{IRET_IN_SYSCALL, IretContext, SegmentBase, TrapInfo, Vector};
+use hypercall_abi::{DomId, Hypercall, layout};
 use proptest::prelude::*;
 use zerocopy::IntoBytes;
 
@@ -17,10 +18,16 @@ use crate::dispatch::Begun;
 use crate::events::{SEND, connect_pair};
 use crate::guest_access;
 use crate::registers::rflags;
+use crate::ring::Ring;
 use crate::testing::BASE;
+use crate::vcpu::Mode;
 use crate::world::Short;
 
 const HANDLER: u64 = BASE + 0x2010;
+/// Where system calls enter.
+const SYSTEM_CALL: u64 = BASE + 0x2020;
+/// Where a kernel is entered from its processes, in the page of the arguments.
+const KERNEL_STACK: u64 = BASE + 0xc00;
 /// A stack in the page of the arguments.
 const STACK: u64 = BASE + 0x800;
 
@@ -54,7 +61,7 @@ fn context() -> impl Strategy<Value = IretContext> {
         1 => Just(layout::HYPERVISOR_START),
         1 => Just(1 << 47),
     ];
-    let cs = prop_oneof![4 => Just(0xe030u64), 4 => Just(0xe031u64), 1 => Just(0xe033u64), 1 => any::<u64>()];
+    let cs = prop_oneof![4 => Just(0xe030u64), 4 => Just(0xe031u64), 4 => Just(0xe033u64), 1 => any::<u64>()];
     let flags = prop_oneof![4 => Just(0u64), 1 => Just(IRET_IN_SYSCALL)];
     (rip, cs, flags, any::<u64>(), place(), [any::<u64>(), any::<u64>(), any::<u64>()]).prop_map(
         |(rip, cs, flags, rflags, rsp, [rax, r11, rcx])| IretContext {
@@ -105,8 +112,28 @@ fn system(ring: u8, long_ways: bool) -> System {
         register(system);
         system.regs.rsp = STACK;
         system.take_upcalls();
+        with_processes(system);
     });
     system
+}
+
+/// A kernel with processes, which have all its memory too. One of them has a GS of its own.
+fn with_processes(system: &mut System) {
+    let me = system.current().unwrap();
+    let c = system.id("c");
+    let root = system.world.domain(me).unwrap().vcpu.kernel_root;
+    if system.world.domain(me).unwrap().vcpu.ring == Ring::Three {
+        let switch = MmuextRequest { cmd: MmuextOp::NewUserBaseptr.raw(), pad: 0, arg1: root.0, arg2: 0 };
+        system.poke(me, SCRATCH, &switch);
+        system.hypercall(Hypercall::MmuextOp, [SCRATCH, 1, 0, u64::from(DomId::SELF.0), 0]).unwrap();
+    }
+    system.hypercall(Hypercall::StackSwitch, [0, KERNEL_STACK, 0, 0, 0]).unwrap();
+    system.hypercall(Hypercall::SetCallbacks, [UPCALL, UPCALL, SYSTEM_CALL, 0, 0]).unwrap();
+    if me == c {
+        system
+            .hypercall(Hypercall::SetSegmentBase, [SegmentBase::GsUser.raw().into(), BASE, 0, 0, 0])
+            .unwrap();
+    }
 }
 
 fn register(system: &mut System) {
@@ -131,8 +158,9 @@ fn write(system: &mut System, va: u64, bytes: &[u8]) {
 
 fn perform(system: &mut System, act: &Act) {
     let me = system.current().unwrap();
-    // A process of a kernel in ring 1 cannot make hypercalls.
-    let makes_calls = !system.world.domain(me).unwrap().vcpu.is_user(&system.regs);
+    // A process of a kernel in ring 1 cannot make hypercalls; one beside a kernel in ring 3 makes system calls.
+    let vcpu = &system.world.domain(me).unwrap().vcpu;
+    let makes_calls = vcpu.mode == Mode::User || !vcpu.is_user(&system.regs);
     match act {
         Act::Send { .. } | Act::Iret(_) | Act::Sched(_) if !makes_calls => {}
         Act::Send { port, at } => {
@@ -263,4 +291,51 @@ fn an_event_for_somebody_awake_goes_the_short_way_and_one_that_wakes_does_not() 
     system.settle();
     assert_eq!(begin(&mut system, Hypercall::EventChannelOp, [SEND, SCRATCH]), (Begun::Send(me), Short::No));
     assert_eq!(raised(&system), before + 1, "what the short way refuses it has not begun");
+}
+
+#[test]
+fn a_process_and_its_kernel_in_ring_3_call_and_return_the_short_way() {
+    let mut system = system(3, false);
+    let me = system.current().unwrap();
+    let root = system.world.domain(me).unwrap().vcpu.kernel_root;
+    let context = IretContext {
+        rax: 1,
+        r11: 2,
+        rcx: 3,
+        flags: IRET_IN_SYSCALL,
+        rip: BASE + 0x2000,
+        cs: 0xe033,
+        rflags: 0x202,
+        rsp: STACK + 0x100,
+        ss: 0xe02b,
+    };
+    let enter = |system: &mut System| {
+        system.poke(me, STACK, &context);
+        system.regs.rsp = STACK;
+        system.regs.rax = u64::from(Hypercall::Iret.raw());
+        assert_eq!(system.world.begin_hypercall(&system.machine, &mut system.regs), Begun::Return(me));
+        assert_eq!(system.world.return_from_handler(&mut system.machine, &mut system.regs, me), Short::No);
+        system.machine.root = None;
+        let returned = system.world.return_to_process(&mut system.machine, &mut system.regs, me);
+        assert_eq!((returned, system.machine.root), (Short::Done, Some(root)));
+        assert_eq!((system.regs.rip, system.regs.rsp), (context.rip, context.rsp));
+        assert!(system.world.domain(me).unwrap().vcpu.is_user(&system.regs));
+    };
+    enter(&mut system);
+    // The number of a hypercall means nothing in a process.
+    system.regs.rax = u64::from(Hypercall::SchedOp.raw());
+    assert_eq!(system.world.begin_hypercall(&system.machine, &mut system.regs), Begun::Process(me));
+    let called = system.world.call_of_process(&mut system.machine, &mut system.regs, me);
+    assert_eq!((called, system.regs.rip), (Short::Done, SYSTEM_CALL));
+    let frame: [u64; 7] = system.peek(me, system.regs.rsp);
+    assert_eq!((frame[2], frame[3], frame[5]), (context.rip, 0xe033, context.rsp));
+    assert_eq!(system.regs.rsp, KERNEL_STACK - 56);
+
+    enter(&mut system);
+    assert_eq!(system.world.page_fault(&mut system.machine, &mut system.regs, 6, 0x1234), Short::No);
+    let fault = system.world.page_fault_of_process(&mut system.machine, &mut system.regs, 6, 0x1234);
+    assert_eq!((fault, system.regs.rip, system.shared(me, 16)), (Short::Done, HANDLER, 0x1234));
+    assert_eq!(system.regs.rsp, KERNEL_STACK - 64);
+    assert!(!system.world.domain(me).unwrap().vcpu.is_user(&system.regs));
+    system.check();
 }

@@ -195,7 +195,12 @@ impl System {
     pub(super) fn exception(&mut self, vector: u8, error: u32, address: u64) {
         let exception = Exception { vector, error, address };
         let short = if vector == Vector::PageFault.raw() && !self.long_ways {
-            self.world.page_fault(&mut self.machine, &mut self.regs, error, address)
+            match self.world.page_fault(&mut self.machine, &mut self.regs, error, address) {
+                Short::No => {
+                    self.world.page_fault_of_process(&mut self.machine, &mut self.regs, error, address)
+                }
+                short => short,
+            }
         } else {
             Short::No
         };

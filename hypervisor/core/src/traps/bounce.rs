@@ -7,7 +7,6 @@ use zerocopy::IntoBytes;
 
 use crate::attention::Attention;
 use crate::domain::Domain;
-use crate::effects::Todo;
 use crate::guest_access::{Access, View};
 use crate::life;
 use crate::machine::Machine;
@@ -148,9 +147,8 @@ fn bounce_anyhow<M: Machine>(
         None => push(&view, m, top, [regs.rcx, regs.r11], tail)?,
     };
     if domain.vcpu.mode == Mode::User {
-        domain.vcpu.mode = Mode::Kernel;
         world.attention.remove(Attention::USER);
-        world.effects.todo |= Todo::LOAD_ROOT | Todo::SEGMENTS;
+        world.effects.todo |= super::process::change_mode(domain, m, Mode::Kernel);
     }
     arrive(m, domain.shared_info, regs, sp, &entry, domain.vcpu.ring.kernel());
     Ok(())
@@ -209,13 +207,14 @@ pub(crate) fn upcall<M: Machine>(world: &mut World, m: &mut M, id: DomId, regs: 
 
 /// A `syscall` from user mode goes to the guest's kernel.
 pub(crate) fn system_call<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, id: DomId) {
-    let Some(domain) = world.domains.get(id) else { return };
+    let Some(domain) = world.domains.get_mut(id) else { return };
     let callbacks = domain.vcpu.callbacks;
     if callbacks.syscall == 0 {
         let vector = hypercall_abi::trap::Vector::InvalidOpcode.raw();
         super::exception(world, m, regs, Exception { vector, error: 0, address: 0 });
         return;
     }
+    domain.counters.system_calls = domain.counters.system_calls.wrapping_add(1);
     let entry = Entry { address: callbacks.syscall, masks: callbacks.syscall_masks, error: None };
     if bounce(world, m, id, regs, entry).is_err() {
         life::end(world, m, id, life::End::BadStack { rsp: regs.rsp });

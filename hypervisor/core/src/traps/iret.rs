@@ -6,7 +6,6 @@ use hypercall_abi::{Errno, layout};
 
 use crate::attention::Attention;
 use crate::call::Call;
-use crate::effects::Todo;
 use crate::guest_access::{Access, View};
 use crate::life;
 use crate::machine::Machine;
@@ -58,9 +57,8 @@ fn leave<M: Machine>(call: &mut Call<'_, M>, regs: &mut Registers) -> Result<(),
         selectors = Ring::USER;
         if domain.vcpu.mode != Mode::BySelector {
             domain.vcpu.user_root.ok_or(Errno::Fault)?;
-            domain.vcpu.mode = Mode::User;
             world.attention |= Attention::USER;
-            world.effects.todo |= Todo::LOAD_ROOT | Todo::SEGMENTS;
+            world.effects.todo |= super::process::change_mode(domain, call.memory, Mode::User);
         }
     }
     if frame.rflags & rflags::INTERRUPT != 0 {

@@ -5,12 +5,16 @@ mod bounce;
 mod emulate;
 mod exception;
 mod iret;
+mod process;
 mod registration;
 mod short;
 
 pub(crate) use bounce::{system_call, upcall};
 pub(crate) use exception::exception;
 pub(crate) use iret::iret;
+pub(crate) use process::{
+    iret as iret_to_process, page_fault as page_fault_of_process, system_call as system_call_short,
+};
 pub use registration::{
     callback_op, fpu_taskswitch, get_debugreg, set_callbacks, set_debugreg, set_gdt, set_segment_base,
     set_trap_table, stack_switch,

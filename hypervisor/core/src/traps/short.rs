@@ -21,7 +21,7 @@ use crate::vcpu::Mode;
 use crate::world::{Short, World};
 
 /// First bit of an address that is not in the lower half, where nearly all guests' kernels lie.
-const LOWER_HALF_BITS: u32 = 47;
+pub(super) const LOWER_HALF_BITS: u32 = 47;
 
 /// Offset of a vCPU's CR2 in the shared page.
 pub(super) const CR2: u64 = {

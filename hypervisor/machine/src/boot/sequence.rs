@@ -78,6 +78,7 @@ pub(crate) extern "C" fn enter(protocol: u32, information: u32) -> ! {
         root: space.root(),
         timer: Time::NEVER,
         segments: Segments::default(),
+        user_mode: false,
         ring: Ring::Three,
         area_user: None,
     };
