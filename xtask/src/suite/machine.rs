@@ -16,6 +16,7 @@ pub(super) fn parts() -> Vec<Part> {
         Part::here("hello in 1 MiB", hello),
         Part::here("processes in ring 1, counted", || processes("1")),
         Part::here("processes in ring 3, counted", || processes("3")),
+        Part::here("rings: a system call stays inside", inside),
         Part::here("web: both policies, host", web),
         Part::here("icount: suppression off", unsuppressed),
         Part::here("icount: twice the same figures", repeated),
@@ -40,7 +41,7 @@ fn hello() -> Result<String> {
 /// Every process that the guest runs comes to the end that it should, and the guest goes on.
 fn processes(ring: &str) -> Result<String> {
     let name = format!("processes-{ring}");
-    let output = plain(&name, &["run", "processes", "--ring", ring, "--icount", "--seconds", "120"])?;
+    let output = plain(&name, &["run", "processes", "--ring", ring, "--icount", "--seconds", "300"])?;
     let line = |kind: &str| output.lines().rev().find_map(|line| line.split_once(kind)).map(|(_, body)| body);
     let body = line("processes| @processes ")
         .with_context(|| format!("the guest did not come to its end:\n{output}"))?;
@@ -54,6 +55,30 @@ fn processes(ring: &str) -> Result<String> {
         "no audit held:\n{output}"
     );
     Ok(format!("{good} of {of} acts"))
+}
+
+/// The hypervisor counts no entry for a system call to a kernel in ring 1, and two for one in ring 3.
+fn inside() -> Result<String> {
+    let measured = |ring: &str| -> Result<Value> {
+        let arguments = ["run", "rings", "--ring", ring, "--icount", "--seconds", "300"];
+        let output = plain(&format!("rings-{ring}"), &arguments)?;
+        let found = output.lines().filter_map(|line| line.split_once("bench| @bench ")).map(|(_, body)| body);
+        let of = found.filter_map(|body| serde_json::from_str::<Value>(body).ok());
+        of.into_iter()
+            .find(|one| one["name"] == "user_system_call")
+            .with_context(|| format!("no system call was measured:\n{output}"))
+    };
+    let (one, three) = (measured("1")?, measured("3")?);
+    let figures =
+        |of: &Value| Ok::<_, anyhow::Error>((number(of, "/instructions")?, number(of, "/entries")?));
+    let ((instructions, entries), (instructions3, entries3)) = (figures(&one)?, figures(&three)?);
+    ensure!(entries == 0.0, "{entries} entries into the hypervisor for a system call in ring 1");
+    ensure!(
+        (1.9..2.1).contains(&entries3),
+        "{entries3} entries for one in ring 3, which the counters must see"
+    );
+    ensure!(instructions <= 60.0, "{instructions} instructions for a system call in ring 1");
+    Ok(format!("{instructions} instructions in ring 1, {instructions3} in ring 3"))
 }
 
 fn web() -> Result<String> {

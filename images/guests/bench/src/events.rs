@@ -83,6 +83,9 @@ pub(crate) fn run() {
 }
 
 /// The one of these that a kernel uses: an event, its upcall, and back by `iretq`.
+///
+/// It has a small frame of its own, so that arguments and the upcall's frame lie in one page of the stack.
+#[inline(never)]
 pub(crate) fn of_rings() {
     let port = match event::bind_ipi() {
         Ok(port) if port.0 < 64 => port,
