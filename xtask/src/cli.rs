@@ -46,6 +46,7 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:
   cargo xtask bench operations
   cargo xtask bench operations --peer xen --json bench.json
+  cargo xtask bench sensitive --json sensitive.json
   cargo xtask bench rings --peer xen --json rings.json")]
     Bench(Bench),
     /// Measure a curve: many runs, one figure each
@@ -189,6 +190,8 @@ pub(crate) enum BenchKind {
     Operations,
     /// Processes and their kernel in ring 1 and in ring 3, in instructions and in time
     Rings,
+    /// What becomes of each sensitive instruction in each ring, held against docs/SENSITIVE.md
+    Sensitive,
 }
 
 /// Another hypervisor.

@@ -3,6 +3,7 @@
 
 mod budget;
 mod rings;
+mod sensitive;
 mod xen;
 
 use std::collections::BTreeMap;
@@ -60,6 +61,7 @@ pub(crate) fn bench(options: &Bench) -> Result<()> {
     match options.what {
         BenchKind::Operations => operations(options),
         BenchKind::Rings => rings::bench(options),
+        BenchKind::Sensitive => sensitive::bench(options),
     }
 }
 

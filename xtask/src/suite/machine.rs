@@ -25,6 +25,7 @@ pub(super) fn parts() -> Vec<Part> {
         Part::here("bad images beside good ones", bad_images::beside_good_ones),
         Part::here("driver domain crashes 5 times", || crashed("web", 4, 5, 4.0)),
         Part::here("bench: twice the same counts", benched),
+        Part::here("sensitive instructions in each ring", sensitive),
         Part::here("trace stats against counters", traced),
     ]
 }
@@ -200,6 +201,13 @@ fn benched() -> Result<String> {
     ensure!(over.is_empty(), "more than half of Xen's: {}", over.join(", "));
     let count = first["operations"].as_object().map_or(0, serde_json::Map::len);
     Ok(format!("{count} operations, none over half of Xen's"))
+}
+
+fn sensitive() -> Result<String> {
+    let figures = figures("sensitive", &["bench", "sensitive"])?;
+    let count = figures["instructions"].as_object().map_or(0, serde_json::Map::len);
+    ensure!(count > 100, "only {count} instructions");
+    Ok(format!("{count} instructions as the document says"))
 }
 
 fn traced() -> Result<String> {
