@@ -231,7 +231,7 @@ pub(crate) fn bury<M: Machine>(world: &mut World, m: &mut M) {
 /// Creates each domain of a system. One that cannot be built is named in the log; the others start.
 pub(crate) fn create_all<M: Machine>(world: &mut World, m: &mut M, domains: Vec<config::Domain>) {
     let domains: Vec<_> = domains.into_iter().map(Arc::new).collect();
-    world.devices.links = devices::plan(&domains);
+    world.devices.set_links(devices::plan(&domains));
     for config in &domains {
         create(world, m, config, 0);
     }
@@ -274,11 +274,7 @@ fn try_create<M: Machine>(
         .ok_or_else(|| format!("no image {} in the boot archive", config.image))?;
     let id = world.domains.free_id().map_err(no_room)?;
     let fronts = config.devices.iter().filter(|device| matches!(device, config::Device::NetFront { .. }));
-    let links: Vec<u32> = (0..)
-        .zip(&world.devices.links)
-        .filter(|(_, link)| link.front_name == config.name || link.back_name == config.name)
-        .map(|(index, _)| index)
-        .collect();
+    let links = world.devices.links_of(&config.name);
     let backs = links.iter().filter(|index| {
         let link = usize::try_from(**index).ok().and_then(|index| world.devices.links.get(index));
         link.is_some_and(|link| link.back_name == config.name)

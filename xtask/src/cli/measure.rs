@@ -25,6 +25,10 @@ pub(crate) enum MeasureKind {
     #[command(after_help = "Examples:
   cargo xtask measure window --guests 32 --events 4,16 --microseconds 50,200")]
     Window(Window),
+    /// Creation: what the k-th guest costs, in instructions
+    #[command(after_help = "Examples:
+  cargo xtask measure creation --guests 1024 --json creation.json")]
+    Creation(Creation),
     /// Put the parts of a sweep together
     #[command(after_help = "Examples:
   cargo xtask measure merge part-0.json part-1.json --json whole.json")]
@@ -74,6 +78,23 @@ pub(crate) struct Window {
     /// The load
     #[command(flatten)]
     pub(crate) load: Load,
+}
+
+/// Options of `creation`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Creation {
+    /// How many guests are created
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(20..=10_000))]
+    pub(crate) guests: u32,
+    /// Seed of everything drawn at random
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Memory of the machine
+    #[arg(long, value_name = "SIZE", default_value = "2G")]
+    pub(crate) memory: Size,
+    /// Where the figures go
+    #[command(flatten)]
+    pub(crate) json: Json,
 }
 
 /// The load of a measurement, and how it is carried out.

@@ -4,8 +4,10 @@
 //! A sweep has [`settings`], and a machine for each of its cells: [`prepare`] makes its scenario, [`machine`] runs it,
 //! [`collect`] reads its lines and [`point`] computes its figures. [`resume`] keeps them until the sweep ends,
 //! [`shard`] and [`merge`] spread it over machines. [`report`], [`findings`] and [`csv`] say what came out.
+//! [`creation`] is no sweep: one machine shows the cost of each creation.
 
 mod collect;
+mod creation;
 mod csv;
 mod findings;
 mod latency;
@@ -32,8 +34,12 @@ pub(crate) use self::policy::Policy;
 use self::settings::Settings;
 pub(crate) use self::shard::Shard;
 use self::sweep::Sweep;
+use crate::BadInput;
 use crate::cli::{Json, MeasureKind, MeasuredLoad};
 use crate::{host, interrupt, paths, setup};
+
+/// How QEMU runs in all measurements.
+const ACCELERATOR: &str = "TCG, -icount shift=0,sleep=off";
 
 /// Measures.
 pub(crate) fn measure(what: &MeasureKind) -> Result<()> {
@@ -41,6 +47,7 @@ pub(crate) fn measure(what: &MeasureKind) -> Result<()> {
         MeasureKind::Batching(options) => sweep(&Settings::batching(options), &options.load),
         MeasureKind::Idle(options) => sweep(&Settings::idle(options), &options.load),
         MeasureKind::Window(options) => sweep(&Settings::window(options), &options.load),
+        MeasureKind::Creation(options) => creation::measure(options),
         MeasureKind::Merge { files, json } => finish(&merge::merge(files)?, json),
     }
 }
@@ -68,6 +75,12 @@ fn sweep(settings: &Settings, load: &MeasuredLoad) -> Result<()> {
         bar.set_prefix(format!("{done}/{}", mine.len()));
         let measured = machine::measure(settings, cell, &bar).with_context(|| cell.name())?;
         bar.finish_and_clear();
+        if resume::images()? != images {
+            return Err(BadInput(
+                "the sources changed while the sweep ran: its points would be of two builds".to_owned(),
+            )
+            .into());
+        }
         store.keep(cell, &measured)?;
         eprintln!("{}: measured, {} of {}", cell.name(), done + 1, mine.len());
         points.extend(measured);
@@ -78,7 +91,7 @@ fn sweep(settings: &Settings, load: &MeasuredLoad) -> Result<()> {
         settings: settings.clone(),
         images: format!("{images:016x}"),
         qemu: sweep::qemu_version()?,
-        accelerator: "TCG, -icount shift=0,sleep=off".to_owned(),
+        accelerator: ACCELERATOR.to_owned(),
         points,
     };
     finish(&figures, &load.json)?;

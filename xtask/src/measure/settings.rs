@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::policy::Policy;
-use crate::cli::{Idle, MeasuredLoad, Spread, Sweep, Switch, Window};
+use crate::cli::{Creation, Idle, MeasuredLoad, Spread, Sweep, Switch, Window};
 use crate::scenario::Delivery;
 
 /// Most connections when nobody says otherwise.
@@ -85,7 +85,12 @@ impl Settings {
             chosen => chosen.to_vec(),
         };
         let ways = [Idle::Timeout, Idle::Plain];
-        Self::new("idle", sweep.guests.clone(), policies, &sweep.suppress, &ways, &sweep.load)
+        let mut settings =
+            Self::new("idle", sweep.guests.clone(), policies, &sweep.suppress, &ways, &sweep.load);
+        // Guests that spin until their slices end answer seldom.
+        settings.warm_ms = sweep.load.warm.unwrap_or(4 * settings.warm_ms);
+        settings.settled_ms = sweep.load.settled.unwrap_or(4 * settings.settled_ms);
+        settings
     }
 
     /// The sweep over windows.
@@ -97,6 +102,28 @@ impl Settings {
         }
         let guests = vec![window.guests];
         Self::new("window", guests, policies, &[window.suppress], &[Idle::Timeout], &window.load)
+    }
+
+    /// A machine of so many guests, for one that is looked at without load.
+    pub(crate) fn creation(options: &Creation) -> Self {
+        Self {
+            kind: "creation".to_owned(),
+            guests: vec![options.guests],
+            policies: vec![Policy::plain(Delivery::Batched)],
+            suppress: vec!["off".to_owned()],
+            idle: vec!["timeout".to_owned()],
+            document: 2258,
+            spread: "even".to_owned(),
+            rate: None,
+            connections: None,
+            visit: 1,
+            rounds: 1,
+            warm_ms: 1,
+            settled_ms: 1,
+            pause_ms: 1,
+            seed: options.seed,
+            memory: options.memory.0,
+        }
     }
 
     fn new(

@@ -13,6 +13,8 @@ pub(crate) use directory::write_first;
 pub(crate) use links::{connect_all, disconnect_all, plan, suppressed_toward};
 pub(crate) use physical::{assign, interrupt, release};
 
+use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::machine::{Machine, PciAddress};
@@ -24,12 +26,31 @@ use physical::{Assigned, Pirq};
 pub struct Devices {
     /// Each split device of the configuration.
     pub(crate) links: Vec<Link>,
+    /// Which of them a domain is at either end of, by its name: no creation looks at all of them.
+    by_name: BTreeMap<String, Vec<u32>>,
     functions: Vec<Assigned>,
     pirqs: Vec<Option<Pirq>>,
     requests: Vec<DeviceRequest>,
 }
 
 impl Devices {
+    /// Takes in the links of a configuration.
+    pub(crate) fn set_links(&mut self, links: Vec<Link>) {
+        self.by_name.clear();
+        for (link, index) in links.iter().zip(0..) {
+            self.by_name.entry(link.front_name.clone()).or_default().push(index);
+            if link.back_name != link.front_name {
+                self.by_name.entry(link.back_name.clone()).or_default().push(index);
+            }
+        }
+        self.links = links;
+    }
+
+    /// The links that a domain of this name is at either end of, in rising order.
+    pub(crate) fn links_of(&self, name: &str) -> Vec<u32> {
+        self.by_name.get(name).cloned().unwrap_or_default()
+    }
+
     /// Takes a PCI function into the list of those that can be assigned. Returns what is there.
     pub fn add_function<M: Machine>(&mut self, m: &mut M, address: PciAddress) -> Option<Function> {
         let function = Function::probe(m, address)?;

@@ -1,8 +1,9 @@
 //! Births, deaths and restarts: everything comes back.
 
+use hypercall_abi::extension::{Control, ControlOp, ExtensionOp};
 use hypercall_abi::sched::{SchedOp, Shutdown, ShutdownReason};
 use hypercall_abi::start_info::StartInfo;
-use hypercall_abi::{Errno, Hypercall};
+use hypercall_abi::{DomId, Errno, Hypercall};
 
 use super::system::{System, domain};
 use crate::config::{Domain, OnCrash};
@@ -134,6 +135,22 @@ fn commands_are_answered_by_exactly_one_line() {
         assert!(serde_json::from_str::<serde_json::Value>(json).is_ok(), "{json}");
     }
     assert!(system.todo.contains(Todo::POWEROFF));
+}
+
+#[test]
+fn a_brief_snapshot_adds_up_the_domains_of_an_image() {
+    let ruler = Domain { control: true, ..domain("ruler") };
+    let mut system = System::new(alloc::vec![ruler, domain("web-1"), domain("web-2")]);
+    system.output.clear();
+    let control = Control { op: ControlOp::Snapshot.raw(), domid: DomId::INVALID.0, pad: 0, args: [7, 1, 0] };
+    system.with(Hypercall::Extension, ExtensionOp::Control.raw(), &control).unwrap();
+    let json = system.output.trim().strip_prefix("@snapshot ").unwrap();
+    let snapshot: serde_json::Value = serde_json::from_str(json).unwrap();
+    assert_eq!(snapshot["label"], "7");
+    let images = snapshot["images"].as_array().unwrap();
+    assert_eq!(images.len(), 1, "all three are of one image");
+    assert_eq!((&images[0]["domains"], &images[0]["frames"]), (&3.into(), &(3 * 256).into()));
+    assert_eq!(images[0]["hypercalls"]["extension"], 1);
 }
 
 #[test]
