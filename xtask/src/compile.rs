@@ -11,12 +11,35 @@ use crate::paths;
 /// The target of all that runs without an operating system.
 pub(crate) const TARGET: &str = "x86_64-unknown-none";
 
+/// Environment variable of the suites: the fault that is planted into the hypervisor.
+pub(crate) const PLANTED: &str = "DENIZEN_PLANTED_FAULT";
+
 /// The hypervisor's image.
 pub(crate) fn hypervisor() -> Result<PathBuf> {
+    if let Some(fault) = std::env::var_os(PLANTED) {
+        return planted(&fault.to_string_lossy());
+    }
     cargo(&["hypervisor".to_owned()], "release")?;
     let path = paths::target().join(TARGET).join("release").join("hypervisor");
     path.try_exists().context("looking for the hypervisor's image")?;
     Ok(path)
+}
+
+/// The hypervisor's image with a planted fault, apart from the others.
+fn planted(fault: &str) -> Result<PathBuf> {
+    let folder = paths::target().join("planted");
+    let status = Command::new(program())
+        .current_dir(paths::root())
+        .args(["build", "--quiet", "--target", TARGET, "--release", "--package", "hypervisor"])
+        .arg(format!("--features=plant-{fault}"))
+        .arg("--target-dir")
+        .arg(&folder)
+        .status()
+        .context("starting cargo")?;
+    if !status.success() {
+        bail!("cargo could not build the hypervisor with the fault {fault}");
+    }
+    Ok(folder.join(TARGET).join("release").join("hypervisor"))
 }
 
 /// The images of these guests, in their order.

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::part::{log, run};
-use crate::paths;
+use crate::{compile, paths};
 
 /// Runs `cargo xtask` with these arguments and returns the figures of its `--json`.
 pub(super) fn figures(name: &str, arguments: &[&str]) -> Result<Value> {
@@ -31,6 +31,25 @@ pub(super) fn plain(name: &str, arguments: &[&str]) -> Result<String> {
     let log = log(name);
     run(&program.to_string_lossy(), &arguments, &environment, &log)?;
     std::fs::read_to_string(&log).context("reading the log")
+}
+
+/// Runs `cargo xtask` with a fault planted into the hypervisor, which must be found: the run fails, and says
+/// these words.
+pub(super) fn found(fault: &str, arguments: &[&str], words: &str) -> Result<()> {
+    let program: PathBuf = std::env::current_exe().context("finding this program")?;
+    let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+    let environment = [
+        ("CARGO_TARGET_DIR".to_owned(), paths::target().to_string_lossy().into_owned()),
+        (compile::PLANTED.to_owned(), fault.to_owned()),
+    ];
+    let log = log(fault);
+    ensure!(
+        run(&program.to_string_lossy(), &arguments, &environment, &log).is_err(),
+        "the fault {fault} was not found"
+    );
+    let text = std::fs::read_to_string(&log).context("reading the log")?;
+    ensure!(text.contains(words), "the run with the fault {fault} failed for another reason:\n{text}");
+    Ok(())
 }
 
 /// A number in the figures, by JSON pointer.

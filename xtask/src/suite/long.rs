@@ -3,7 +3,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::judge::{figures, sound};
+use super::judge::{figures, found, sound};
 use super::machine::{compare, coverage, crashed, hostility};
 use super::part::Part;
 use crate::run::Coverage;
@@ -19,14 +19,16 @@ pub(super) fn parts(seeds: u32) -> Vec<Part> {
         Part::here("driver domain crashes 20 times, host", || crashed("web", 32, 20, 16.0)),
         Part::here("driver domain crashes 20 times, inside", || crashed("inside", 32, 20, 16.0)),
         Part::here("hostile neighbours and the host, 20 s", beside_the_host),
-        Part::here(format!("{seeds} hostile seeds of half a second"), move || many(seeds)),
+        Part::here(format!("{seeds} hostile seeds of half a second, ring 3"), move || many(seeds, "3")),
+        Part::here(format!("{seeds} hostile seeds of half a second, ring 1"), move || many(seeds, "1")),
+        Part::here("planted faults are found", planted),
         Part::here("hostile neighbours, 60 s counted", a_minute),
     ]
 }
 
 /// Boots with other seeds until so many hostile lives have been lived in full. Together they get every answer that
 /// there is to get.
-fn many(seeds: u32) -> Result<String> {
+fn many(seeds: u32, ring: &str) -> Result<String> {
     let mut all = Coverage::default();
     let mut boots = 0;
     while all.whole.len() < seeds as usize {
@@ -36,7 +38,7 @@ fn many(seeds: u32) -> Result<String> {
             "{} whole lives in {boots} boots: hostile guests do not get on",
             all.whole.len()
         );
-        all.absorb(coverage(&hostile(100 + boots, SECONDS_A_BOOT)?.0)?);
+        all.absorb(coverage(&hostile(100 + boots, SECONDS_A_BOOT, ring)?.0)?);
     }
     // A few seeds are not expected to see everything.
     ensure!(all.missing.is_empty() || seeds < 100, "{}", all.reached());
@@ -68,15 +70,41 @@ fn beside_the_host() -> Result<String> {
 }
 
 fn a_minute() -> Result<String> {
-    hostile(1, 60.0).map(|(_, remark)| remark)
+    hostile(1, 60.0, "3").map(|(_, remark)| remark)
 }
 
-fn hostile(seed: u32, seconds: f64) -> Result<(serde_json::Value, String)> {
+fn hostile(seed: u32, seconds: f64, ring: &str) -> Result<(serde_json::Value, String)> {
     let (seed, seconds) = (seed.to_string(), seconds.to_string());
     let figures = figures(
         "hostile-long",
-        &["run", "hostile", "--icount", "--seed", &seed, "--seconds", &seconds, "--delivery", "batched"],
+        &[
+            "run",
+            "hostile",
+            "--icount",
+            "--seed",
+            &seed,
+            "--seconds",
+            &seconds,
+            "--delivery",
+            "batched",
+            "--ring",
+            ring,
+        ],
     )?;
     let remark = format!("{}; {}", sound(&figures, 16)?, hostility(&figures)?);
     Ok((figures, remark))
+}
+
+/// The hostile guest in ring 1 finds each fault that is planted into the hypervisor.
+fn planted() -> Result<String> {
+    let faults = [
+        ("writable-area", "has not just one page that can be written"),
+        ("frame-kept", "holds more than our last frame"),
+        ("interrupt-gate", "ring1/exit.rs"),
+    ];
+    for (fault, words) in faults {
+        let arguments = ["run", "hostile", "--icount", "--guests", "4", "--seconds", "0.2", "--ring", "1"];
+        found(fault, &arguments, words)?;
+    }
+    Ok(format!("{} faults", faults.len()))
 }

@@ -21,7 +21,9 @@ pub(super) fn parts() -> Vec<Part> {
         Part::here("icount: suppression off", unsuppressed),
         Part::here("icount: twice the same figures", repeated),
         Part::here("measure: twice the same figures", measured),
-        Part::here("hostile neighbours, 1 s counted", hostile),
+        Part::here("hostile neighbours in ring 3, 1 s counted", || hostile("3")),
+        Part::here("hostile neighbours in ring 1, 1 s counted", || hostile("1")),
+        Part::here("kernels in both rings, counted", mixed),
         Part::here("bad images beside good ones", bad_images::beside_good_ones),
         Part::here("driver domain crashes 5 times", || crashed("web", 4, 5, 4.0)),
         Part::here("bench: twice the same counts", benched),
@@ -155,12 +157,38 @@ fn measured() -> Result<String> {
     Ok(format!("{} points", points.len()))
 }
 
-fn hostile() -> Result<String> {
+fn hostile(ring: &str) -> Result<String> {
     let figures = figures(
-        "hostile",
-        &["run", "hostile", "--icount", "--guests", "4", "--seconds", "1", "--delivery", "batched"],
+        &format!("hostile-{ring}"),
+        &[
+            "run",
+            "hostile",
+            "--icount",
+            "--guests",
+            "4",
+            "--seconds",
+            "1",
+            "--delivery",
+            "batched",
+            "--ring",
+            ring,
+        ],
     )?;
     Ok(format!("{}; {}", sound(&figures, 4)?, hostility(&figures)?))
+}
+
+/// Guests in ring 1 whose driver domain and client are in ring 3.
+fn mixed() -> Result<String> {
+    let figures = figures("mixed", &["run", "mixed", "--icount", "--seconds", "0.3"])?;
+    let domains = figures["domains"].as_array().context("no domains")?;
+    for ring in [1, 3] {
+        ensure!(domains.iter().any(|domain| domain["cpl_seen"] == ring), "no guest ran in ring {ring}");
+    }
+    ensure!(
+        domains.iter().all(|domain| domain["cpl_seen"] == domain["ring"]),
+        "a guest runs in another ring"
+    );
+    sound(&figures, 8)
 }
 
 /// Hostile guests did something, and no answer was one that must not be.

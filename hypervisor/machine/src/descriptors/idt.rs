@@ -12,6 +12,8 @@ use crate::entry;
 const PRESENT: u64 = 1 << 47;
 const INTERRUPT_GATE: u64 = 0xe << 40;
 const TRAP_GATE: u64 = 0xf << 40;
+/// A trap gate leaves interrupts on, which a kernel in ring 1 could not switch on again.
+const KERNEL_GATE: u64 = if cfg!(feature = "plant-interrupt-gate") { INTERRUPT_GATE } else { TRAP_GATE };
 
 /// Vectors.
 pub(crate) const COUNT: usize = 256;
@@ -56,7 +58,7 @@ impl Idt {
                 (address, flags | u64::from(gdt::CODE) << 16 | u64::from(stack) << 32)
             }
             Gate::Kernel { address } => {
-                (address, TRAP_GATE | PRESENT | 3 << 45 | u64::from(RING1_CODE) << 16)
+                (address, KERNEL_GATE | PRESENT | 3 << 45 | u64::from(RING1_CODE) << 16)
             }
         };
         let low = (address & 0xffff) | rest | (address >> 16 & 0xffff) << 48;

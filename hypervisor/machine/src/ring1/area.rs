@@ -78,11 +78,16 @@ pub(crate) fn pages() -> [(u64, u64, Flags); 5] {
     }
     let (text, text_end) = (&raw const ring1_text_start as u64, &raw const ring1_text_end as u64);
     let area = &PER_CPU.area;
+    let data = if cfg!(feature = "plant-writable-area") {
+        Flags::NO_EXECUTE | Flags::WRITE
+    } else {
+        Flags::NO_EXECUTE
+    };
     [
         (text, text_end - text, Flags::empty()),
-        (&raw const area.constants as u64, PAGE, Flags::NO_EXECUTE),
-        (&raw const area.idt as u64, PAGE, Flags::NO_EXECUTE),
-        (&raw const PER_CPU.tss as u64, PAGE, Flags::NO_EXECUTE),
+        (&raw const area.constants as u64, PAGE, data),
+        (&raw const area.idt as u64, PAGE, data),
+        (&raw const PER_CPU.tss as u64, PAGE, data),
         (&raw const area.stacks as u64, PAGE, Flags::NO_EXECUTE | Flags::WRITE),
     ]
 }

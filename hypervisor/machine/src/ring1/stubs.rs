@@ -19,6 +19,8 @@ use crate::per_cpu::{PENDING, PER_CPU, STACK_END};
 
 /// Bytes from one stub to the next.
 const STUB_BYTES: u64 = 16;
+/// Whether what an exception leaves in the area beside the frame of the way out is cleared.
+const CLEARS: u8 = if cfg!(feature = "plant-frame-kept") { 0 } else { 1 };
 /// First vector that is no exception.
 const FIRST: u64 = 32;
 
@@ -76,7 +78,9 @@ macro_rules! take_over {
          push qword ptr [rax + 16]
          push qword ptr [rax + 8]
          mov rax, [rax]
+         .if {clears}
          mov qword ptr [rip + {per_cpu} + {area_end} - 56], 0
+         .endif
          cld"
     };
 }
@@ -208,6 +212,7 @@ global_asm!(
     root = const ROOT,
     stack_end = const STACK_END,
     area_end = const AREA_END,
+    clears = const CLEARS,
     pending = const PENDING,
     kernel_code = const RING1_CODE,
     kernel_data = const RING1_DATA,
