@@ -55,6 +55,15 @@ pub trait Machine: MachineMemory + Storage {
     fn pci_read(&mut self, device: PciAddress, offset: u16, width: u8) -> u32;
     /// Writes 1, 2 or 4 bytes of configuration space at a multiple of `width`.
     fn pci_write(&mut self, device: PciAddress, offset: u16, width: u8, value: u32);
+    /// What the processor says of itself in a leaf: EAX, EBX, ECX, EDX. Nothing, if nobody says otherwise.
+    fn cpuid(&self, _leaf: u32, _subleaf: u32) -> [u32; 4] {
+        [0; 4]
+    }
+    /// The bases of FS and GS as they are in the processor, where guests change them by themselves; `None` where
+    /// there is no processor to ask.
+    fn segment_bases(&self) -> Option<(u64, u64)> {
+        None
+    }
     /// How the ticks of the trace's clock become system time; as nanoseconds if nothing else is said.
     fn trace_scale(&self) -> TimeScale {
         TimeScale { origin: 0, multiplier: 1 << 31, shift: 1 }

@@ -134,6 +134,15 @@ impl Machine for Hardware {
         self.config.write(device, offset, width, value);
     }
 
+    fn cpuid(&self, leaf: u32, subleaf: u32) -> [u32; 4] {
+        let answer = core::arch::x86_64::__cpuid_count(leaf, subleaf);
+        [answer.eax, answer.ebx, answer.ecx, answer.edx]
+    }
+
+    fn segment_bases(&self) -> Option<(u64, u64)> {
+        Some(cpu::segments::save(self.features))
+    }
+
     fn trace_scale(&self) -> TimeScale {
         self.clock.scale()
     }

@@ -160,6 +160,37 @@ fn other_model_specific_registers_are_refused() {
     assert_eq!(system.regs.rip, HANDLER);
 }
 
+/// `ud2; "xen"; cpuid`.
+const FORCED_CPUID: [u8; 7] = [0x0f, 0x0b, b'x', b'e', b'n', 0x0f, 0xa2];
+
+#[test]
+fn cpuid_after_xens_prefix_is_carried_out() {
+    let mut system = System::new(alloc::vec![domain("a")]);
+    let a = system.id("a");
+    system.poke(a, BASE + 0x2000, &FORCED_CPUID);
+    let before = system.regs;
+    (system.regs.rax, system.regs.rcx) = (0xffff_ffff_4000_0000, u64::MAX);
+    system.exception(Vector::InvalidOpcode.raw(), 0, 0);
+    assert_eq!(system.regs.rip, before.rip + 7);
+    assert_eq!(system.regs.rax, 0x4000_0002);
+    assert_eq!(system.regs.rbx, u64::from(u32::from_le_bytes(*b"XenV")));
+    assert_eq!((system.regs.rsp, system.regs.rsi), (before.rsp, before.rsi));
+}
+
+#[test]
+fn an_invalid_instruction_with_anything_else_behind_it_is_the_guests_own() {
+    for at in 0..FORCED_CPUID.len() {
+        let mut system = System::new(alloc::vec![domain("a")]);
+        let a = system.id("a");
+        register(&mut system, Vector::InvalidOpcode.raw(), 0);
+        let mut code = FORCED_CPUID;
+        code[at] ^= 1;
+        system.poke(a, BASE + 0x2000, &code);
+        system.exception(Vector::InvalidOpcode.raw(), 0, 0);
+        assert_eq!(system.regs.rip, HANDLER, "byte {at}");
+    }
+}
+
 #[test]
 fn a_bad_trap_table_changes_nothing() {
     let mut system = System::new(alloc::vec![domain("a")]);

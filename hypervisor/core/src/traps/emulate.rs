@@ -84,7 +84,13 @@ fn carry_out<M: Machine>(
     let flags_at = MachineAddress::in_frame(domain.shared_info, 0);
     match instruction {
         Instruction::Rdmsr => {
-            let value = *msr(domain, regs.rcx)?;
+            let stored = *msr(domain, regs.rcx)?;
+            // The guest may have changed those in use without a trap since they were stored.
+            let value = match (u32::try_from(regs.rcx & 0xffff_ffff), m.segment_bases()) {
+                (Ok(FS_BASE), Some((fs, _))) => fs,
+                (Ok(GS_BASE), Some((_, gs))) => gs,
+                _ => stored,
+            };
             (regs.rax, regs.rdx) = (value & 0xffff_ffff, value >> 32);
         }
         Instruction::Wrmsr => {

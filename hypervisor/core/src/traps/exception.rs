@@ -4,8 +4,8 @@ use hypercall_abi::trap::{Vector, trap_flags};
 use hypercall_abi::{DomId, layout};
 
 use super::bounce::{Entry, bounce};
-use super::emulate;
 use super::short::CR2;
+use super::{emulate, forced};
 use crate::guest_access::View;
 use crate::life;
 use crate::machine::Machine;
@@ -69,6 +69,7 @@ fn rarer<M: Machine>(
         Some(Vector::GeneralProtection) if emulate::general_protection(world, m, id, regs, exception) => {
             Handled::Emulated
         }
+        Some(Vector::InvalidOpcode) if forced::invalid_opcode(world, m, id, regs) => Handled::Emulated,
         Some(Vector::GeneralProtection) if software_interrupt(world, m, id, regs, exception.error) => {
             Handled::Bounced
         }

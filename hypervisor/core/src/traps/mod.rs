@@ -4,6 +4,7 @@
 mod bounce;
 mod emulate;
 mod exception;
+mod forced;
 mod iret;
 mod process;
 mod registration;
