@@ -16,6 +16,8 @@ pub(super) struct Watch {
     pub(super) boot: Option<Value>,
     /// What each guest said at its start, by domain.
     pub(super) banners: BTreeMap<String, Banner>,
+    /// How often each domain has begun to run.
+    pub(super) begun: BTreeMap<String, u64>,
     /// Domains that died, with the reason.
     pub(super) deaths: Vec<(String, String)>,
     /// The last known state of each domain.
@@ -53,6 +55,7 @@ impl Watch {
         let (domain, kind, body) = line.guest_record()?;
         match kind.as_str() {
             "guest" => {
+                *self.begun.entry(domain.to_owned()).or_default() += 1;
                 if let Ok(banner) = serde_json::from_value(body) {
                     self.banners.insert(domain.to_owned(), banner);
                 }

@@ -16,8 +16,8 @@ pub(super) fn parts(seeds: u32) -> Vec<Part> {
     vec![
         Part::here("200 guests, suppression off", two_hundred),
         Part::here("icount, 32 guests, twice", repeated),
-        Part::here("driver domain crashes 20 times, host", || crashed("web", 32, 20, 16.0)),
-        Part::here("driver domain crashes 20 times, inside", || crashed("inside", 32, 20, 16.0)),
+        Part::here("driver domain crashes 20 times, host", || crashed("web", 32, 20, 20.0)),
+        Part::here("driver domain crashes 20 times, inside", || crashed("inside", 32, 20, 20.0)),
         Part::here("hostile neighbours and the host, 20 s", beside_the_host),
         Part::here(format!("{seeds} hostile seeds of half a second, ring 3"), move || many(seeds, "3")),
         Part::here(format!("{seeds} hostile seeds of half a second, ring 1"), move || many(seeds, "1")),

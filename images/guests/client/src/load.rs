@@ -109,7 +109,7 @@ impl Loop<'_> {
             let Some(&target) = self.targets.get(place) else { return };
             let visit = if stays { usize::MAX } else { VISIT };
             if let Err(failure) = self.visit(&mut buffers, target, visit).await {
-                log::debug!("{target}: {failure:?}");
+                log::warn!("{target}: {failure:?}");
                 self.outcome.borrow_mut().errors += 1;
                 Timer::after(PAUSE).await;
             }
