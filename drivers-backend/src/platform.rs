@@ -2,7 +2,7 @@
 //! A small trait, so that the driver knows no kernel and tests can be one, hostile or not.
 
 use hypercall_abi::grant_table::{CopyGrant, CopySide, GrantStatus};
-use hypercall_abi::ring::SharedPage;
+use hypercall_abi::ring::{RingRecord, SharedPage};
 use hypercall_abi::{DomId, Errno, GrantRef, Port};
 
 /// Memory of other domains and events, as a guest kernel gives them.
@@ -35,6 +35,16 @@ pub trait Platform {
 
     /// Raises the event at the other end of a port.
     fn notify(&mut self, port: Port);
+
+    /// Whether somebody wants records of rings.
+    fn traces_rings(&self) -> bool {
+        false
+    }
+
+    /// Puts a record of a ring into the trace.
+    fn trace_ring(&mut self, record: RingRecord) {
+        let _ = record;
+    }
 
     /// Carries out copies in order, in as few hypercalls as it can, and leaves a [`GrantStatus`] in each.
     fn copy(&mut self, batch: &mut [CopyGrant]);

@@ -2,8 +2,9 @@
 //! Whatever it does wrong ends here, in its own record.
 
 use hypercall_abi::device::{NetCounters, NetError, NetPage, XenbusState};
+use hypercall_abi::extension::RingSide;
 use hypercall_abi::netif::{Receive, Transmit};
-use hypercall_abi::ring::{BackRing, Notify, SharedPage};
+use hypercall_abi::ring::{BackRing, Notify, Protocol, SharedPage, notification};
 use hypercall_abi::{DomId, Port};
 
 use crate::MacAddress;
@@ -164,7 +165,13 @@ impl<G: SharedPage> Vif<G> {
     pub(crate) fn publish<P: Platform<Page = G>>(&mut self, platform: &mut P) {
         let suppress = self.front.suppress;
         let Link::Connected(rings) = &mut self.link else { return };
-        match (rings.transmit.publish(), rings.receive.publish()) {
+        let (transmit, receive) = (rings.transmit.publish(), rings.receive.publish());
+        if platform.traces_rings() {
+            let peer = self.front.peer;
+            trace(platform, &mut rings.transmit, (RingSide::BackTransmit, peer, suppress), transmit);
+            trace(platform, &mut rings.receive, (RingSide::BackReceive, peer, suppress), receive);
+        }
+        match (transmit, receive) {
             (Notify::Nothing, Notify::Nothing) => return,
             (Notify::Needed, _) | (_, Notify::Needed) => {
                 self.counters.notified += 1;
@@ -186,4 +193,17 @@ impl<G: SharedPage> Vif<G> {
         self.page.set_state(state);
         platform.notify(self.front.state_port);
     }
+}
+
+/// Records how far a ring has come, and what was said of it.
+#[cold]
+fn trace<P: Platform, G: SharedPage, Q: Protocol>(
+    platform: &mut P,
+    ring: &mut BackRing<G, Q>,
+    (side, peer, suppress): (RingSide, DomId, bool),
+    notify: Notify,
+) {
+    let asked = if suppress || notify == Notify::Nothing { notify } else { Notify::Needed };
+    ring.progress().records(side, peer).for_each(|record| platform.trace_ring(record));
+    notification(side, peer, asked).into_iter().for_each(|record| platform.trace_ring(record));
 }

@@ -4,8 +4,9 @@
 use alloc::vec::Vec;
 
 use hypercall_abi::device::{NetCounters, NetError, NetPage, XenbusState};
+use hypercall_abi::extension::RingSide;
 use hypercall_abi::netif::{ETHERNET_HEADER_BYTES, FRAME_BYTES_MAX};
-use hypercall_abi::ring::{Notify, SharedPage};
+use hypercall_abi::ring::{Notify, Progress, SharedPage, notification};
 use hypercall_abi::{DomId, Port};
 
 use crate::RECEIVE_PAGES_MAX;
@@ -296,6 +297,10 @@ impl<P: Platform, M: SharedPage> NetFront<P, M> {
     pub fn flush(&mut self) {
         if let Link::Connected(rings) = &mut self.link {
             let (notify, port) = (rings.transmit.publish(), rings.port);
+            if self.platform.traces_rings() {
+                let progress = rings.transmit.progress();
+                self.trace(RingSide::FrontTransmit, progress, notify);
+            }
             self.tell(notify, port);
         }
     }
@@ -304,8 +309,20 @@ impl<P: Platform, M: SharedPage> NetFront<P, M> {
         if let Link::Connected(rings) = &mut self.link {
             rings.receive.post();
             let (notify, port) = (rings.receive.publish(), rings.port);
+            if self.platform.traces_rings() {
+                let progress = rings.receive.progress();
+                self.trace(RingSide::FrontReceive, progress, notify);
+            }
             self.tell(notify, port);
         }
+    }
+
+    #[cold]
+    fn trace(&mut self, side: RingSide, progress: Progress, notify: Notify) {
+        let peer = self.config.peer.unwrap_or(DomId::INVALID);
+        let asked = if self.config.suppress || notify == Notify::Nothing { notify } else { Notify::Needed };
+        progress.records(side, peer).for_each(|record| self.platform.trace_ring(record));
+        notification(side, peer, asked).into_iter().for_each(|record| self.platform.trace_ring(record));
     }
 
     fn tell(&mut self, notify: Notify, port: Port) {

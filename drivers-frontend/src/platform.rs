@@ -1,7 +1,7 @@
 //! What a front end needs from the kernel that it runs in.
 //! A small trait, so that the driver knows no kernel and tests can be one, hostile or not.
 
-use hypercall_abi::ring::SharedPage;
+use hypercall_abi::ring::{RingRecord, SharedPage};
 use hypercall_abi::{DomId, Errno, GrantRef, Port};
 
 /// What a peer may do with a granted page.
@@ -52,4 +52,14 @@ pub trait Platform {
 
     /// Raises the event at the other end of a port.
     fn notify(&mut self, port: Port);
+
+    /// Whether somebody wants records of rings.
+    fn traces_rings(&self) -> bool {
+        false
+    }
+
+    /// Puts a record of a ring into the trace.
+    fn trace_ring(&mut self, record: RingRecord) {
+        let _ = record;
+    }
 }

@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 
 use hypercall_abi::netif::{FRAME_BYTES_MAX, Receive, RxRequest, RxResponse};
-use hypercall_abi::ring::{FrontRing, Notify, Overrun, SharedPage};
+use hypercall_abi::ring::{FrontRing, Notify, Overrun, Progress, SharedPage};
 use hypercall_abi::{GrantRef, PAGE_SIZE};
 
 /// What the back end did wrong.
@@ -61,6 +61,11 @@ impl<G: SharedPage> Receiver<G> {
                 slot.posted = self.ring.push(&RxRequest { id, pad: 0, gref: slot.reference.0 }).is_ok();
             }
         }
+    }
+
+    /// How far the ring has come since this was asked last.
+    pub(crate) fn progress(&mut self) -> Progress {
+        self.ring.progress()
     }
 
     /// Shows the posted pages to the back end.

@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 
 use hypercall_abi::netif::{Transmit, TxRequest};
-use hypercall_abi::ring::{FrontRing, Notify, SharedPage};
+use hypercall_abi::ring::{FrontRing, Notify, Progress, SharedPage};
 use hypercall_abi::{GrantRef, PAGE_SIZE};
 
 use crate::receive::Fault;
@@ -76,6 +76,11 @@ impl<G: SharedPage> Transmitter<G> {
         let request = TxRequest { gref: reference.0, offset: start, flags: 0, id, size };
         *in_flight = self.ring.push(&request).is_ok();
         *in_flight
+    }
+
+    /// How far the ring has come since this was asked last.
+    pub(crate) fn progress(&mut self) -> Progress {
+        self.ring.progress()
     }
 
     /// Shows the queued frames to the back end.

@@ -18,6 +18,7 @@ mod back;
 mod fake;
 mod front;
 mod page;
+mod progress;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,7 @@ pub use back::BackRing;
 pub use fake::FakePage;
 pub use front::FrontRing;
 pub use page::SharedPage;
+pub use progress::{Progress, RingRecord, Step, notification};
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 

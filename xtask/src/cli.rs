@@ -35,7 +35,11 @@ pub(crate) enum Command {
   cargo xtask run --delivery both --suppress off
   cargo xtask run --icount --guests 32      the same figures each time
   cargo xtask run hostile --icount --seconds 60 --delivery batched
-  cargo xtask run --crash driver --crashes 5     the driver domain dies and is built again")]
+  cargo xtask run --crash driver --crashes 5     the driver domain dies and is built again
+  cargo xtask run hello --trace-set on --trace-set categories=hypercall,event
+
+Settings of --trace-set: on, mode=flight|live, buffer=BYTES, categories=LIST, domains=PATTERNS, calls=LIST,
+longer=NS, stop=call:NS|delay:NS|death; each of them turns the trace on")]
     Run(Run),
     /// Write a bootable ISO of a scenario
     #[command(after_help = "Examples:
@@ -47,7 +51,8 @@ pub(crate) enum Command {
   cargo xtask bench operations
   cargo xtask bench operations --peer xen --json bench.json
   cargo xtask bench sensitive --json sensitive.json
-  cargo xtask bench rings --peer xen --json rings.json")]
+  cargo xtask bench rings --peer xen --json rings.json
+  cargo xtask bench tracing --json tracing.json")]
     Bench(Bench),
     /// Measure a curve: many runs, one figure each
     Measure {
@@ -140,6 +145,9 @@ pub(crate) struct Run {
     /// Copy the trace here as well
     #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,
+    /// Trace from the start, and what: `on` or a setting, for which see below (may be repeated)
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) trace_set: Vec<String>,
     /// Wait for gdb on port 1234 before the first instruction
     #[arg(long)]
     pub(crate) gdb: bool,
@@ -192,6 +200,8 @@ pub(crate) enum BenchKind {
     Rings,
     /// What becomes of each sensitive instruction in each ring, held against docs/SENSITIVE.md
     Sensitive,
+    /// What the trace costs: compiled out, off, as a flight recorder, live
+    Tracing,
 }
 
 /// Another hypervisor.

@@ -14,12 +14,23 @@ pub(crate) const TARGET: &str = "x86_64-unknown-none";
 /// Environment variable of the suites: the fault that is planted into the hypervisor.
 pub(crate) const PLANTED: &str = "DENIZEN_PLANTED_FAULT";
 
+/// The image of a hypervisor that has no trace in it, apart from where the usual one is built.
+pub(crate) fn traceless() -> Result<PathBuf> {
+    cargo(&["hypervisor".to_owned()], "release", &["--no-default-features"])?;
+    let built = paths::target().join(TARGET).join("release").join("hypervisor");
+    let folder = paths::run("traceless");
+    std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    let path = folder.join("hypervisor");
+    std::fs::copy(&built, &path).with_context(|| format!("copying {}", built.display()))?;
+    Ok(path)
+}
+
 /// The hypervisor's image.
 pub(crate) fn hypervisor() -> Result<PathBuf> {
     if let Some(fault) = std::env::var_os(PLANTED) {
         return planted(&fault.to_string_lossy());
     }
-    cargo(&["hypervisor".to_owned()], "release")?;
+    cargo(&["hypervisor".to_owned()], "release", &[])?;
     let path = paths::target().join(TARGET).join("release").join("hypervisor");
     path.try_exists().context("looking for the hypervisor's image")?;
     Ok(path)
@@ -44,7 +55,7 @@ fn planted(fault: &str) -> Result<PathBuf> {
 
 /// The images of these guests, in their order.
 pub(crate) fn guests(names: &[String]) -> Result<Vec<PathBuf>> {
-    cargo(names, "guest")?;
+    cargo(names, "guest", &[])?;
     let folder = paths::run("guests");
     std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     let images: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
@@ -133,9 +144,9 @@ pub(crate) fn is_guest(name: &str) -> bool {
 }
 
 /// Runs cargo for packages in one profile; its own progress shows.
-fn cargo(packages: &[String], profile: &str) -> Result<()> {
+fn cargo(packages: &[String], profile: &str, more: &[&str]) -> Result<()> {
     let mut command = Command::new(program());
-    command.current_dir(paths::root()).args(["build", "--target", TARGET, "--profile", profile]);
+    command.current_dir(paths::root()).args(["build", "--target", TARGET, "--profile", profile]).args(more);
     for package in packages {
         command.args(["--package", package]);
     }

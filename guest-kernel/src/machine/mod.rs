@@ -19,6 +19,7 @@ pub(crate) mod process;
 pub mod shared_page;
 mod start;
 mod time_driver;
+pub mod trace;
 pub mod trap;
 pub mod upcall;
 pub mod window;

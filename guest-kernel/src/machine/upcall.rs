@@ -3,8 +3,10 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::ports;
+use hypercall_abi::shared_info::TRACE_EVENT;
+
 use super::window::SHARED_INFO;
+use super::{ports, trace};
 use crate::events::EventPage;
 
 /// Upcalls handled since the start.
@@ -29,7 +31,14 @@ pub fn count() -> u64 {
 #[unsafe(no_mangle)]
 extern "C" fn guest_dispatch_upcall() {
     COUNT.store(COUNT.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-    page().take_all(ports::fire);
+    let mut served = 0;
+    page().take_all(|port| {
+        served += 1;
+        ports::fire(port);
+    });
+    if trace::wants(TRACE_EVENT) {
+        trace::handler_done(served);
+    }
 }
 
 /// Handles an upcall that came in another way, with upcalls masked as they are on entry, and unmasks them.

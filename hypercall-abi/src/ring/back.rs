@@ -3,7 +3,9 @@
 
 use core::marker::PhantomData;
 
-use super::{Full, Notify, Overrun, Protocol, SharedPage, index, must_notify, read_entry, write_entry};
+use super::{
+    Full, Notify, Overrun, Progress, Protocol, SharedPage, index, must_notify, read_entry, write_entry,
+};
 
 /// The back end's view: private copies of its own indices, and the page.
 #[derive(Debug)]
@@ -15,6 +17,8 @@ pub struct BackRing<M, P> {
     rsp_prod: u32,
     /// Responses published.
     rsp_published: u32,
+    /// Indices of requests and responses as [`Self::progress`] told them last.
+    told: (u32, u32),
     protocol: PhantomData<P>,
 }
 
@@ -22,7 +26,14 @@ impl<M: SharedPage, P: Protocol> BackRing<M, P> {
     /// Takes up a ring where its last back end left it; a new ring starts at zero.
     pub fn attach(memory: M) -> Self {
         let start = memory.load_acquire(index::RSP_PROD);
-        Self { memory, req_cons: start, rsp_prod: start, rsp_published: start, protocol: PhantomData }
+        Self {
+            memory,
+            req_cons: start,
+            rsp_prod: start,
+            rsp_published: start,
+            told: (start, start),
+            protocol: PhantomData,
+        }
     }
 
     /// Gives the page back.
@@ -48,6 +59,13 @@ impl<M: SharedPage, P: Protocol> BackRing<M, P> {
             return Err(Overrun { claimed, limit });
         }
         Ok(ready)
+    }
+
+    /// How far it has come since this was asked last.
+    pub fn progress(&mut self) -> Progress {
+        let (requests, responses) = core::mem::replace(&mut self.told, (self.req_cons, self.rsp_published));
+        let left = self.ready().unwrap_or(0);
+        Progress::new((responses, self.rsp_published, self.unanswered()), (requests, self.req_cons, left))
     }
 
     /// Takes the next request, if there is one.

@@ -3,7 +3,9 @@
 
 use core::marker::PhantomData;
 
-use super::{Full, Notify, Overrun, Protocol, SharedPage, index, must_notify, read_entry, write_entry};
+use super::{
+    Full, Notify, Overrun, Progress, Protocol, SharedPage, index, must_notify, read_entry, write_entry,
+};
 
 /// The front end's view: private copies of its own indices, and the page.
 #[derive(Debug)]
@@ -15,6 +17,8 @@ pub struct FrontRing<M, P> {
     req_published: u32,
     /// Responses consumed.
     rsp_cons: u32,
+    /// Indices of requests and responses as [`Self::progress`] told them last.
+    told: (u32, u32),
     protocol: PhantomData<P>,
 }
 
@@ -25,7 +29,7 @@ impl<M: SharedPage, P: Protocol> FrontRing<M, P> {
         memory.store(index::RSP_PROD, 0);
         memory.store(index::REQ_EVENT, 1);
         memory.store_release(index::RSP_EVENT, 1);
-        Self { memory, req_prod: 0, req_published: 0, rsp_cons: 0, protocol: PhantomData }
+        Self { memory, req_prod: 0, req_published: 0, rsp_cons: 0, told: (0, 0), protocol: PhantomData }
     }
 
     /// Gives the page back.
@@ -71,6 +75,13 @@ impl<M: SharedPage, P: Protocol> FrontRing<M, P> {
             true => Notify::Needed,
             false => Notify::Suppressed,
         }
+    }
+
+    /// How far it has come since this was asked last.
+    pub fn progress(&mut self) -> Progress {
+        let (requests, responses) = core::mem::replace(&mut self.told, (self.req_published, self.rsp_cons));
+        let left = self.ready().unwrap_or(0);
+        Progress::new((requests, self.req_published, self.outstanding()), (responses, self.rsp_cons, left))
     }
 
     /// Takes the next response, if there is one.

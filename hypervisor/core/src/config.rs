@@ -30,6 +30,9 @@ pub struct System {
     pub seed: u64,
     /// Whether the trace is on from the start.
     pub trace: bool,
+    /// What the trace records, as [`crate::trace::choice::Choice::set`] reads it.
+    #[serde(default)]
+    pub trace_settings: Vec<String>,
     /// The domains in order of creation.
     pub domains: Vec<Domain>,
 }
@@ -150,6 +153,7 @@ mod tests {
             slice_us: 5000,
             seed: 1,
             trace: false,
+            trace_settings: Vec::new(),
             domains: alloc::vec![Domain {
                 name: "web-1".into(),
                 image: "guests/web".into(),

@@ -211,6 +211,12 @@ impl World {
         archive: impl Fn(&str) -> Option<&'static [u8]>,
     ) {
         self.slice_ns = u64::from(system.slice_us).saturating_mul(1000);
+        for setting in &system.trace_settings {
+            let words: Vec<&str> = setting.split_whitespace().collect();
+            if let Err(why) = self.trace.choice.set(&words) {
+                self.output.log(&why);
+            }
+        }
         self.trace.begin(m, self.constants.tsc_khz);
         if system.trace && !trace::set_on(self, m, true) {
             self.output.log("there is no storage for a trace");

@@ -42,6 +42,8 @@ mod log;
 #[cfg(target_os = "none")]
 mod messages;
 #[cfg(target_os = "none")]
+mod nmi;
+#[cfg(target_os = "none")]
 mod paging;
 #[cfg(target_os = "none")]
 mod panic;

@@ -86,7 +86,14 @@ impl System {
         };
         let mut domains = vec![domain("driver".into(), Vec::new())];
         domains.extend((0..guests).map(|at| domain(format!("guest-{at}"), vec![front(at)])));
-        let system = config::System { name: "joined".into(), slice_us: 5000, seed: 1, trace: false, domains };
+        let system = config::System {
+            name: "joined".into(),
+            slice_us: 5000,
+            seed: 1,
+            trace: false,
+            trace_settings: Vec::new(),
+            domains,
+        };
         let image: &'static [u8] = image::minimal().leak();
         world.create_domains(&mut machine, system, |_| Some(image));
         Self(Rc::new(RefCell::new(Inner { world, machine })))

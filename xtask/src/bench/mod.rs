@@ -2,8 +2,10 @@
 //! It exists because one binary on two hypervisors is a comparison that nobody can argue with.
 
 mod budget;
+mod load;
 mod rings;
 mod sensitive;
+mod tracing;
 mod xen;
 
 use std::collections::BTreeMap;
@@ -62,6 +64,7 @@ pub(crate) fn bench(options: &Bench) -> Result<()> {
         BenchKind::Operations => operations(options),
         BenchKind::Rings => rings::bench(options),
         BenchKind::Sensitive => sensitive::bench(options),
+        BenchKind::Tracing => tracing::bench(options),
     }
 }
 
@@ -79,6 +82,7 @@ fn operations(options: &Bench) -> Result<()> {
         forwarded: false,
         port: None,
         gdb: false,
+        traceless: false,
     };
     let mut booted = boot::boot(how, &scenario, lower(&scenario)?)?;
     let ours = measured(&mut booted.machine, is_dead).context("on Denizen")?;

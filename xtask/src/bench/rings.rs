@@ -126,7 +126,7 @@ fn places(options: &Bench) -> Result<Vec<(usize, Place)>> {
 fn run(place: &Place, clock: Clock) -> Result<Vec<Measured>> {
     match place {
         Place::Denizen(scenario) => {
-            let how = How { clock, forwarded: false, port: None, gdb: false };
+            let how = How { clock, forwarded: false, port: None, gdb: false, traceless: false };
             let mut booted = boot::boot(how, scenario, lower(scenario)?)?;
             measured(&mut booted.machine, is_dead)
         }

@@ -45,7 +45,13 @@ pub(crate) fn measure(settings: &Settings, cell: &Cell, bar: &ProgressBar) -> Re
 fn follow(settings: &Settings, cell: &Cell, view: View, bar: &ProgressBar) -> Result<Collected> {
     let scenario = scenario(settings, cell)?;
     let plan = plan(settings, cell, &scenario, view)?;
-    let how = How { clock: Clock::Counted { seed: settings.seed }, forwarded: false, port: None, gdb: false };
+    let how = How {
+        clock: Clock::Counted { seed: settings.seed },
+        forwarded: false,
+        port: None,
+        gdb: false,
+        traceless: false,
+    };
     let mut machine = boot::boot(how, &scenario, plan)?.machine;
     let mut collected = Collected::default();
     loop {

@@ -26,6 +26,8 @@ pub(crate) struct How {
     pub(crate) port: Option<u16>,
     /// Whether to wait for gdb.
     pub(crate) gdb: bool,
+    /// Whether the hypervisor is one that cannot record a trace.
+    pub(crate) traceless: bool,
 }
 
 /// A machine that has been started.
@@ -45,7 +47,7 @@ pub(crate) fn boot(how: How, scenario: &Scenario, plan: Plan) -> Result<Booted> 
         // Said at once; the ports are chosen when everything is built.
         qemu::choose(how.port, plan.guests.len())?;
     }
-    let kernel = compile::hypervisor()?;
+    let kernel = if how.traceless { compile::traceless()? } else { compile::hypervisor()? };
     let folder = paths::run(&scenario.name);
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     let initrd = folder.join("boot.cpio");

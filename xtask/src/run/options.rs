@@ -2,6 +2,7 @@
 //! It exists so that a changed scenario passes the same checks as a written one.
 
 use hypervisor_core::ring::Ring;
+use hypervisor_core::trace::choice::Choice;
 use toml::Spanned;
 
 use super::boot::How;
@@ -35,6 +36,7 @@ pub(super) fn how(options: &Run, scenario: &Scenario) -> How {
         forwarded: !from_inside(options),
         port: options.port,
         gdb: options.gdb,
+        traceless: false,
     }
 }
 
@@ -92,6 +94,7 @@ pub(super) fn apply(options: &Run, scenario: &mut Scenario) -> Result<(), BadInp
     if let Some(seed) = options.seed {
         scenario.system.seed = seed;
     }
+    trace(&options.trace_set, scenario)?;
     let name = scenario.name.clone();
     if let Some(domain) = &options.crash {
         let found = scenario.system.domain.iter().find(|entry| entry.name.get_ref() == domain);
@@ -128,6 +131,22 @@ pub(super) fn apply(options: &Run, scenario: &mut Scenario) -> Result<(), BadInp
     if options.idle == Idle::Plain {
         let line = format!("{} idle=plain", subject.command_line.get_ref());
         replace(&mut subject.command_line, line.trim().to_owned());
+    }
+    Ok(())
+}
+
+/// Reads the settings of the trace on the command line, and has the hypervisor's own reader judge them.
+fn trace(given: &[String], scenario: &mut Scenario) -> Result<(), BadInput> {
+    let trace = &mut scenario.system.trace;
+    trace.on |= !given.is_empty();
+    for text in given.iter().filter(|text| *text != "on") {
+        let Some((key, value)) = text.split_once('=') else {
+            return Err(BadInput(format!("--trace-set {text}: it is `on` or KEY=VALUE")));
+        };
+        let setting = format!("{key} {}", value.replace(':', " "));
+        let words: Vec<&str> = setting.split_whitespace().collect();
+        Choice::default().set(&words).map_err(|why| BadInput(format!("--trace-set {text}: {why}")))?;
+        trace.more.push(setting);
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! What must hold in a scenario beyond its form: names, images, addresses, memory.
 //! It exists so that a run that cannot work is refused before QEMU starts.
 
+use hypervisor_core::trace::choice::Choice;
 use std::collections::HashMap;
 
 use hypervisor_core::config::{SLICE_US_MAX, SLICE_US_MIN, WEIGHT_MAX};
@@ -24,6 +25,10 @@ pub(super) fn check(scenario: &Scenario, images: &dyn Fn(&str) -> bool) -> Resul
 
     super::lower::network(system).map_err(|message| scenario.refuse(system.network.span(), message))?;
     in_range(scenario, &system.slice, "slice")?;
+    for (span, setting) in system.trace.spanned() {
+        let words: Vec<&str> = setting.split_whitespace().collect();
+        Choice::default().set(&words).map_err(|why| scenario.refuse(span, why))?;
+    }
     if system.domain.is_empty() {
         return Err(Refusal::whole(&scenario.path, "there is no [[domain]]"));
     }

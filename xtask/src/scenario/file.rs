@@ -26,8 +26,64 @@ pub(crate) struct System {
     pub(crate) subject: Option<Spanned<String>>,
     /// How long a run without load lasts at most; until all domains have ended when absent.
     pub(crate) runtime: Option<Span>,
+    /// What is traced.
+    #[serde(default)]
+    pub(crate) trace: Trace,
     /// The domains in the order of their creation.
     pub(crate) domain: Vec<Entry>,
+}
+
+/// What is traced: each key as `--trace-set` has it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Trace {
+    /// Whether from the start.
+    #[serde(default)]
+    pub(crate) on: bool,
+    /// `flight`, where the newest records win, or `live`, where the oldest stay until the host has read them.
+    pub(crate) mode: Option<Spanned<String>>,
+    /// Bytes of the buffer, at most what there is.
+    pub(crate) buffer: Option<Spanned<Size>>,
+    /// Categories of records, with commas between them.
+    pub(crate) categories: Option<Spanned<String>>,
+    /// Patterns of domains' names, with commas between them.
+    pub(crate) domains: Option<Spanned<String>>,
+    /// Names of hypercalls, with commas between them.
+    pub(crate) calls: Option<Spanned<String>>,
+    /// Only hypercalls that take at least so long.
+    pub(crate) longer: Option<Spanned<Span>>,
+    /// What ends the recording: `call NS`, `delay NS` or `death`.
+    pub(crate) stop: Option<Spanned<String>>,
+    /// What the command line says beside the file.
+    #[serde(skip)]
+    pub(crate) more: Vec<String>,
+}
+
+impl Trace {
+    /// As the hypervisor reads it, each with its place in the file.
+    pub(crate) fn spanned(&self) -> Vec<(std::ops::Range<usize>, String)> {
+        let mut settings = Vec::new();
+        let texts = [
+            ("mode", &self.mode),
+            ("categories", &self.categories),
+            ("domains", &self.domains),
+            ("calls", &self.calls),
+            ("stop", &self.stop),
+        ];
+        for (key, value) in texts {
+            settings.extend(value.iter().map(|value| (value.span(), format!("{key} {}", value.get_ref()))));
+        }
+        settings.extend(self.buffer.iter().map(|size| (size.span(), format!("buffer {}", size.get_ref().0))));
+        settings.extend(
+            self.longer.iter().map(|span| (span.span(), format!("longer {}", span.get_ref().us * 1000))),
+        );
+        settings
+    }
+
+    /// As the hypervisor reads it.
+    pub(crate) fn settings(&self) -> Vec<String> {
+        self.spanned().into_iter().map(|(_, setting)| setting).chain(self.more.iter().cloned()).collect()
+    }
 }
 
 fn empty() -> Spanned<String> {

@@ -2,6 +2,7 @@
 //! It exists so that a trace is read with the hypervisor's own reader, by the same declarations that wrote it.
 
 mod audit;
+mod drain;
 mod filter;
 mod follow;
 mod input;
@@ -21,7 +22,9 @@ use crate::table::grouped;
 use filter::Filter;
 use names::Names;
 
+pub(crate) use drain::Drain;
 pub(crate) use filter::time;
+pub(crate) use input::open;
 pub(crate) use stats::Stats;
 
 /// Shows a trace.

@@ -1,7 +1,8 @@
 //! What Denizen adds to Xen's interface; elsewhere each of these is refused with [`Errno::NoSys`].
 
 use hypercall_abi::extension::{
-    Control, DeliveryPolicy, DeviceDirectoryInfo, DomainCounters, ExtensionOp, IdleResult, PciConfig,
+    Control, DeliveryPolicy, DeviceDirectoryInfo, DomainCounters, ExtensionOp, GuestRecord, IdleResult,
+    PciConfig,
 };
 use hypercall_abi::{Errno, Hypercall};
 
@@ -51,6 +52,16 @@ pub fn set_delivery(mut policy: DeliveryPolicy) -> Result {
 pub fn trace_emit(a: u64, b: u64, c: u64) -> Result {
     // SAFETY: no memory is touched.
     done(unsafe { call4::<{ number(Hypercall::Extension) }>(ExtensionOp::TraceEmit.raw().into(), a, b, c) })
+}
+
+/// Puts a declared record of ours into the trace.
+///
+/// # Errors
+/// As the hypervisor says.
+pub fn trace_record(record: GuestRecord, a: u64, b: u64) -> Result {
+    let (op, record) = (ExtensionOp::TraceRecord.raw().into(), record.raw().into());
+    // SAFETY: no memory is touched.
+    done(unsafe { call4::<{ number(Hypercall::Extension) }>(op, record, a, b) })
 }
 
 /// Where our device directory is.

@@ -1,11 +1,13 @@
 //! What a front end needs of this kernel.
 
 use drivers_frontend::{Access, Platform, StillInUse};
+use hypercall_abi::ring::RingRecord;
+use hypercall_abi::shared_info::TRACE_RING;
 use hypercall_abi::{DomId, Errno, GrantRef, Port};
 
 use crate::machine::hypercall::event;
 use crate::machine::memory::Page;
-use crate::machine::{grants, ports};
+use crate::machine::{grants, ports, trace};
 
 /// This kernel, as drivers see it.
 #[derive(Debug)]
@@ -38,5 +40,13 @@ impl Platform for Kernel {
     fn notify(&mut self, port: Port) {
         // A peer that is gone needs no notice.
         let _ = event::send(port);
+    }
+
+    fn traces_rings(&self) -> bool {
+        trace::wants(TRACE_RING)
+    }
+
+    fn trace_ring(&mut self, record: RingRecord) {
+        trace::ring(record);
     }
 }

@@ -182,6 +182,7 @@ fn a_processor_without_ring_1_refuses_such_a_kernel_by_name() {
         slice_us: 1000,
         seed: 1,
         trace: false,
+        trace_settings: alloc::vec![],
         domains: alloc::vec![Domain { ring: 1, ..domain("a") }],
     };
     fixture.world.create_domains(&mut fixture.machine, scenario, |_| None);

@@ -74,7 +74,14 @@ impl System {
             todo: Todo::empty(),
             long_ways: false,
         };
-        let scenario = config::System { name: "test".into(), slice_us: 1000, seed: 1, trace: false, domains };
+        let scenario = config::System {
+            name: "test".into(),
+            slice_us: 1000,
+            seed: 1,
+            trace: false,
+            trace_settings: alloc::vec![],
+            domains,
+        };
         let image: &'static [u8] = TestImage::good(BASE).file().leak();
         let archive = |path: &str| (path == "guests/test").then_some(image);
         system.world.create_domains(&mut system.machine, scenario, archive);

@@ -131,7 +131,9 @@ impl Blocks {
             let Some(fields) = rest.get(1..length) else { break };
             let kind = u8::try_from(head & 0x7f).unwrap_or(0);
             self.at = self.at.saturating_add(length);
+            let words = u64::try_from(length).unwrap_or(0);
             if kind == KIND_TIME {
+                tally.bytes = tally.bytes.saturating_add(words.saturating_mul(8));
                 self.base = fields.first().copied().unwrap_or(self.base);
                 continue;
             }
@@ -148,6 +150,8 @@ impl Blocks {
                 continue;
             };
             tally.records = tally.records.saturating_add(1);
+            tally.bytes = tally.bytes.saturating_add(words.saturating_mul(8));
+            tally.longest_words = tally.longest_words.max(words);
             let ticks = self.base.wrapping_add(head >> (64 - TICK_BITS));
             return Some(Entry {
                 time_ns: clock.ns(ticks),

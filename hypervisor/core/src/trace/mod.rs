@@ -85,6 +85,9 @@ impl Trace {
 
     /// Writes the header, so that an empty trace can be read. What was recorded before is gone.
     pub fn begin<M: Machine>(&mut self, m: &mut M, tsc_khz: u64) {
+        if !COMPILED_IN {
+            return;
+        }
         self.tsc_khz = tsc_khz;
         self.written = [0; KINDS];
         let Some(Plan { blocks, block_words, nmi }) = Plan::of(self.words, self.choice.buffer_words) else {
@@ -141,7 +144,7 @@ impl Trace {
     /// Enters a domain's name, whether the trace is on or not.
     pub fn name<M: Machine>(&mut self, m: &mut M, id: DomId, name: &str) {
         self.choice.named(id, name);
-        if Plan::of(self.words, 0).is_none() {
+        if !self.has_storage() {
             return;
         }
         let slot = self.names.checked_rem(NAMES).unwrap_or(0);

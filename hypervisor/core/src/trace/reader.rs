@@ -61,6 +61,10 @@ pub struct Tally {
     pub damaged_blocks: u64,
     /// Whether the trace ends before the storage that its header describes.
     pub truncated: bool,
+    /// Bytes of what was read, points of time included and blocks' headers not.
+    pub bytes: u64,
+    /// Words of the longest record that was read.
+    pub longest_words: u64,
 }
 
 impl Tally {

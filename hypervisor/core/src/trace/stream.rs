@@ -83,6 +83,12 @@ impl Stream {
         Self::new(index, word(STREAM_FIRST), word(STREAM_BLOCKS), word(STREAM_BLOCK_WORDS), Mode::Flight)
     }
 
+    /// Whether the header still describes this stream as it is.
+    pub fn is_described<S: Storage>(&self, s: &S) -> bool {
+        s.trace_load(self.descriptor.wrapping_add(STREAM_FIRST)) == word(self.first)
+            && s.trace_load(self.descriptor.wrapping_add(STREAM_HEAD)) == self.sequence
+    }
+
     /// Describes the empty stream in the header.
     pub fn begin<S: Storage>(&self, s: &mut S, of: u64) {
         for offset in 0..STREAM_WORDS {

@@ -29,7 +29,7 @@ use crate::paging::direct;
 use crate::paging::space::{self, Space};
 use crate::pci::{self, Config, MessageTable};
 use crate::system::{self, System};
-use crate::{descriptors, exit, heap, power, ring1, rtc, serial};
+use crate::{descriptors, exit, heap, nmi, power, ring1, rtc, serial};
 
 /// Memory below this is the firmware's or what it left there.
 const LOW_MEMORY: u64 = 1 << 20;
@@ -83,6 +83,7 @@ pub(crate) extern "C" fn enter(protocol: u32, information: u32) -> ! {
         area_user: None,
     };
     let system = create(hardware, &mut space, &information, &plan);
+    nmi::install(system.hardware.trace);
     system::install(system);
     exit::start()
 }

@@ -4,8 +4,8 @@
 //! The processor has pushed SS, RSP, RFLAGS, CS and RIP at the end of the processor's stack, and for some vectors an
 //! error code, which the other stubs make up for with 0. The vector goes into the upper half of that word. #DB may
 //! strike on the first instruction of any other entry (MOV SS), so it comes on a stack of its own: from a guest
-//! its frame is carried over to the usual place, from ring 0 it is ignored. An NMI is counted and touches nothing, and a
-//! machine check is judged on its stack wherever it struck.
+//! its frame is carried over to the usual place, from ring 0 it is ignored. An NMI is counted and recorded, and
+//! touches nothing else, and a machine check is judged on its stack wherever it struck.
 
 use core::arch::global_asm;
 
@@ -116,6 +116,21 @@ global_asm!(
     ".globl nmi_entry",
     "nmi_entry:",
     "lock inc qword ptr [rip + {per_cpu} + {nmis}]",
+    // For the trace, which has a stream that nobody but this writes. The processor has aligned its stack before it
+    // pushed five words.
+    "cld",
+    push_scratch!(),
+    "mov rdi, [rsp + 9 * 8]",
+    "call {record_nmi}",
+    "pop r11",
+    "pop r10",
+    "pop r9",
+    "pop r8",
+    "pop rax",
+    "pop rcx",
+    "pop rdx",
+    "pop rsi",
+    "pop rdi",
     "iretq",
     ".balign 16",
     ".globl machine_check_entry",
@@ -138,6 +153,7 @@ global_asm!(
     per_cpu = sym PER_CPU,
     stack_end = const STACK_END,
     nmis = const NMIS,
+    record_nmi = sym crate::nmi::record,
     page_fault = sym crate::run::page_fault,
     quick = sym crate::exit::exit_quickly,
     resume = sym crate::run::resume::<3>,

@@ -6,8 +6,11 @@ use guest_kernel::hypercall::{event, grant};
 use guest_kernel::memory::Page;
 use guest_kernel::ports::{EventPort, PortSet};
 use guest_kernel::shared_page::Mapped;
+use guest_kernel::trace;
 use guest_kernel::window::Range;
 use hypercall_abi::grant_table::{CopyGrant, CopySide, GrantStatus, MapGrantRef, UnmapGrantRef, map_flags};
+use hypercall_abi::ring::RingRecord;
+use hypercall_abi::shared_info::TRACE_RING;
 use hypercall_abi::{DomId, Errno, GrantRef, PAGE_SIZE, Port, pass_on_page};
 
 /// All ports of this domain.
@@ -94,6 +97,14 @@ impl Platform for Kernel {
     fn notify(&mut self, port: Port) {
         // A peer that is gone needs no notice.
         let _ = event::send(port);
+    }
+
+    fn traces_rings(&self) -> bool {
+        trace::wants(TRACE_RING)
+    }
+
+    fn trace_ring(&mut self, record: RingRecord) {
+        trace::ring(record);
     }
 
     fn copy(&mut self, batch: &mut [CopyGrant]) {

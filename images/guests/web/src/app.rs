@@ -6,8 +6,8 @@ use alloc::string::String;
 use core::cell::Cell;
 use core::fmt::Write;
 
-use guest_kernel::Guest;
 use guest_kernel::hypercall::extension;
+use guest_kernel::{Guest, trace};
 use hypercall_abi::extension::DomainCounters;
 use picoserve::Router;
 use picoserve::extract::Query;
@@ -91,6 +91,7 @@ impl State {
     fn page(&self, size: Option<usize>) -> impl IntoResponse + use<> {
         self.count();
         let size = size.unwrap_or(self.0.size);
+        trace::instant("page", size as u64);
         if size > SIZE_MAX {
             return Err((StatusCode::BAD_REQUEST, "size is too large\n"));
         }

@@ -74,7 +74,14 @@ impl System {
         let (generators, output) = (HashMap::new(), String::new());
         let mut system = Self { world, machine, regs, generators, seed, births: 0, output };
         let domains = (0..domains).map(|index| domain(&format!("hostile-{index}"), index)).collect();
-        let scenario = config::System { name: "test".into(), slice_us: 1000, seed, trace: false, domains };
+        let scenario = config::System {
+            name: "test".into(),
+            slice_us: 1000,
+            seed,
+            trace: false,
+            trace_settings: Vec::new(),
+            domains,
+        };
         let file: &'static [u8] = image::file().leak();
         system
             .world

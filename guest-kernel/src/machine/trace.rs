@@ -1,0 +1,94 @@
+//! Records of our own in the hypervisor's trace: spans of an application, numbers, rings.
+//! While nobody records them, each costs one look at the shared page and no hypercall; on Xen it is never more.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use hypercall_abi::extension::GuestRecord;
+use hypercall_abi::ring::RingRecord;
+use hypercall_abi::shared_info::{TRACE_GUEST, TRACE_OFFSET};
+
+use super::hypercall::extension;
+use super::window::SHARED_INFO;
+
+/// Whether records of a category are made now: one of [`hypercall_abi::shared_info`]'s `TRACE_...`.
+#[inline]
+#[must_use]
+pub fn wants(category: u64) -> bool {
+    // SAFETY: the shared page is mapped there for the domain's life, and its last word is an atomic for all.
+    let categories = unsafe { &*((SHARED_INFO as u64 + TRACE_OFFSET) as *const AtomicU64) };
+    categories.load(Ordering::Relaxed) & category != 0
+}
+
+/// A name as records have it: its first eight bytes.
+#[must_use]
+pub const fn name(text: &str) -> u64 {
+    let bytes = text.as_bytes();
+    let mut name = [0; 8];
+    let mut at = 0;
+    while at < name.len() && at < bytes.len() {
+        name[at] = bytes[at];
+        at += 1;
+    }
+    u64::from_le_bytes(name)
+}
+
+#[cold]
+fn record(record: GuestRecord, a: u64, b: u64) {
+    // A hypervisor that does not know the record records nothing.
+    let _ = extension::trace_record(record, a, b);
+}
+
+/// A span of an application's work: it ends when this is dropped.
+#[derive(Debug)]
+#[must_use]
+pub struct Span {
+    name: u64,
+    value: u64,
+}
+
+impl Span {
+    /// Begins a span. The value tells it from others of its name that are open at the same time.
+    #[inline]
+    pub fn new(text: &'static str, value: u64) -> Self {
+        let name = name(text);
+        if wants(TRACE_GUEST) {
+            record(GuestRecord::SpanBegin, name, value);
+        }
+        Self { name, value }
+    }
+}
+
+impl Drop for Span {
+    #[inline]
+    fn drop(&mut self) {
+        if wants(TRACE_GUEST) {
+            record(GuestRecord::SpanEnd, self.name, self.value);
+        }
+    }
+}
+
+/// Something happened.
+#[inline]
+pub fn instant(text: &'static str, value: u64) {
+    if wants(TRACE_GUEST) {
+        record(GuestRecord::Instant, name(text), value);
+    }
+}
+
+/// A number is this now.
+#[inline]
+pub fn value(text: &'static str, value: u64) {
+    if wants(TRACE_GUEST) {
+        record(GuestRecord::Value, name(text), value);
+    }
+}
+
+/// A driver tells of a ring.
+pub fn ring(told: RingRecord) {
+    record(told.record, told.ring, told.counts);
+}
+
+/// The upcall handler has served so many ports.
+pub(super) fn handler_done(ports: u64) {
+    record(GuestRecord::HandlerDone, ports, 0);
+}

@@ -1,0 +1,100 @@
+//! The loads under which the trace is priced: web guests and a client that fetches from them, without the host.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::counters::Snapshot;
+use crate::qemu::{Machine, Next};
+use crate::run::boot::is_orderly;
+use crate::scenario::{Plan, Scenario, lower};
+use crate::serial::Line;
+use crate::{compile, paths};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Virtual seconds of a load.
+const SECONDS: &str = "0.2";
+const GUESTS: u32 = 4;
+
+/// What the client fetches.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Load {
+    /// Pages of the usual size: most work is in connections.
+    Web,
+    /// Long pages: most work is in packets.
+    Network,
+}
+
+impl Load {
+    pub(super) const ALL: [Self; 2] = [Self::Web, Self::Network];
+
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Web => "web",
+            Self::Network => "network",
+        }
+    }
+
+    /// The system under this load.
+    pub(super) fn plan(self) -> Result<(Scenario, Plan)> {
+        let mut scenario = Scenario::open(&paths::root(), "inside")?;
+        if let Some(subject) = scenario.subject_mut() {
+            subject.count = Some(toml::Spanned::new(0..0, GUESTS));
+        }
+        scenario.keep(crate::scenario::Load::Inside);
+        scenario.check(&compile::is_guest)?;
+        let mut plan = lower(&scenario)?;
+        let targets = plan.guests.first().map(|first| format!("{}+{GUESTS}", first.address));
+        let size = match self {
+            Self::Web => "size=2258",
+            Self::Network => "size=32768",
+        };
+        let words = [
+            ("{policies}", "batched"),
+            ("{seconds}", SECONDS),
+            ("{connections}", "8"),
+            ("{seed}", "1"),
+            ("{targets}", targets.as_deref().unwrap_or_default()),
+            ("size=2258", size),
+        ];
+        for domain in &mut plan.config.domains {
+            for (word, value) in &words {
+                domain.command_line = domain.command_line.replace(word, value);
+            }
+        }
+        Ok((scenario, plan))
+    }
+}
+
+/// Follows a load to its end: requests, and ns in which somebody had the processor.
+pub(super) fn follow(machine: &mut Machine) -> Result<(u64, u64)> {
+    let mut snapshots = Vec::new();
+    let mut requests = None;
+    loop {
+        match machine.next(Instant::now() + PATIENCE)? {
+            Next::Line(Line::Record { kind, body }) if kind == "snapshot" => {
+                snapshots.push(Snapshot::read(body)?);
+            }
+            Next::Line(line) => {
+                if let Some((_, kind, body)) = line.guest_record()
+                    && kind == "result"
+                {
+                    requests = body["requests"].as_u64();
+                    if body["errors"].as_u64() != Some(0) {
+                        bail!("the client met errors: {body}");
+                    }
+                }
+            }
+            Next::Timeout => bail!("silent for {} s", PATIENCE.as_secs()),
+            Next::End => break,
+        }
+    }
+    match machine.status() {
+        Some(status) if is_orderly(status) => {}
+        _ => return Err(machine.death()),
+    }
+    let requests = requests.context("the client gave no result")?;
+    let [before, after, ..] = snapshots.as_slice() else { bail!("the client took no snapshots") };
+    let idle = after.idle_ns.saturating_sub(before.idle_ns);
+    Ok((requests, after.time_ns.saturating_sub(before.time_ns).saturating_sub(idle)))
+}

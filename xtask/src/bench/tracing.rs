@@ -1,0 +1,296 @@
+//! `cargo xtask bench tracing`: what the trace costs in each of its four states, in instructions.
+//! It exists because a trace that changes what it measures is worth little; each state proves that it did, or did
+//! not, record.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use hypervisor_core::trace::reader::Tally;
+use serde::Serialize;
+
+use super::load::{self, Load};
+use super::{is_dead, measured};
+use crate::cli::Bench;
+use crate::qemu::{Clock, Next};
+use crate::run::boot::{self, How};
+use crate::scenario::{Plan, Scenario, lower};
+use crate::table::{grouped, new, or_dash};
+use crate::trace::{self, Drain};
+use crate::{compile, interrupt, paths, setup};
+
+/// The trace's states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Not compiled in.
+    Out,
+    /// Compiled in, and off.
+    Off,
+    /// On as a flight recorder.
+    Flight,
+    /// On, and read while it is written.
+    Live,
+}
+
+impl State {
+    const ALL: [Self; 4] = [Self::Out, Self::Off, Self::Flight, Self::Live];
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Out => "compiled-out",
+            Self::Off => "off",
+            Self::Flight => "flight",
+            Self::Live => "live",
+        }
+    }
+
+    const fn records(self) -> bool {
+        matches!(self, Self::Flight | Self::Live)
+    }
+}
+
+/// What one state's trace held.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+struct Held {
+    /// Records read.
+    records: u64,
+    /// Records lost.
+    lost: u64,
+    /// Bytes of the records, points of time included.
+    bytes: u64,
+    /// Bytes that they would take if all were as long as the longest.
+    fixed_bytes: u64,
+    /// The first through the second.
+    bytes_ratio: Option<f64>,
+}
+
+impl From<Tally> for Held {
+    fn from(tally: Tally) -> Self {
+        let fixed_bytes = tally.records * tally.longest_words * 8;
+        Self {
+            records: tally.records,
+            lost: tally.lost + tally.dropped,
+            bytes: tally.bytes,
+            fixed_bytes,
+            bytes_ratio: (fixed_bytes > 0).then(|| rounded(tally.bytes as f64 / fixed_bytes as f64)),
+        }
+    }
+}
+
+/// One thing measured in all states.
+#[derive(Clone, Debug, Default, Serialize)]
+struct Row {
+    /// Instructions by state.
+    instructions: BTreeMap<&'static str, f64>,
+    /// Off against compiled out, in instructions.
+    off_more: Option<f64>,
+    /// The same in percent.
+    off_percent: Option<f64>,
+    /// Flight against off, divided by the records of one operation.
+    per_record_flight: Option<f64>,
+    /// Live against off, likewise.
+    per_record_live: Option<f64>,
+    /// Repetitions.
+    n: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Figures {
+    command: String,
+    /// Single operations: instructions each.
+    operations: BTreeMap<String, Row>,
+    /// Loads: instructions in which somebody ran, a request.
+    loads: BTreeMap<String, Row>,
+    /// What was recorded, by what ran and state.
+    held: BTreeMap<String, BTreeMap<&'static str, Held>>,
+}
+
+/// How long the hypervisor may take to power off.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+/// Records that one repetition of an operation makes; of others no price a record is said.
+const RECORDS: &[(&str, f64)] = &[("null_hypercall", 2.0), ("xen_version", 2.0)];
+
+/// Measures.
+pub(super) fn bench(options: &Bench) -> Result<()> {
+    setup::need(setup::QEMU)?;
+    setup::need_target()?;
+    interrupt::install()?;
+    let command = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
+    let mut figures = Figures {
+        command: format!("cargo xtask {command}"),
+        operations: BTreeMap::new(),
+        loads: BTreeMap::new(),
+        held: BTreeMap::new(),
+    };
+    for state in State::ALL {
+        eprintln!("measuring with the trace {} ...", state.word());
+        operations(state, &mut figures)?;
+        for load in Load::ALL {
+            loaded(state, load, &mut figures)?;
+        }
+    }
+    let held = figures.held.clone();
+    for (name, row) in &mut figures.operations {
+        row.conclude(RECORDS.iter().find(|(of, _)| of == name).map(|(_, records)| (*records, *records)));
+    }
+    for (name, row) in &mut figures.loads {
+        let records = |state: State| {
+            let held = held.get(name)?.get(state.word())?;
+            Some(held.records as f64 / row.n as f64)
+        };
+        row.conclude(records(State::Flight).zip(records(State::Live)));
+    }
+    print(&figures);
+    if let Some(path) = &options.json.json {
+        let text = serde_json::to_string_pretty(&figures).context("writing JSON")? + "\n";
+        std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
+}
+
+impl Row {
+    /// Fills in the differences; `records` are those of one repetition in flight and live.
+    fn conclude(&mut self, records: Option<(f64, f64)>) {
+        let of = |state: State| self.instructions.get(state.word()).copied();
+        let (Some(out), Some(off)) = (of(State::Out), of(State::Off)) else { return };
+        self.off_more = Some(rounded(off - out));
+        self.off_percent = (out > 0.0).then(|| rounded((off - out) / out * 100.0));
+        if let (Some((flight, live)), Some(in_flight), Some(in_live)) =
+            (records, of(State::Flight), of(State::Live))
+        {
+            self.per_record_flight = Some(rounded((in_flight - off) / flight));
+            self.per_record_live = Some(rounded((in_live - off) / live));
+        }
+    }
+}
+
+fn operations(state: State, figures: &mut Figures) -> Result<()> {
+    let scenario = Scenario::open(&paths::root(), "bench")?;
+    scenario.check(&compile::is_guest)?;
+    let (machine, drain) = boot(state, &scenario, lower(&scenario)?)?;
+    let mut machine = machine;
+    let results = measured(&mut machine, is_dead)?;
+    // A trace is closed when the hypervisor goes.
+    machine.tell("poweroff")?;
+    while !matches!(machine.next(Instant::now() + FAREWELL)?, Next::End | Next::Timeout) {}
+    drop(machine);
+    let held = judge(state, "bench", drain)?;
+    figures.held.entry("operations".to_owned()).or_default().insert(state.word(), held);
+    for one in results {
+        let row = figures.operations.entry(one.name).or_default();
+        row.instructions.insert(state.word(), one.instructions as f64);
+        row.n = one.n;
+    }
+    Ok(())
+}
+
+fn loaded(state: State, load: Load, figures: &mut Figures) -> Result<()> {
+    let (scenario, plan) = load.plan()?;
+    let (mut machine, drain) = boot(state, &scenario, plan)?;
+    let (requests, busy_ns) = load::follow(&mut machine)?;
+    drop(machine);
+    let held = judge(state, &scenario.name, drain)?;
+    figures.held.entry(load.word().to_owned()).or_default().insert(state.word(), held);
+    let row = figures.loads.entry(load.word().to_owned()).or_default();
+    row.instructions.insert(state.word(), rounded(busy_ns as f64 / requests.max(1) as f64));
+    row.n = requests;
+    Ok(())
+}
+
+/// Starts a machine in a state, and for the live one whoever reads its trace.
+fn boot(state: State, scenario: &Scenario, mut plan: Plan) -> Result<(crate::qemu::Machine, Option<Drain>)> {
+    plan.config.trace = state.records();
+    if state == State::Live {
+        plan.config.trace_settings.push("mode live".to_owned());
+    }
+    let how = How {
+        clock: Clock::Counted { seed: scenario.system.seed },
+        forwarded: false,
+        port: None,
+        gdb: false,
+        traceless: state == State::Out,
+    };
+    let machine = boot::boot(how, scenario, plan)?.machine;
+    let drain = (state == State::Live).then(|| Drain::start(&paths::run(&scenario.name).join("trace.bin")));
+    Ok((machine, drain))
+}
+
+/// What was recorded, if it is what the state promises.
+fn judge(state: State, name: &str, drain: Option<Drain>) -> Result<Held> {
+    let file = paths::run(name).join("trace.bin");
+    let tally = match (drain, state) {
+        (Some(drain), _) => drain.finish()?,
+        (None, State::Out) => {
+            ensure!(trace::open(&file).is_err(), "a hypervisor without a trace has written one");
+            Tally::default()
+        }
+        (None, _) => {
+            let mut records = trace::open(&file)?;
+            records.by_ref().for_each(drop);
+            records.tally()
+        }
+    };
+    if state.records() {
+        ensure!(tally.records > 0, "{name}: the trace is on and holds nothing");
+        ensure!(tally.damaged_blocks == 0, "{name}: damaged blocks in the trace");
+        let header = trace::open(&file)?;
+        let written: u64 = header.header().written.values().sum();
+        let found = tally.records + tally.lost;
+        ensure!(written == found, "{name}: {written} records written, {found} read or counted as lost");
+    } else {
+        ensure!(tally.records == 0, "{name}: the trace is off and holds {} records", tally.records);
+    }
+    Ok(tally.into())
+}
+
+fn rounded(number: f64) -> f64 {
+    (number * 100.0).round() / 100.0
+}
+
+fn print(figures: &Figures) {
+    for (what, rows) in [("operation", &figures.operations), ("load, a request", &figures.loads)] {
+        let mut table = new(&[
+            what,
+            "compiled out",
+            "off",
+            "flight",
+            "live",
+            "off: more",
+            "%",
+            "a record, flight",
+            "live",
+        ]);
+        for (name, row) in rows {
+            let of = |state: State| {
+                or_dash(row.instructions.get(state.word()).map(|count| grouped(count.round() as u64)))
+            };
+            let number = |value: Option<f64>| or_dash(value.map(|value| format!("{value:.1}")));
+            let mut cells = vec![name.clone()];
+            cells.extend(State::ALL.map(of));
+            cells.extend(
+                [row.off_more, row.off_percent, row.per_record_flight, row.per_record_live].map(number),
+            );
+            table.add_row(cells);
+        }
+        println!("{table}");
+    }
+    let mut table = new(&["recorded", "state", "records", "lost", "bytes", "as fixed", "ratio"]);
+    for (what, states) in &figures.held {
+        for (state, held) in states.iter().filter(|(_, held)| held.records > 0) {
+            table.add_row([
+                what.clone(),
+                (*state).to_owned(),
+                grouped(held.records),
+                grouped(held.lost),
+                grouped(held.bytes),
+                grouped(held.fixed_bytes),
+                or_dash(held.bytes_ratio.map(|ratio| format!("{ratio:.2}"))),
+            ]);
+        }
+    }
+    println!("{table}");
+    println!(
+        "instructions by QEMU -icount shift=0, the same at each run; loads: instructions of all but idling"
+    );
+}
