@@ -168,9 +168,11 @@ impl Storage for Hardware {
     }
 
     #[inline(always)]
-    fn trace_store_all<const N: usize>(&mut self, index: usize, words: [u64; N]) {
-        if let Some(slots) = self.trace.get(index..index + N) {
-            for (slot, word) in slots.iter().zip(words) {
+    fn trace_store_record<const N: usize>(&mut self, index: usize, head: u64, fields: [u64; N]) {
+        let Some([first, slots @ ..]) = self.trace.get(index..) else { return };
+        if let Some(slots) = slots.first_chunk::<N>() {
+            first.store(head, Ordering::Release);
+            for (slot, word) in slots.iter().zip(fields) {
                 slot.store(word, Ordering::Release);
             }
         }

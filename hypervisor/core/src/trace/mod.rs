@@ -200,16 +200,33 @@ impl Trace {
     /// Writes a record: its first word without the time, and its fields.
     #[inline(never)]
     fn write<M: Machine, const N: usize>(&mut self, m: &mut M, head: u64, fields: [u64; N]) {
+        if !self.filtered && self.stream.write_at_hand(m, head, fields) {
+            self.count(head);
+        } else {
+            // At the end, so that the short way above need not keep anything over it.
+            self.write_slowly(m, head, fields);
+        }
+    }
+
+    /// The same where there is something to look at, or no room.
+    #[cold]
+    #[inline(never)]
+    fn write_slowly<M: Machine, const N: usize>(&mut self, m: &mut M, head: u64, fields: [u64; N]) {
         if self.filtered && !self.choice.passes(head) {
             return;
         }
         if self.stream.write(m, head, fields) {
-            let kind = usize::try_from(head & 0x7f).unwrap_or(0);
-            if let Some(count) = self.written.get_mut(kind) {
-                *count = count.wrapping_add(1);
-            }
+            self.count(head);
         } else {
             lose(m, head);
+        }
+    }
+
+    #[inline(always)]
+    fn count(&mut self, head: u64) {
+        let kind = usize::try_from(head & 0x7f).unwrap_or(0);
+        if let Some(count) = self.written.get_mut(kind) {
+            *count = count.wrapping_add(1);
         }
     }
 

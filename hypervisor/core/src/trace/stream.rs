@@ -22,10 +22,10 @@ pub trait Storage {
         let _ = index;
         0
     }
-    /// Writes words in a row.
+    /// Writes a word and those that follow it.
     #[inline(always)]
-    fn trace_store_all<const N: usize>(&mut self, index: usize, words: [u64; N]) {
-        for (word, at) in words.into_iter().zip(index..) {
+    fn trace_store_record<const N: usize>(&mut self, index: usize, head: u64, fields: [u64; N]) {
+        for (word, at) in core::iter::once(head).chain(fields).zip(index..) {
             self.trace_store(at, word);
         }
     }
@@ -130,18 +130,26 @@ impl Stream {
     /// Writes a record: its first word without the time, and its fields. Returns whether there was room.
     #[inline(always)]
     pub fn write<S: Storage, const N: usize>(&mut self, s: &mut S, head: u64, fields: [u64; N]) -> bool {
-        let now = s.ticks();
-        let mut since = now.wrapping_sub(self.base);
-        if since >> TICK_BITS != 0 || self.at.wrapping_add(N) >= self.end {
-            if !self.make_room(s, now, N.wrapping_add(1)) {
-                return false;
-            }
-            since = 0;
-        }
+        self.write_at_hand(s, head, fields)
+            || (self.make_room(s, N.wrapping_add(1)) && self.write_at_hand(s, head, fields))
+    }
+
+    /// The same if there is room in the block, and the last point of time is not too far away.
+    #[inline(always)]
+    pub(super) fn write_at_hand<S: Storage, const N: usize>(
+        &mut self,
+        s: &mut S,
+        head: u64,
+        fields: [u64; N],
+    ) -> bool {
+        let since = s.ticks().wrapping_sub(self.base);
         let at = self.at;
-        s.trace_store(at, head | (since << (64 - TICK_BITS)));
-        s.trace_store_all(at.wrapping_add(1), fields);
-        self.at = at.wrapping_add(N).wrapping_add(1);
+        let next = at.wrapping_add(N).wrapping_add(1);
+        if since >> TICK_BITS != 0 || next > self.end {
+            return false;
+        }
+        s.trace_store_record(at, head | (since << (64 - TICK_BITS)), fields);
+        self.at = next;
         self.extent = self.extent.wrapping_add((1 << 32) | (word(N).wrapping_add(1)));
         s.trace_store(self.block.wrapping_add(3), self.extent);
         true
@@ -150,7 +158,8 @@ impl Stream {
     /// Room for a record of so many words, and a point of time before it, in this block or the next.
     #[cold]
     #[inline(never)]
-    fn make_room<S: Storage>(&mut self, s: &mut S, now: u64, words: usize) -> bool {
+    pub(super) fn make_room<S: Storage>(&mut self, s: &mut S, words: usize) -> bool {
+        let now = s.ticks();
         if self.is_at_end(words.wrapping_add(2)) {
             return self.next_block(s, now);
         }
