@@ -82,7 +82,7 @@ fn run(ring: u64) -> Result<Vec<Found>> {
     }
     scenario.check(&compile::is_guest)?;
     let clock = Clock::Counted { seed: scenario.system.seed };
-    let how = How { clock, forwarded: false, port: None, gdb: false };
+    let how = How { clock, forwarded: false, port: None, gdb: false, traceless: false };
     let mut booted = boot::boot(how, &scenario, lower(&scenario)?)?;
     collected(&mut booted.machine)
 }
