@@ -60,7 +60,13 @@ pub(crate) fn measure(options: &Creation) -> Result<()> {
     let mut plan = plan(&settings, &cell, &scenario, View::Plain)?;
     plan.config.trace = true;
     let domains = plan.config.domains.len() as u64;
-    let how = How { clock: Clock::Counted { seed: settings.seed }, forwarded: false, port: None, gdb: false };
+    let how = How {
+        clock: Clock::Counted { seed: settings.seed },
+        forwarded: false,
+        port: None,
+        gdb: false,
+        traceless: false,
+    };
     let mut machine = boot::boot(how, &scenario, plan)?.machine;
     let boot = loop {
         match machine.next(Instant::now() + PATIENCE)? {
