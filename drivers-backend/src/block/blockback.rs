@@ -179,6 +179,14 @@ impl<P: Platform> BlockBack<P> {
         Ok(())
     }
 
+    /// Tells a front end that was not taken up that there is no disk for it.
+    pub fn refuse(&mut self, client: &Client, page: GrantRef) {
+        if let Ok(page) = self.platform.map(client.peer, page) {
+            self.platform.unmap(Vbd::refuse(page));
+            self.platform.notify(client.state_port);
+        }
+    }
+
     /// Forgets a front end whose domain is gone. What it has written stays.
     pub fn remove(&mut self, id: VbdId) {
         let Some(slot) = self.slots.get_mut(usize::from(id)) else { return };

@@ -109,6 +109,14 @@ impl<G: SharedPage> Vbd<G> {
         vbd
     }
 
+    /// Writes into a device page that there is no disk.
+    pub(super) fn refuse(page: G) -> G {
+        let page = BlockPage::back(page);
+        page.set_error(BlockError::Disk);
+        page.set_state(XenbusState::Closed);
+        page.into_page()
+    }
+
     pub(super) const fn wire(&mut self) -> Option<&mut Wire<G>> {
         match &mut self.link {
             Link::Connected(wire) => Some(wire),

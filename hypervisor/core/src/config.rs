@@ -123,13 +123,47 @@ pub enum Device {
         /// Whether ring indices may suppress notifications.
         suppress: bool,
     },
+    /// Front end of a split block device.
+    BlockFront {
+        /// Name of the domain that has the back end.
+        backend: String,
+        /// Number of the disk there; [`hypercall_abi::device::NO_DISK`] for one in that domain's memory.
+        disk: u32,
+        /// Bits of [`hypercall_abi::device::block_access`].
+        access: u32,
+        /// First sector that may be used.
+        first_sector: u64,
+        /// How many; 0 for all from there on.
+        sectors: u64,
+        /// Bytes of memory that an overlay may take.
+        memory_bytes: u64,
+        /// Whether ring indices may suppress notifications.
+        suppress: bool,
+    },
     /// A real PCI device: the first not yet assigned one with these numbers.
     Pci {
         /// Vendor in configuration space.
         vendor: u16,
         /// Device in configuration space.
         device: u16,
+        /// Device number on bus 0, if it has to be that one.
+        #[serde(default)]
+        slot: Option<u8>,
+        /// Number of the disk that it is, among those of its domain.
+        #[serde(default)]
+        disk: Option<u32>,
     },
+}
+
+impl Device {
+    /// The domain with the back end; `None` for a device that is not split.
+    #[must_use]
+    pub fn backend(&self) -> Option<&str> {
+        match self {
+            Self::NetFront { backend, .. } | Self::BlockFront { backend, .. } => Some(backend),
+            Self::Pci { .. } => None,
+        }
+    }
 }
 
 impl System {
@@ -174,7 +208,16 @@ mod tests {
                         gateway: [10, 16, 0, 2],
                         suppress: true,
                     },
-                    Device::Pci { vendor: 0x1af4, device: 0x1041 },
+                    Device::BlockFront {
+                        backend: "disks".into(),
+                        disk: 3,
+                        access: 1,
+                        first_sector: 8,
+                        sectors: 1 << 40,
+                        memory_bytes: 4096,
+                        suppress: false,
+                    },
+                    Device::Pci { vendor: 0x1af4, device: 0x1042, slot: Some(16), disk: Some(3) },
                 ],
             }],
         };

@@ -273,7 +273,7 @@ fn try_create<M: Machine>(
         .map(|(_, image)| *image)
         .ok_or_else(|| format!("no image {} in the boot archive", config.image))?;
     let id = world.domains.free_id().map_err(no_room)?;
-    let fronts = config.devices.iter().filter(|device| matches!(device, config::Device::NetFront { .. }));
+    let fronts = config.devices.iter().filter(|device| device.backend().is_some());
     let links = world.devices.links_of(&config.name);
     let backs = links.iter().filter(|index| {
         let link = usize::try_from(**index).ok().and_then(|index| world.devices.links.get(index));

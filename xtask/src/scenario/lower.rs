@@ -125,7 +125,9 @@ fn alone(entry: &Entry, name: String) -> config::Domain {
             OnCrash::Poweroff => config::OnCrash::Poweroff,
         },
         control: entry.control,
-        devices: pci.map(|(vendor, device)| config::Device::Pci { vendor, device }).collect(),
+        devices: pci
+            .map(|(vendor, device)| config::Device::Pci { vendor, device, slot: None, disk: None })
+            .collect(),
     }
 }
 

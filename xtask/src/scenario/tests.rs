@@ -132,7 +132,7 @@ fn a_fixed_mac_is_never_given_to_another() {
         .flat_map(|domain| &domain.devices)
         .filter_map(|device| match device {
             hypervisor_core::config::Device::NetFront { mac, .. } => Some(*mac),
-            hypervisor_core::config::Device::Pci { .. } => None,
+            _ => None,
         })
         .collect();
     let unique: std::collections::HashSet<_> = macs.iter().collect();

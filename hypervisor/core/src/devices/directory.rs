@@ -89,7 +89,6 @@ pub(super) fn change<M: Machine>(
 pub(crate) fn write_first<M: Machine>(world: &mut World, m: &mut M, id: DomId) {
     let Some(domain) = world.domains.get(id) else { return };
     let config = domain.config.clone();
-    let entries = u32::try_from(domain.directory.entries.len()).unwrap_or(0);
     let mut page = domain.directory.pages;
     for (device, index) in config.devices.iter().zip(0..) {
         match device {
@@ -105,19 +104,41 @@ pub(crate) fn write_first<M: Machine>(world: &mut World, m: &mut M, id: DomId) {
                     entry.name = name(backend);
                 });
             }
+            config::Device::BlockFront { backend, access, suppress, .. } => {
+                let at = page;
+                page = Pfn(page.0.saturating_add(1));
+                change(world, m, id, index, |entry| {
+                    entry.kind = DeviceKind::BlockFront.raw();
+                    entry.peer = DomId::INVALID.0;
+                    entry.page = at.0;
+                    entry.options = options(*suppress);
+                    entry.access = *access;
+                    entry.name = name(backend);
+                });
+            }
             config::Device::Pci { .. } => super::assign(world, m, id, index),
         }
     }
-    let own = u32::try_from(config.devices.len()).unwrap_or(0);
-    for index in own..entries {
+    for (index, kind) in backs_of(world, id) {
         change(world, m, id, index, |entry| {
-            entry.kind = DeviceKind::NetBack.raw();
+            entry.kind = kind.raw();
             entry.peer = DomId::INVALID.0;
         });
     }
 }
 
-/// Options of a network device.
+/// The back ends of a domain: index in its directory, and kind.
+fn backs_of(world: &World, id: DomId) -> Vec<(u32, DeviceKind)> {
+    let Some(domain) = world.domains.get(id) else { return Vec::new() };
+    let links = domain.directory.links.iter();
+    links
+        .filter_map(|index| world.devices.links.get(usize::try_from(*index).ok()?))
+        .filter(|link| link.back_name == domain.config.name)
+        .map(|link| (link.back_entry, link.back_kind))
+        .collect()
+}
+
+/// Options of a split device.
 pub(super) const fn options(suppress: bool) -> u32 {
     if suppress { 0 } else { net_options::NO_SUPPRESSION }
 }

@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use hypercall_abi::device::{BACK_HALF, DeviceKind, FRONT_HALF, NetHalf, XenbusState};
+use hypercall_abi::device::{BACK_HALF, DeviceKind, FRONT_HALF, NO_DISK, NetHalf, XenbusState};
 use hypercall_abi::event_channel::Virq;
 use hypercall_abi::{DomId, GrantRef, Port};
 use zerocopy::IntoBytes;
@@ -19,7 +19,7 @@ use crate::machine::Machine;
 use crate::memory::MachineAddress;
 use crate::world::World;
 
-/// A split network device.
+/// A split device.
 #[derive(Clone, Debug)]
 pub struct Link {
     /// Name of the domain with the front end.
@@ -29,7 +29,9 @@ pub struct Link {
     /// Index of the front end in its domain's directory.
     front_entry: u32,
     /// Index of the back end in its domain's directory.
-    back_entry: u32,
+    pub(super) back_entry: u32,
+    /// What the back end is.
+    pub(super) back_kind: DeviceKind,
     /// Device page among those of the front end's domain.
     page: u32,
     /// The domains and their state ports, while both are there.
@@ -53,14 +55,18 @@ pub(crate) fn plan(domains: &[Arc<config::Domain>]) -> Vec<Link> {
     for domain in domains {
         let mut page = 0_u32;
         for (device, front_entry) in domain.devices.iter().zip(0..) {
-            let Device::NetFront { backend, .. } = device else { continue };
-            let at = domains.iter().position(|domain| domain.name == *backend);
+            let Some(backend) = device.backend() else { continue };
+            let at = domains.iter().position(|domain| domain.name == backend);
             if let Some(next) = at.and_then(|at| taken.get_mut(at)) {
                 links.push(Link {
                     front_name: domain.name.clone(),
-                    back_name: backend.clone(),
+                    back_name: backend.into(),
                     front_entry,
                     back_entry: *next,
+                    back_kind: match device {
+                        Device::BlockFront { .. } => DeviceKind::BlockBack,
+                        Device::NetFront { .. } | Device::Pci { .. } => DeviceKind::NetBack,
+                    },
                     page,
                     ends: None,
                 });
@@ -105,7 +111,8 @@ fn set_ends(world: &mut World, index: u32, ends: Option<Ends>) {
 
 /// Connects a link if its other end lives. Returns the other end.
 fn connect<M: Machine>(world: &mut World, m: &mut M, id: DomId, index: u32) -> Option<DomId> {
-    let Link { front_name, back_name, front_entry, back_entry, page, ends } = link(world, index)?.clone();
+    let Link { front_name, back_name, front_entry, back_entry, back_kind, page, ends } =
+        link(world, index)?.clone();
     if ends.is_some() {
         return None;
     }
@@ -135,14 +142,25 @@ fn connect<M: Machine>(world: &mut World, m: &mut M, id: DomId, index: u32) -> O
     });
     let device = usize::try_from(front_entry).ok().and_then(|index| config.devices.get(index));
     change(world, m, back, back_entry, |entry| {
-        entry.kind = DeviceKind::NetBack.raw();
+        entry.kind = back_kind.raw();
+        entry.disk = NO_DISK;
         entry.peer = front.0;
         entry.state_port = back_port.0;
         entry.page = u64::from(reference.0);
         entry.name = entry_name(&front_name);
-        if let Some(Device::NetFront { mac, ipv4, prefix, gateway, suppress, .. }) = device {
-            entry.options = options(*suppress);
-            (entry.mac, entry.ipv4, entry.prefix, entry.gateway) = (*mac, *ipv4, *prefix, *gateway);
+        match device {
+            Some(Device::NetFront { mac, ipv4, prefix, gateway, suppress, .. }) => {
+                entry.options = options(*suppress);
+                (entry.mac, entry.ipv4, entry.prefix, entry.gateway) = (*mac, *ipv4, *prefix, *gateway);
+            }
+            Some(Device::BlockFront {
+                disk, access, first_sector, sectors, memory_bytes, suppress, ..
+            }) => {
+                entry.options = options(*suppress);
+                (entry.disk, entry.access, entry.first_sector) = (*disk, *access, *first_sector);
+                (entry.sectors, entry.memory_bytes) = (*sectors, *memory_bytes);
+            }
+            Some(Device::Pci { .. }) | None => {}
         }
     });
     Some(other)

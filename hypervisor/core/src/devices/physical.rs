@@ -3,7 +3,7 @@
 
 use alloc::vec::Vec;
 
-use hypercall_abi::device::DeviceKind;
+use hypercall_abi::device::{DeviceKind, NO_DISK};
 use hypercall_abi::extension::PciConfig;
 use hypercall_abi::physdev::{Eoi, MapPirq, MapPirqType, PhysdevOp, SetIopl, UnmapPirq};
 use hypercall_abi::{DomId, Errno, Port};
@@ -77,13 +77,15 @@ pub enum DeviceRequest {
 pub(crate) fn assign<M: Machine>(world: &mut World, m: &mut M, id: DomId, index: u32) {
     let Some(domain) = world.domains.get_mut(id) else { return };
     let device = usize::try_from(index).ok().and_then(|index| domain.config.devices.get(index));
-    let Some(Device::Pci { vendor, device }) = device else { return };
+    let Some(Device::Pci { vendor, device, slot, disk }) = device else { return };
+    let (slot, disk) = (*slot, disk.unwrap_or(NO_DISK));
+    // Bus 0 of the first segment, and no other function than the first.
+    let fits = |address: PciAddress| slot.is_none_or(|slot| address.raw() == u32::from(slot) << 3);
     let wanted = (u32::from(*device) << 16) | u32::from(*vendor);
-    let free = world
-        .devices
-        .functions
-        .iter_mut()
-        .find(|assigned| assigned.owner.is_none() && assigned.space.function().id == wanted);
+    let free = world.devices.functions.iter_mut().find(|assigned| {
+        let function = assigned.space.function();
+        assigned.owner.is_none() && function.id == wanted && fits(function.address)
+    });
     let Some(assigned) = free else {
         let text = alloc::format!("{}: no PCI device {vendor:04x}:{device:04x} in this machine", domain.name);
         world.output.log(&text);
@@ -100,6 +102,7 @@ pub(crate) fn assign<M: Machine>(world: &mut World, m: &mut M, id: DomId, index:
         entry.kind = DeviceKind::Pci.raw();
         entry.pci_address = function.address.raw();
         entry.pci_id = function.id;
+        entry.disk = disk;
     });
 }
 

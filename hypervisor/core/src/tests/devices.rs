@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use hypercall_abi::device::{DeviceKind, DirectoryEntry, NetHalf, XenbusState};
+use hypercall_abi::device::{DeviceKind, DirectoryEntry, NetHalf, XenbusState, block_access};
 use hypercall_abi::event_channel::{BindVirq, EventChannelOp, PortArgument, Virq};
 use hypercall_abi::extension::{DeviceDirectoryInfo, ExtensionOp};
 use hypercall_abi::grant_table::{GrantTableOp, MapGrantRef, map_flags};
@@ -28,7 +28,7 @@ fn front(name: &str, last: u8) -> Domain {
 }
 
 fn driver() -> Domain {
-    let devices = alloc::vec![Device::Pci { vendor: 0x1af4, device: 0x1041 }];
+    let devices = alloc::vec![Device::Pci { vendor: 0x1af4, device: 0x1041, slot: None, disk: None }];
     Domain { devices, on_crash: OnCrash::Restart, ..domain("driver") }
 }
 
@@ -183,4 +183,41 @@ fn nobody_reaches_a_device_that_is_not_assigned() {
     assert_eq!(result, Err(Errno::NoDev));
     let op = u64::from(ExtensionOp::PciConfig.raw());
     assert_eq!(system.hypercall(Hypercall::Extension, [op, SCRATCH, 0, 0, 0]), Err(Errno::NoDev));
+}
+
+#[test]
+fn a_block_device_is_described_to_its_back_end_as_the_scenario_says() {
+    let disk = Device::BlockFront {
+        backend: "driver".into(),
+        disk: 2,
+        access: block_access::OVERLAY,
+        first_sector: 2048,
+        sectors: 4096,
+        memory_bytes: 1 << 20,
+        suppress: true,
+    };
+    let guest = Domain { devices: alloc::vec![disk], on_crash: OnCrash::Restart, ..domain("files") };
+    let mut system = System::new(alloc::vec![guest, driver(), front("web-1", 1)]);
+    let fronts = directory(&mut system, "files");
+    let backs = directory(&mut system, "driver");
+    let (front, back) = (fronts[0], backs[1]);
+    assert_eq!((front.kind, back.kind), (DeviceKind::BlockFront.raw(), DeviceKind::BlockBack.raw()));
+    assert_eq!((back.disk, back.access, back.memory_bytes), (2, block_access::OVERLAY, 1 << 20));
+    assert_eq!((back.first_sector, back.sectors), (2048, 4096));
+    assert_eq!(front.sectors, 0, "a front end is told by its back end");
+    assert_eq!(backs[2].kind, DeviceKind::NetBack.raw(), "both kinds share a directory");
+    assert!(back.name.starts_with(b"files\0"));
+    assert_eq!(map_page(&mut system, &back), 0);
+    let before = system.id("files");
+    crate::life::end(
+        &mut system.world,
+        &mut system.machine,
+        before,
+        crate::life::End::Unhandled { vector: 6, error: 0, rip: 0, address: 0 },
+    );
+    system.settle();
+    let again = directory(&mut system, "driver")[1];
+    assert_eq!((again.kind, again.peer), (DeviceKind::BlockBack.raw(), system.id("files").0));
+    assert_eq!((again.disk, again.access), (back.disk, back.access), "what it may do outlives a restart");
+    system.check();
 }

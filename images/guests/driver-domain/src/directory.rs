@@ -1,11 +1,13 @@
-//! The device directory as the back end follows it: front ends that come and go.
+//! The device directory as the back ends follow it: front ends that come and go.
 //! A change of an entry's generation is the only thing that is looked at, so that a scan of a thousand entries is cheap.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use drivers_backend::block::{Access, BlockBack, Client, DiskId, RamDisk, Share, VbdId};
 use drivers_backend::{FrontEnd, MacAddress, NetBack, VifId};
 use guest_kernel::devices;
-use hypercall_abi::device::{DeviceKind, DirectoryEntry, net_options};
+use hypercall_abi::device::{DeviceKind, DirectoryEntry, block_access, net_options};
 use hypercall_abi::{GrantRef, Port};
 
 use crate::kernel::{self, Kernel};
@@ -17,9 +19,17 @@ pub(crate) struct Directory {
     generations: Vec<Option<u32>>,
 }
 
+/// The back ends that this domain has use for.
+pub(crate) struct Backs {
+    /// For network devices.
+    pub(crate) net: Option<NetBack<Kernel, Nic>>,
+    /// For block devices.
+    pub(crate) block: Option<BlockBack<Kernel>>,
+}
+
 impl Directory {
     /// Takes up the front ends that are new and forgets those that are gone.
-    pub(crate) fn follow(&mut self, back: &mut NetBack<Kernel, Nic>) {
+    pub(crate) fn follow(&mut self, backs: &mut Backs) {
         self.generations.resize(devices::count() as usize, None);
         for (index, known) in (0_u16..).zip(self.generations.iter_mut()) {
             let Some(entry) = devices::entry(index.into()) else { continue };
@@ -27,9 +37,17 @@ impl Directory {
                 continue;
             }
             *known = Some(entry.generation);
-            back.remove(VifId(index));
-            if entry.kind == DeviceKind::NetBack.raw() {
-                add(back, VifId(index), &entry);
+            if let Some(back) = &mut backs.net {
+                back.remove(VifId(index));
+                if entry.kind == DeviceKind::NetBack.raw() {
+                    add(back, VifId(index), &entry);
+                }
+            }
+            if let Some(back) = &mut backs.block {
+                back.remove(VbdId(index));
+                if entry.kind == DeviceKind::BlockBack.raw() {
+                    add_disk(back, VbdId(index), &entry);
+                }
             }
         }
     }
@@ -51,4 +69,43 @@ fn add(back: &mut NetBack<Kernel, Nic>, id: VifId, entry: &DirectoryEntry) {
         Ok(()) => kernel::serve(front.state_port),
         Err(error) => log::warn!("front end {} of {peer} is left out: {error:?}", id.0),
     }
+}
+
+fn add_disk(back: &mut BlockBack<Kernel>, id: VbdId, entry: &DirectoryEntry) {
+    let Some(peer) = devices::peer(entry) else { return };
+    let Ok(page) = u32::try_from(entry.page) else { return };
+    let mut disk = DiskId(entry.disk);
+    if entry.access & block_access::MEMORY != 0 {
+        // It is kept while its front end is gone, as a disk is.
+        disk = DiskId(MEMORY_DISKS | u32::from(id.0));
+        back.add_disk(disk, Box::new(RamDisk::new(entry.sectors)));
+    }
+    let access = match entry.access {
+        access if access & block_access::OVERLAY != 0 => Access::Overlay { memory_bytes: entry.memory_bytes },
+        access if access & block_access::WRITE != 0 => Access::Write,
+        _ => Access::Read,
+    };
+    let share = Share { disk, first: entry.first_sector, sectors: entry.sectors, access };
+    let client = Client {
+        peer,
+        state_port: Port(entry.state_port),
+        suppress: entry.options & net_options::NO_SUPPRESSION == 0,
+        share,
+    };
+    match back.add(id, client, GrantRef(page)) {
+        Ok(()) => kernel::serve(client.state_port),
+        Err(error) => {
+            log::warn!("disk of {} is refused: {error:?}", name(entry));
+            back.refuse(&client, GrantRef(page));
+        }
+    }
+}
+
+/// Numbers of disks in memory begin here; those of the scenario are below.
+const MEMORY_DISKS: u32 = 1 << 31;
+
+/// Name of the other domain.
+pub(crate) fn name(entry: &DirectoryEntry) -> &str {
+    let text = entry.name.split(|byte| *byte == 0).next().unwrap_or_default();
+    core::str::from_utf8(text).unwrap_or("?")
 }

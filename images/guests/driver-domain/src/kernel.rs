@@ -120,9 +120,17 @@ impl Platform for Kernel {
 
 pass_on_page!(GrantedPage, granted => &granted.page);
 
-/// A page that packets pass through. The hypervisor writes it during a copy, when no reference to it exists.
+/// A page that data passes through. The hypervisor writes it during a copy, a disk while it holds it as a piece of work;
+/// no reference to it exists then.
 #[derive(Debug)]
 pub(crate) struct PacketPage(Page);
+
+impl PacketPage {
+    /// Its first byte.
+    pub(crate) const fn as_ptr(&self) -> *mut u8 {
+        self.0.as_ptr()
+    }
+}
 
 impl Buffer for PacketPage {
     fn side(&self) -> CopySide {

@@ -10,16 +10,9 @@ use guest_kernel::memory::Page;
 use guest_kernel::ports::EventPort;
 use hypercall_abi::{PAGE_SIZE, Port};
 use virtio_drivers::device::net::VirtIONetRaw;
-use virtio_drivers::transport::pci::PciTransport;
-use virtio_drivers::transport::pci::bus::{Command, DeviceFunction, PciRoot};
-use virtio_drivers::transport::{DeviceStatus, Transport};
 
 use super::NicError;
-use super::config_space::ConfigSpace;
-use super::hal::{self, DomainMemory};
-use super::interrupt;
-use super::transport::{Doorbells, MsixTransport, NO_VECTOR};
-use crate::kernel::PORTS;
+use crate::virtio::{self, DomainMemory, Doorbells, MsixTransport, NO_VECTOR};
 
 /// Entries of each queue.
 const QUEUE: usize = 256;
@@ -27,8 +20,6 @@ const QUEUE: usize = 256;
 const BUFFER_BYTES: usize = PAGE_SIZE / 2;
 /// Buffers for each direction.
 const BUFFERS: usize = QUEUE;
-/// How often a device is asked whether its reset is done.
-const RESET_LOOKS: u32 = 100_000;
 /// Receiving interrupts by entry 0 of the MSI-X table; sending never does.
 const VECTORS: &[u16] = &[0, NO_VECTOR];
 
@@ -52,14 +43,6 @@ impl Buffers {
     }
 }
 
-/// Resets a device that an earlier driver may have left in the midst of its work: not before it has forgotten that
-/// driver's memory, which may be anybody's by now, may it become a bus master.
-fn reset(transport: &mut MsixTransport) -> Result<(), NicError> {
-    transport.set_status(DeviceStatus::empty());
-    let forgotten = (0..RESET_LOOKS).any(|_| transport.get_status().is_empty());
-    if forgotten { Ok(()) } else { Err(NicError::Device(virtio_drivers::Error::NotReady)) }
-}
-
 /// A running device.
 pub(crate) struct Virtio {
     raw: VirtIONetRaw<DomainMemory, MsixTransport, QUEUE>,
@@ -77,24 +60,7 @@ pub(crate) struct Virtio {
 impl Virtio {
     /// Brings up the device with this index in the directory, at this PCI address.
     pub(super) fn open(index: u32, pci_address: u32) -> Result<Self, NicError> {
-        let config = ConfigSpace { device: index };
-        let mut root = PciRoot::new(config);
-        let function = DeviceFunction {
-            bus: (pci_address >> 8) as u8,
-            device: (pci_address >> 3) as u8 & 0x1f,
-            function: pci_address as u8 & 7,
-        };
-        root.set_command(function, Command::MEMORY_SPACE);
-        map_bars(&mut root, function)?;
-        let inner = PciTransport::new::<DomainMemory, _>(&mut root, function).map_err(NicError::Transport)?;
-        let mut transport = MsixTransport::new::<DomainMemory, _>(
-            inner, &mut root, &config, function, VECTORS,
-        )
-        .ok_or(NicError::Transport(virtio_drivers::transport::pci::VirtioPciError::MissingCommonConfig))?;
-        reset(&mut transport)?;
-        root.set_command(function, Command::MEMORY_SPACE | Command::BUS_MASTER);
-        let interrupt = interrupt::bind(pci_address, 0).map_err(NicError::Interrupt)?;
-        interrupt.join(&PORTS);
+        let (transport, interrupt) = virtio::open(index, pci_address, VECTORS).map_err(NicError::Open)?;
         let doorbells = transport.doorbells();
         let raw = VirtIONetRaw::new(transport).map_err(NicError::Device)?;
         let buffers = || Buffers::new().ok_or(NicError::Device(virtio_drivers::Error::DmaError));
@@ -215,21 +181,4 @@ impl Virtio {
         }
         Ok(())
     }
-}
-
-/// Maps each memory BAR that we may map; that of the interrupt table is the hypervisor's.
-fn map_bars(root: &mut PciRoot<ConfigSpace>, function: DeviceFunction) -> Result<(), NicError> {
-    let bars = root.bars(function).map_err(|error| NicError::Transport(error.into()))?;
-    let mut last = Err(NicError::Registers(hypercall_abi::Errno::NoDev));
-    for (address, size) in bars.iter().flatten().filter_map(|bar| bar.memory_address_size()) {
-        if address == 0 || size == 0 {
-            continue;
-        }
-        match hal::map_registers(address, size) {
-            Ok(()) => last = Ok(()),
-            Err(errno) if last.is_err() => last = Err(NicError::Registers(errno)),
-            Err(_) => {}
-        }
-    }
-    last
 }

@@ -1,11 +1,7 @@
 //! The network device as the switch's uplink, or its absence.
 //! What may fail while it is brought up fails here with a name, and the switch goes on without it.
 
-mod config_space;
 mod device;
-mod hal;
-mod interrupt;
-mod transport;
 
 use core::fmt;
 
@@ -13,11 +9,11 @@ use alloc::boxed::Box;
 
 use drivers_backend::{MacAddress, SendError, Uplink};
 use guest_kernel::devices;
+use hypercall_abi::Port;
 use hypercall_abi::device::DeviceKind;
-use hypercall_abi::{Errno, Port};
-use virtio_drivers::transport::pci::VirtioPciError;
 
 pub(crate) use self::device::Virtio;
+use crate::virtio::OpenError;
 
 /// Vendor and device of a modern virtio network device, as in configuration space.
 const VIRTIO_NET: u32 = 0x1041_1af4;
@@ -27,12 +23,8 @@ const VIRTIO_NET: u32 = 0x1041_1af4;
 pub(crate) enum NicError {
     /// The directory names none.
     Missing,
-    /// Its registers cannot be mapped.
-    Registers(Errno),
-    /// It has no usable virtio registers.
-    Transport(VirtioPciError),
-    /// Its interrupt cannot be bound.
-    Interrupt(Errno),
+    /// It cannot be used.
+    Open(OpenError),
     /// It refuses to start.
     Device(virtio_drivers::Error),
 }
@@ -41,9 +33,7 @@ impl fmt::Display for NicError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => write!(f, "missing device: virtio-net (PCI 1af4:1041)"),
-            Self::Registers(errno) => write!(f, "virtio-net: its registers cannot be mapped: {errno:?}"),
-            Self::Transport(error) => write!(f, "virtio-net: {error}"),
-            Self::Interrupt(errno) => write!(f, "virtio-net: its interrupt cannot be bound: {errno:?}"),
+            Self::Open(error) => write!(f, "virtio-net: {error}"),
             Self::Device(error) => write!(f, "virtio-net: {error}"),
         }
     }
@@ -58,6 +48,11 @@ pub(crate) enum Nic {
 }
 
 impl Nic {
+    /// Whether the directory names one.
+    pub(crate) fn is_there() -> bool {
+        devices::of_kind(DeviceKind::Pci).any(|(_, entry)| entry.pci_id == VIRTIO_NET)
+    }
+
     /// Brings up the device that the directory names.
     pub(crate) fn open() -> Result<Self, NicError> {
         let (index, entry) = devices::of_kind(DeviceKind::Pci)

@@ -24,7 +24,7 @@ unsafe impl Sync for Registers {}
 static REGISTERS: Registers = Registers(RefCell::new(Vec::new()));
 
 /// Maps a BAR's registers for good.
-pub(super) fn map_registers(machine_address: u64, bytes: u64) -> Result<(), Errno> {
+pub(crate) fn map_registers(machine_address: u64, bytes: u64) -> Result<(), Errno> {
     let first = Mfn::containing(machine_address);
     let pages = (machine_address + bytes).div_ceil(PAGE_SIZE as u64) - first.0;
     let range = Range::new(pages)?;
@@ -36,14 +36,14 @@ pub(super) fn map_registers(machine_address: u64, bytes: u64) -> Result<(), Errn
 }
 
 /// The machine address of an address of our memory.
-pub(super) fn machine_address(address: u64) -> u64 {
+pub(crate) fn machine_address(address: u64) -> u64 {
     let frame = memory::machine_frame_at(address).expect("device memory is our own memory");
     frame.address() + (address & (PAGE_SIZE as u64 - 1))
 }
 
 /// The memory of this domain, as the virtio driver sees it.
 #[derive(Debug)]
-pub(super) enum DomainMemory {}
+pub(crate) enum DomainMemory {}
 
 fn layout(pages: usize) -> Layout {
     Layout::from_size_align(pages * PAGE_SIZE, PAGE_SIZE).expect("a few pages")

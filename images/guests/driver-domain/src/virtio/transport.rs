@@ -20,8 +20,8 @@ const QUEUE_SELECT: usize = 22;
 const QUEUE_MSIX_VECTOR: usize = 26;
 const QUEUE_NOTIFY_OFF: usize = 30;
 /// In `queue_msix_vector`: no interrupt.
-pub(super) const NO_VECTOR: u16 = 0xffff;
-/// Queues of a network device without extras: receive and transmit.
+pub(crate) const NO_VECTOR: u16 = 0xffff;
+/// The most queues of a device here: a network device without extras has two.
 const QUEUES: usize = 2;
 
 /// A run of device registers.
@@ -80,7 +80,7 @@ impl Registers {
 
 /// Doorbells that are due, and where they are.
 #[derive(Debug)]
-pub(super) struct Doorbells {
+pub(crate) struct Doorbells {
     due: Cell<[bool; QUEUES]>,
     offsets: Cell<[usize; QUEUES]>,
     registers: Registers,
@@ -96,7 +96,7 @@ impl Doorbells {
     }
 
     /// Rings each doorbell that is due, once.
-    pub(super) fn ring(&self) {
+    pub(crate) fn ring(&self) {
         let due = self.due.replace([false; QUEUES]);
         for (queue, (due, offset)) in (0..).zip(due.into_iter().zip(self.offsets.get())) {
             if due {
@@ -107,7 +107,7 @@ impl Doorbells {
 }
 
 /// A transport that gives each queue its entry of the MSI-X table, and rings doorbells when it is told to.
-pub(super) struct MsixTransport {
+pub(crate) struct MsixTransport {
     inner: PciTransport,
     common: Registers,
     doorbells: Rc<Doorbells>,
@@ -117,7 +117,7 @@ pub(super) struct MsixTransport {
 
 impl MsixTransport {
     /// Adds interrupts and doorbells to `inner`; `None` when the device does not say where they are.
-    pub(super) fn new<H: Hal, C: ConfigurationAccess>(
+    pub(crate) fn new<H: Hal, C: ConfigurationAccess>(
         inner: PciTransport,
         root: &mut PciRoot<C>,
         config: &C,
@@ -135,7 +135,7 @@ impl MsixTransport {
     }
 
     /// The doorbells, to be rung by whoever knows that a turn is over.
-    pub(super) fn doorbells(&self) -> Rc<Doorbells> {
+    pub(crate) fn doorbells(&self) -> Rc<Doorbells> {
         self.doorbells.clone()
     }
 }
