@@ -236,6 +236,22 @@ pub(crate) enum TraceView {
         #[command(flatten)]
         json: Json,
     },
+    /// What changed between two runs, by hypercall and stage, with its share of the whole
+    #[command(after_help = "Examples:
+  cargo xtask trace diff synchronous.bin batched.bin
+  cargo xtask trace diff before.bin after.bin --per upcall --json diff.json")]
+    Diff {
+        /// The trace of the first run
+        one: PathBuf,
+        /// The trace of the second
+        other: PathBuf,
+        /// Give figures for one record of this name instead of a second
+        #[arg(long, value_name = "RECORD")]
+        per: Option<String>,
+        /// Where the figures go
+        #[command(flatten)]
+        json: Json,
+    },
     /// One line a record
     #[command(after_help = "Examples:
   cargo xtask trace text trace.bin --domain web-1 --record 'hypercall*'

@@ -22,8 +22,10 @@ pub(crate) struct Follow {
     start: Option<u64>,
     /// Time of the last record.
     now: u64,
-    /// Since when nobody has, and who had it.
+    /// Since when nobody has it.
     idle_since: Option<u64>,
+    /// The last record that was no change of run state: its time, and whether the hypervisor was at work then.
+    last: (u64, bool),
 }
 
 /// What is known of a domain.
@@ -31,8 +33,6 @@ pub(crate) struct Follow {
 struct Track {
     state: Option<State>,
     since: u64,
-    /// Its last record that was no change of run state: what comes after it, up to the switch, is the switch's.
-    last: u64,
     calls: Calls,
     events: Events,
 }
@@ -45,7 +45,7 @@ impl Follow {
         self.now = now;
         if id == DomId::IDLE {
             if let Record::Idle { from } = entry.record {
-                self.gap(DomId(from), None, &mut tell);
+                self.gap(DomId(from), None, Why::Slept.raw(), &mut tell);
                 self.leave(DomId(from), Why::Slept.raw(), &mut tell);
                 self.idle_since = Some(now);
             }
@@ -86,10 +86,10 @@ impl Follow {
                 return;
             }
             Record::Switch { from, why } => {
-                self.gap(DomId(from), Some(id), &mut tell);
+                let begun = self.gap(DomId(from), Some(id), why, &mut tell);
                 self.leave(DomId(from), why, &mut tell);
                 if let Some(since) = self.idle_since.take() {
-                    tell(Fact::Idle { from: since, to: now });
+                    tell(Fact::Idle { from: since, to: begun.max(since) });
                 }
                 self.set(id, State::Running, State::Runnable, &mut tell);
                 let track = self.track(id);
@@ -112,7 +112,15 @@ impl Follow {
             },
             _ => {}
         }
-        self.track(id).last = now;
+        let at_work = matches!(
+            entry.record,
+            Record::HypercallExit { .. }
+                | Record::EventRaised { .. }
+                | Record::Wake { .. }
+                | Record::TimerDue { .. }
+                | Record::DeviceInterrupt { .. }
+        );
+        self.last = (now, at_work);
     }
 
     /// Tells what is still open at the end.
@@ -132,11 +140,6 @@ impl Follow {
 
     fn start(&self) -> u64 {
         self.start.unwrap_or(0)
-    }
-
-    /// The state of a domain, as far as is known.
-    fn state(&self, id: DomId) -> Option<State> {
-        self.domains.get(usize::from(id.0))?.as_ref()?.state
     }
 
     fn track(&mut self, id: DomId) -> &mut Track {
@@ -179,14 +182,20 @@ impl Follow {
         self.set(id, state, State::Running, tell);
     }
 
-    /// The time that a change of domains took of the processor.
-    fn gap(&mut self, from: DomId, to: Option<DomId>, tell: &mut impl FnMut(Fact)) {
+    /// The time that a change of domains took of the processor; returns when it began.
+    fn gap(&mut self, from: DomId, to: Option<DomId>, why: u8, tell: &mut impl FnMut(Fact)) -> u64 {
         let now = self.now;
-        let begun = if from == DomId::IDLE { now } else { self.track(from).last };
-        // A guest that was preempted ran on until the interrupt: only what follows its own call is the switch's.
-        let from_state = self.state(from);
-        let begun = if from_state == Some(State::Blocked) && begun > 0 { begun } else { now };
-        tell(Fact::Gap(Gap { from: (from != DomId::IDLE).then_some(from), to, begun, ended: now }));
+        let left = self.domains.get(usize::from(from.0)).and_then(Option::as_ref);
+        let left = left.filter(|track| track.state.is_some_and(|state| state != State::Running));
+        let left = left.map_or(now, |track| track.since);
+        let begun = match self.last {
+            // A turn ends while the guest runs; all else follows from what the hypervisor did last.
+            (time, true) if Why::from_raw(why) != Some(Why::Turn) => time,
+            _ => left,
+        };
+        let (from, still) = ((from != DomId::IDLE).then_some(from), left.saturating_sub(begun));
+        tell(Fact::Gap(Gap { from, to, begun, ended: now, still }));
+        begun
     }
 }
 

@@ -2,6 +2,7 @@
 //! It exists so that a trace is read with the hypervisor's own reader, by the same declarations that wrote it.
 
 mod audit;
+mod diff;
 mod drain;
 mod filter;
 mod follow;
@@ -31,6 +32,7 @@ pub(crate) use stats::Stats;
 pub(crate) fn trace(options: &Trace) -> Result<()> {
     match &options.view {
         TraceView::Text { file, filter, columns } => write_text(file, filter, columns),
+        TraceView::Diff { one, other, per, json } => diff::diff(one, other, per.as_deref(), json),
         TraceView::Stats { file, filter, json } => {
             let reader = input::open(file)?;
             let filter = Filter::new(filter, &Names::new(reader.names()))?;

@@ -103,6 +103,8 @@ pub(crate) struct Gap {
     pub(crate) begun: u64,
     /// When the other had it.
     pub(crate) ended: u64,
+    /// Part of it in which the one still counted as running, in ns.
+    pub(crate) still: u64,
 }
 
 /// A handler that was entered.

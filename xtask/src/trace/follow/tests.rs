@@ -123,6 +123,6 @@ fn a_switch_takes_from_the_last_call_of_the_one_to_the_turn_of_the_other() {
         (150, 1, Record::RunState { state: 2, reason: 0 }),
         (170, 2, Record::Switch { from: 1, why: 0 }),
     ]);
-    let gap = Gap { from: Some(DomId(1)), to: Some(DomId(2)), begun: 130, ended: 170 };
+    let gap = Gap { from: Some(DomId(1)), to: Some(DomId(2)), begun: 130, ended: 170, still: 20 };
     assert!(facts.contains(&Fact::Gap(gap)), "{facts:?}");
 }

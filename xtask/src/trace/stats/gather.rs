@@ -149,7 +149,8 @@ impl Gather {
         }
         let busy: u64 = self.domains.values().map(|domain| domain.running_ns).sum();
         self.processor.hypercalls_ns = total;
-        self.processor.guests_ns = busy.saturating_sub(total).saturating_sub(self.processor.upcalls_ns);
+        let work = total + self.processor.upcalls_ns + self.processor.guests_ns;
+        self.processor.guests_ns = busy.saturating_sub(work);
         stats.processor = self.processor;
         stats.counters = whole
             .then(|| self.audit.against(names, self.calls.iter().map(|(key, call)| (*key, call.count))))
@@ -216,7 +217,11 @@ fn note(
                 State::Ended => {}
             }
         }
-        Fact::Gap(gap) => processor.switches_ns += gap.ended.saturating_sub(gap.begun),
+        Fact::Gap(gap) => {
+            processor.switches_ns += gap.ended.saturating_sub(gap.begun);
+            // Until the end, this is what is to be taken off the domains' running time.
+            processor.guests_ns += gap.still;
+        }
         Fact::Idle { from, to } => processor.idle_ns += to.saturating_sub(from),
         Fact::Upcall(upcall) => {
             *batches.entry(upcall.events).or_default() += 1;

@@ -39,7 +39,10 @@ pub(crate) fn print(stats: &Stats) {
         let verdict = if counters.differing.is_empty() {
             "the hypervisor's own counters agree with the hypercalls in the trace".to_owned()
         } else {
-            format!("the hypervisor's own counters differ: {}", counters.differing.join(", "))
+            let differing = &counters.differing;
+            let (first, more) = (&differing[..differing.len().min(5)], differing.len().saturating_sub(5));
+            let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+            format!("the hypervisor's own counters differ: {}{more}", first.join(", "))
         };
         println!("{verdict}");
     }
