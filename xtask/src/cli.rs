@@ -252,6 +252,22 @@ pub(crate) enum TraceView {
         #[command(flatten)]
         json: Json,
     },
+    /// Write it in a format that other tools read
+    #[command(after_help = "Examples:
+  cargo xtask trace export perfetto trace.bin trace.pftrace    open it in https://ui.perfetto.dev
+  cargo xtask trace export ctf trace.bin folder && babeltrace2 folder
+  cargo xtask trace export csv trace.bin trace.csv --record 'ring*' --domain driver")]
+    Export {
+        /// The format
+        format: Format,
+        /// The trace
+        file: PathBuf,
+        /// The file to write; for ctf a folder
+        output: PathBuf,
+        /// Which records
+        #[command(flatten)]
+        filter: Filter,
+    },
     /// One line a record
     #[command(after_help = "Examples:
   cargo xtask trace text trace.bin --domain web-1 --record 'hypercall*'
@@ -274,6 +290,9 @@ pub(crate) struct Filter {
     /// Only of this domain: a name, a prefix with *, or a number; may be given several times
     #[arg(long, value_name = "NAME")]
     pub(crate) domain: Vec<String>,
+    /// Only of this category: hypercall, event, run-state, ring, ...; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub(crate) category: Vec<String>,
     /// Only of this kind: a name of docs/TRACE.md, or a prefix with *; may be given several times
     #[arg(long, value_name = "NAME")]
     pub(crate) record: Vec<String>,
@@ -283,6 +302,17 @@ pub(crate) struct Filter {
     /// Only up to this time
     #[arg(long, value_name = "T", value_parser = crate::trace::time)]
     pub(crate) to: Option<Ns>,
+}
+
+/// A format that other tools read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Perfetto's native protobuf
+    Perfetto,
+    /// Common Trace Format 1.8
+    Ctf,
+    /// Comma-separated values, a line a record
+    Csv,
 }
 
 /// A point of time in a trace, in ns of system time.

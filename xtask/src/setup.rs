@@ -31,6 +31,9 @@ pub(crate) const ISO: &[Tool] = &[
     Tool { mark: FIRMWARE, package: "ovmf" },
 ];
 
+/// What reads traces in the Common Trace Format.
+pub(crate) const BABELTRACE: &[Tool] = &[Tool { mark: "babeltrace2", package: "babeltrace2" }];
+
 /// Where Debian puts UEFI firmware for QEMU.
 pub(crate) const FIRMWARE: &str = "/usr/share/ovmf/OVMF.fd";
 

@@ -8,6 +8,7 @@ mod judge;
 mod long;
 mod machine;
 mod part;
+mod trace;
 
 use anyhow::Result;
 
@@ -17,7 +18,8 @@ use part::{Part, Report};
 
 /// All tests, in under ten minutes.
 pub(crate) fn test(options: &Test) -> Result<()> {
-    let parts = host::tests().into_iter().chain(machine::parts()).chain(iso::parts()).collect();
+    let parts =
+        host::tests().into_iter().chain(machine::parts()).chain(trace::parts()).chain(iso::parts()).collect();
     let parts = chosen(parts, options.only.as_deref())?;
     prepare()?;
     let mut report = Report::new("test");
@@ -52,6 +54,7 @@ pub(crate) fn check() -> Result<()> {
     report.run(&[Part::here("tidy", || tidy::tidy(false).map(|()| String::new()))]);
     report.run(&host::tests());
     report.run(&machine::parts());
+    report.run(&trace::parts());
     report.run(&iso::parts());
     report.finish(&Json::default())
 }

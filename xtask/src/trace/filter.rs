@@ -2,6 +2,7 @@
 //! It exists so that every view takes the same options and refuses the same mistakes.
 
 use hypercall_abi::DomId;
+use hypervisor_core::trace::Category;
 use hypervisor_core::trace::reader::Entry;
 use hypervisor_core::trace::records::DESCRIPTIONS;
 
@@ -14,6 +15,7 @@ use crate::cli;
 pub(crate) struct Filter {
     domains: Option<Vec<DomId>>,
     kinds: Option<[bool; 256]>,
+    categories: Option<u32>,
     from: u64,
     to: u64,
 }
@@ -41,6 +43,15 @@ impl Filter {
                 return Err(BadInput(format!("no record is called {word}; docs/TRACE.md lists them")));
             }
         }
+        let mut categories = 0;
+        for word in &options.category {
+            let known =
+                || Category::ALL.iter().map(|category| category.word()).collect::<Vec<_>>().join(", ");
+            let category = Category::named(word);
+            let category = category
+                .ok_or_else(|| BadInput(format!("no category is called {word}; there are {}", known())))?;
+            categories |= category.bit();
+        }
         let (from, to) = (options.from.map_or(0, |time| time.0), options.to.map_or(u64::MAX, |time| time.0));
         if from > to {
             return Err(BadInput("--from is later than --to".to_owned()));
@@ -48,6 +59,7 @@ impl Filter {
         Ok(Self {
             domains: (!options.domain.is_empty()).then_some(domains),
             kinds: (!options.record.is_empty()).then_some(kinds),
+            categories: (!options.category.is_empty()).then_some(categories),
             from,
             to,
         })
@@ -57,6 +69,7 @@ impl Filter {
     pub(crate) fn wants(&self, entry: &Entry) -> bool {
         (self.from..=self.to).contains(&entry.time_ns)
             && self.domains.as_ref().is_none_or(|domains| domains.contains(&entry.domain))
+            && self.categories.is_none_or(|wanted| wanted & entry.record.category().bit() != 0)
             && self.kinds.is_none_or(|kinds| kinds[usize::from(entry.record.kind())])
     }
 }
@@ -142,6 +155,10 @@ mod tests {
         let error = Filter::new(&options(&["nobody"], &[]), &names()).unwrap_err();
         assert!(error.0.contains("driver"), "{}", error.0);
         assert!(Filter::new(&options(&[], &["Nothing"]), &names()).is_err());
+        let category = |word: &str| cli::Filter { category: vec![word.to_owned()], ..cli::Filter::default() };
+        assert!(Filter::new(&category("nothing"), &names()).unwrap_err().0.contains("run-state"));
+        assert!(Filter::new(&category("event"), &names()).unwrap().wants(&entry(1, 1)));
+        assert!(!Filter::new(&category("grant"), &names()).unwrap().wants(&entry(1, 1)));
         let late = cli::Filter { from: Some(cli::Ns(2)), to: Some(cli::Ns(1)), ..cli::Filter::default() };
         assert!(Filter::new(&late, &names()).is_err());
     }

@@ -4,6 +4,7 @@
 mod audit;
 mod diff;
 mod drain;
+mod export;
 mod filter;
 mod follow;
 mod input;
@@ -33,6 +34,7 @@ pub(crate) fn trace(options: &Trace) -> Result<()> {
     match &options.view {
         TraceView::Text { file, filter, columns } => write_text(file, filter, columns),
         TraceView::Diff { one, other, per, json } => diff::diff(one, other, per.as_deref(), json),
+        TraceView::Export { format, file, output, filter } => export::export(*format, file, output, filter),
         TraceView::Stats { file, filter, json } => {
             let reader = input::open(file)?;
             let filter = Filter::new(filter, &Names::new(reader.names()))?;

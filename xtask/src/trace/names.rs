@@ -25,6 +25,11 @@ impl Names {
         }
     }
 
+    /// All names with their domains.
+    pub(crate) fn each(&self) -> impl Iterator<Item = (DomId, &str)> {
+        self.0.iter().map(|(id, name)| (*id, name.as_str()))
+    }
+
     /// The domains whose names fit a pattern: a name, a prefix with `*`, or a number.
     pub(crate) fn fitting(&self, pattern: &str) -> Vec<DomId> {
         let number = pattern.parse().ok().map(DomId);

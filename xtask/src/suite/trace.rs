@@ -1,0 +1,60 @@
+//! The parts about traces: other tools read them, and what changed between two runs is named.
+//! They judge counted runs, so that what they find does not depend on how busy this machine is.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use super::judge::{figures, plain};
+use super::part::Part;
+use crate::setup::{self, BABELTRACE};
+
+/// In the order of what builds on what: the first part's traces are the second's.
+pub(super) fn parts() -> Vec<Part> {
+    vec![
+        Part::here("trace diff: switches saved", compared),
+        Part::here("trace export: babeltrace2", exported),
+    ]
+}
+
+/// Where a part's file lies.
+fn place(name: &str) -> PathBuf {
+    crate::paths::run("suite").join(name)
+}
+
+/// A short counted run under one policy, and its trace.
+fn recorded(delivery: &str) -> Result<String> {
+    let trace = place(&format!("{delivery}.bin")).to_string_lossy().into_owned();
+    let line = "run inside --icount --guests 8 --seconds 0.2 --suppress off --delivery";
+    let line: Vec<&str> = line.split(' ').chain([delivery, "--trace", &trace]).collect();
+    plain(&format!("trace-{delivery}"), &line)?;
+    Ok(trace)
+}
+
+fn compared() -> Result<String> {
+    let (synchronous, batched) = (recorded("synchronous")?, recorded("batched")?);
+    let diff = figures("trace-diff", &["trace", "diff", &synchronous, &batched])?;
+    let largest = diff["largest"].as_str().context("no change is named")?;
+    ensure!(diff["work"][0]["what"] == "domain switches", "the largest change is another: {largest}");
+    let [then, now] = [0, 1].map(|run| diff["work"][0]["count"][run].as_f64().unwrap_or(0.0));
+    ensure!(now < then, "batching saved no switches: {largest}");
+    Ok(largest.to_owned())
+}
+
+fn exported() -> Result<String> {
+    if let Err(error) = setup::need(BABELTRACE) {
+        return Ok(format!("skipped: {error:#}"));
+    }
+    let trace = place("batched.bin").to_string_lossy().into_owned();
+    let stats = figures("trace-ctf", &["trace", "stats", &trace])?;
+    let folder = place("ctf").to_string_lossy().into_owned();
+    plain("trace-ctf-export", &["trace", "export", "ctf", &trace, &folder])?;
+    let output = Command::new("babeltrace2").arg(&folder).stdin(Stdio::null()).output();
+    let output = output.context("starting babeltrace2")?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success() && errors.trim().is_empty(), "babeltrace2: {errors}");
+    let events = output.stdout.iter().filter(|byte| **byte == b'\n').count() as u64;
+    ensure!(events > 0 && stats["records"] == events, "{events} events of {} records", stats["records"]);
+    Ok(format!("{events} events, no warning"))
+}

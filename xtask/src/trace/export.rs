@@ -1,0 +1,62 @@
+//! A trace in formats that other tools read.
+//! It exists because people have viewers that they know, and each wants its own file.
+
+mod csv;
+mod ctf;
+mod perfetto;
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::filter::Filter;
+use super::names::Names;
+use super::{input, remark};
+use crate::BadInput;
+use crate::cli::{self, Format};
+use crate::table::grouped;
+
+/// Writes a trace in another format.
+///
+/// # Errors
+/// [`BadInput`] for a file that is no trace or a filter that nothing can fit; others when the output cannot be written.
+pub(super) fn export(format: Format, file: &Path, output: &Path, filter: &cli::Filter) -> Result<()> {
+    let mut reader = input::open(file)?;
+    let names = Names::new(reader.names());
+    let filter = Filter::new(filter, &names)?;
+    if same(file, output) {
+        return Err(BadInput(format!("{} is the trace itself", output.display())).into());
+    }
+    let header = reader.header().clone();
+    let entries = reader.by_ref().filter(|entry| filter.wants(entry));
+    let written = match format {
+        Format::Csv => csv::write(entries, &names, &mut create(output)?),
+        Format::Perfetto => perfetto::write(entries, &names, &mut create(output)?),
+        Format::Ctf => {
+            std::fs::create_dir_all(output).with_context(|| format!("making {}", output.display()))?;
+            let lost = header.streams.iter().map(|stream| stream.overwritten + stream.dropped).sum();
+            let metadata = ctf::metadata(&names);
+            std::fs::write(output.join("metadata"), metadata)
+                .with_context(|| format!("writing {}", output.join("metadata").display()))?;
+            ctf::write(entries, lost, &mut create(&output.join("stream"))?)
+        }
+    };
+    let written = written.with_context(|| format!("writing {}", output.display()))?;
+    println!("{} events in {}", grouped(written), output.display());
+    eprintln!("{}", remark(&reader.tally()));
+    Ok(())
+}
+
+fn create(path: &Path) -> Result<BufWriter<File>> {
+    Ok(BufWriter::new(File::create(path).with_context(|| format!("writing {}", path.display()))?))
+}
+
+/// Whether two paths name the same file.
+fn same(one: &Path, other: &Path) -> bool {
+    match (std::fs::canonicalize(one), std::fs::canonicalize(other)) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    }
+}
