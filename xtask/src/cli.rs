@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use self::measure::{Creation, Load as MeasuredLoad, MeasureKind, Spread, Sweep, Window};
+pub(crate) use self::measure::{Creation, Load as MeasuredLoad, MeasureKind, Slices, Spread, Sweep, Window};
 use crate::scenario::{Delivery, Load, Size};
 
 /// Builds, runs and measures Denizen.

@@ -29,6 +29,11 @@ pub(crate) enum MeasureKind {
     #[command(after_help = "Examples:
   cargo xtask measure creation --guests 1024 --json creation.json")]
     Creation(Creation),
+    /// The scheduler: computing guests under several slices, weights, and bad neighbours
+    #[command(after_help = "Examples:
+  cargo xtask measure slices --json slices.json
+  cargo xtask measure slices --guests 1,2,4,8,16,32,64,128 --slices 1,5")]
+    Slices(Slices),
     /// Put the parts of a sweep together
     #[command(after_help = "Examples:
   cargo xtask measure merge part-0.json part-1.json --json whole.json")]
@@ -91,6 +96,31 @@ pub(crate) struct Creation {
     pub(crate) seed: u64,
     /// Memory of the machine
     #[arg(long, value_name = "SIZE", default_value = "2G")]
+    pub(crate) memory: Size,
+    /// Where the figures go
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+/// Options of `slices`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Slices {
+    /// Numbers of computing guests; one is always among them
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,8,32,128",
+          value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) guests: Vec<u32>,
+    /// Slices in milliseconds
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,5,10,50",
+          value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) slices: Vec<u32>,
+    /// Milliseconds of virtual time in which work counts
+    #[arg(long, value_name = "MS", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) window: u32,
+    /// Seed of everything drawn at random
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Memory of the machine
+    #[arg(long, value_name = "SIZE", default_value = "512M")]
     pub(crate) memory: Size,
     /// Where the figures go
     #[command(flatten)]

@@ -4,7 +4,7 @@
 //! A sweep has [`settings`], and a machine for each of its cells: [`prepare`] makes its scenario, [`machine`] runs it,
 //! [`collect`] reads its lines and [`point`] computes its figures. [`resume`] keeps them until the sweep ends,
 //! [`shard`] and [`merge`] spread it over machines. [`report`], [`findings`] and [`csv`] say what came out.
-//! [`creation`] is no sweep: one machine shows the cost of each creation.
+//! [`creation`] is no sweep: one machine shows the cost of each creation. Nor is [`slices`]: its guests only compute.
 
 mod collect;
 mod creation;
@@ -20,6 +20,7 @@ mod report;
 mod resume;
 mod settings;
 mod shard;
+mod slices;
 mod spread;
 mod sweep;
 mod table;
@@ -48,6 +49,7 @@ pub(crate) fn measure(what: &MeasureKind) -> Result<()> {
         MeasureKind::Idle(options) => sweep(&Settings::idle(options), &options.load),
         MeasureKind::Window(options) => sweep(&Settings::window(options), &options.load),
         MeasureKind::Creation(options) => creation::measure(options),
+        MeasureKind::Slices(options) => slices::measure(options),
         MeasureKind::Merge { files, json } => finish(&merge::merge(files)?, json),
     }
 }

@@ -124,6 +124,7 @@ fn targets(plan: &Plan) -> String {
     format!("{first}+{}", plan.guests.len())
 }
 
-fn replace<T>(place: &mut Spanned<T>, value: T) {
+/// Another value in the place of one that a scenario's text has.
+pub(super) fn replace<T>(place: &mut Spanned<T>, value: T) {
     *place = Spanned::new(place.span(), value);
 }

@@ -15,6 +15,7 @@ const SECONDS_A_BOOT: f64 = 3.0;
 pub(super) fn parts(seeds: u32) -> Vec<Part> {
     vec![
         Part::here("200 guests, suppression off", two_hundred),
+        Part::here("icount, 256 guests in 1 GiB", quarter_of_a_thousand),
         Part::here("icount, 32 guests, twice", repeated),
         Part::here("driver domain crashes 20 times, host", || crashed("web", 32, 20, 20.0)),
         Part::here("driver domain crashes 20 times, inside", || crashed("inside", 32, 20, 20.0)),
@@ -54,6 +55,24 @@ fn two_hundred() -> Result<String> {
     let figures = figures("guests-200", &["run", "--guests", "200", "--memory", "1G", "--suppress", "off"])?;
     ensure!(figures["runs"].as_array().map_or(0, Vec::len) == 2, "a policy is missing");
     Ok(format!("{}; {}", sound(&figures, 200)?, compare(&figures)?))
+}
+
+/// Each of them answers, in the memory that a fourth of a thousand may take.
+fn quarter_of_a_thousand() -> Result<String> {
+    let line = [
+        "run",
+        "inside",
+        "--icount",
+        "--guests",
+        "256",
+        "--memory",
+        "1G",
+        "--delivery",
+        "batched",
+        "--seconds",
+        "0.1",
+    ];
+    sound(&figures("inside-256", &line)?, 256)
 }
 
 fn repeated() -> Result<String> {

@@ -21,6 +21,7 @@ pub(super) fn parts() -> Vec<Part> {
         Part::here("icount: suppression off", unsuppressed),
         Part::here("icount: twice the same figures", repeated),
         Part::here("measure: twice the same figures", measured),
+        Part::here("measure: weights and bad neighbours", shared),
         Part::here("hostile neighbours in ring 3, 1 s counted", || hostile("3")),
         Part::here("hostile neighbours in ring 1, 1 s counted", || hostile("1")),
         Part::here("kernels in both rings, counted", mixed),
@@ -155,6 +156,22 @@ fn measured() -> Result<String> {
     let switches = |at: usize| points.get(at).and_then(|point| point["switches_per_request"].as_f64());
     ensure!(switches(0) > switches(1), "batched delivery did not save switches: {first}");
     Ok(format!("{} points", points.len()))
+}
+
+/// Weights are honoured within 2 %, and no bad neighbour takes 2 % of another's work.
+fn shared() -> Result<String> {
+    let line = ["measure", "slices", "--guests", "8", "--slices", "1", "--window", "100"];
+    let figures = figures("slices", &line)?;
+    let together = number(&figures, "/points/1/against_one")?;
+    ensure!(together > 0.98, "8 guests do only {together} of one guest's work");
+    let worst = number(&figures, "/weights/worst_error")?;
+    ensure!(worst < 0.02, "a share is {worst} off its weight: {}", figures["weights"]);
+    let beside = figures["neighbours"].as_array().context("no neighbours")?;
+    for one in beside {
+        ensure!(number(one, "/against_computing")? > 0.98, "a bad neighbour takes too much: {one}");
+        ensure!(number(one, "/neighbour_units")? > 1000.0, "a neighbour that does nothing: {one}");
+    }
+    Ok(format!("8 guests {together} of one, weights within {worst}, {} kinds of neighbours", beside.len()))
 }
 
 fn hostile(ring: &str) -> Result<String> {
