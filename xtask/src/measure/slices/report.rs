@@ -49,7 +49,7 @@ fn what(act: &str) -> &str {
         "wakes" => "an event storm and short sleeps",
         "pages" => "page-table churn",
         "memory" => "a memory grab",
-        "rings" => "a ring flood",
+        "rings" => "a ring flood (asleep while the ring is full)",
         other => other,
     }
 }
