@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::run::boot::boot_archive;
 use crate::scenario::{self, Load, Plan, Scenario};
-use crate::{cli, compile, paths, qemu, setup};
+use crate::{BadInput, cli, compile, paths, qemu, setup};
 
 const MENU: &str = "set timeout=0\nset default=0\nserial --unit=0 --speed=115200\nterminal_input console serial\n\
 terminal_output console serial\nmenuentry \"Denizen\" {\n    multiboot2 /boot/hypervisor\n    module2 /boot/denizen.cpio\n    boot\n}\n";
@@ -19,6 +19,13 @@ pub(crate) fn image(options: &cli::Image) -> Result<()> {
     let mut scenario = Scenario::open(&paths::root(), &options.scenario)?;
     scenario.keep(Load::Host);
     scenario.check(&compile::is_image)?;
+    if scenario.system.domain.iter().any(|entry| !entry.disk.is_empty()) {
+        let name = &scenario.name;
+        return Err(BadInput(format!(
+            "{name} has disks, which an ISO does not bring along; use cargo xtask run"
+        ))
+        .into());
+    }
     setup::need(setup::ISO)?;
     setup::need_target()?;
 

@@ -1,10 +1,14 @@
 //! What touches the hypervisor, memory or the processor; built for bare metal alone.
 
+#[cfg(feature = "block")]
+pub mod block;
 pub mod clock;
 pub mod console;
 pub mod devices;
 mod entry;
 pub mod executor;
+#[cfg(any(feature = "net", feature = "block"))]
+mod front;
 pub mod grants;
 mod guest;
 mod heap;

@@ -62,7 +62,7 @@ pub(super) fn fire(port: Port) {
 }
 
 /// Has the next event on a port of ours wake `waker`. What was raised before is forgotten: the caller looks now.
-#[cfg(feature = "net")]
+#[cfg(any(feature = "net", feature = "block"))]
 pub(super) fn wake_on(port: Port, waker: &core::task::Waker) {
     if let Some(slot) = slot(port) {
         slot.waker.register(waker);

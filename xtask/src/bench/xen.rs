@@ -88,6 +88,7 @@ pub(super) fn options(kernel: PathBuf, guest: &Path, command_line: &str, clock: 
         memory: MEMORY,
         clock,
         network: None,
+        drives: Vec::new(),
         trace: None,
         gdb: false,
     }

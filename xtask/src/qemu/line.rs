@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use crate::scenario::{Guest, Size};
+use crate::scenario::{Drive, Guest, Size};
 
 /// Port of every guest's web server.
 const HTTP: u16 = 80;
@@ -37,6 +37,8 @@ pub(crate) struct Options {
     pub(crate) clock: Clock,
     /// The network, if there is a card.
     pub(crate) network: Option<Network>,
+    /// Disks.
+    pub(crate) drives: Vec<Drive>,
     /// File that backs the shared trace, and its bytes.
     pub(crate) trace: Option<(PathBuf, u64)>,
     /// Wait for gdb.
@@ -81,6 +83,14 @@ pub(crate) fn arguments(options: &Options) -> Vec<String> {
         }
         add(&["-netdev", &user, "-device", "virtio-net-pci,netdev=n0,disable-legacy=on,romfile="]);
     }
+    for (number, Drive { path, read_only, slot, .. }) in options.drives.iter().enumerate() {
+        // A comma ends a value unless it is doubled.
+        let file = path.to_string_lossy().replace(',', ",,");
+        let access = if *read_only { "on" } else { "off" };
+        let drive = format!("file={file},format=raw,if=none,id=d{number},readonly={access}");
+        let device = format!("virtio-blk-pci,drive=d{number},addr={slot:#x},disable-legacy=on");
+        add(&["-drive", &drive, "-device", &device]);
+    }
     if let Some((path, bytes)) = &options.trace {
         let file = path.to_string_lossy();
         let backend = format!("memory-backend-file,id=shm,size={bytes},mem-path={file},share=on");
@@ -115,6 +125,7 @@ mod tests {
             memory: Size(512 << 20),
             clock: Clock::Real,
             network: None,
+            drives: Vec::new(),
             trace: None,
             gdb: false,
         }

@@ -75,6 +75,7 @@ pub(crate) fn boot(how: How, scenario: &Scenario, plan: Plan) -> Result<Booted> 
             memory: *scenario.system.memory.get_ref(),
             clock: how.clock,
             network,
+            drives: plan.drives.clone(),
             trace: Some((trace, TRACE_BYTES)),
             gdb: how.gdb,
         },

@@ -63,7 +63,14 @@ fn listen(options: &cli::Run, scenario: &Scenario) -> Result<()> {
                 session.watch.see(&line);
                 let domains = &session.plan.config.domains;
                 let stays = domains.iter().all(|domain| domain.on_crash != OnCrash::Restart);
-                let over = stays && session.watch.all_dead(domains.len());
+                // A driver domain has nothing to do when those that it serves have ended.
+                let backs = |name: &str| {
+                    domains
+                        .iter()
+                        .flat_map(|domain| &domain.devices)
+                        .any(|device| device.backend() == Some(name))
+                };
+                let over = stays && session.watch.all_dead(domains.len(), backs);
                 if over {
                     session.machine.tell("poweroff")?;
                     session.follow_out(show)?;

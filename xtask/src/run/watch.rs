@@ -97,10 +97,11 @@ impl Watch {
         text
     }
 
-    /// Whether so many domains have been there and all have died, or could not be built.
-    pub(super) fn all_dead(&self, domains: usize) -> bool {
-        let over = |state: &String| state == "dead" || state == "failed";
-        self.states.len() == domains && self.states.values().all(over)
+    /// Whether so many domains have been there and all have died, or could not be built; those that only serve others do
+    /// not count.
+    pub(super) fn all_dead(&self, domains: usize, serves: impl Fn(&str) -> bool) -> bool {
+        let over = |(name, state): (&String, &String)| state == "dead" || state == "failed" || serves(name);
+        self.states.len() == domains && self.states.iter().all(over)
     }
 
     /// The last snapshot with this label.
@@ -147,9 +148,11 @@ mod tests {
     fn a_domain_that_was_built_anew_is_not_dead() {
         let dead = "@domain {\"id\":3,\"name\":\"web-2\",\"state\":\"dead\",\"reason\":\"crash\"}";
         let anew = "@domain {\"id\":4,\"name\":\"web-2\",\"state\":\"running\"}";
-        assert!(watch(&[dead]).0.all_dead(1));
-        assert!(!watch(&[dead, anew]).0.all_dead(1));
-        assert!(!watch(&[dead]).0.all_dead(2));
+        let nobody = |_: &str| false;
+        assert!(watch(&[dead]).0.all_dead(1, nobody));
+        assert!(!watch(&[dead, anew]).0.all_dead(1, nobody));
+        assert!(!watch(&[dead]).0.all_dead(2, nobody));
+        assert!(watch(&[dead, anew]).0.all_dead(1, |name| name == "web-2"), "who serves need not end");
     }
 
     #[test]

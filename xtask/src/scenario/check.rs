@@ -73,7 +73,7 @@ pub(super) fn check(scenario: &Scenario, images: &dyn Fn(&str) -> bool) -> Resul
     {
         return Err(scenario.refuse(subject.span(), format!("no domain is named {:?}", subject.get_ref())));
     }
-    Ok(())
+    super::disks::check(scenario)
 }
 
 fn entry_alone(scenario: &Scenario, entry: &Entry, images: &dyn Fn(&str) -> bool) -> Result<(), Refusal> {
@@ -133,7 +133,7 @@ fn in_range(scenario: &Scenario, slice: &toml::Spanned<super::Span>, what: &str)
     Err(scenario.refuse(slice.span(), format!("a {what} is 100us to 1s")))
 }
 
-fn backend(
+pub(super) fn backend(
     scenario: &Scenario,
     entry: &Entry,
     name: &str,

@@ -4,6 +4,7 @@
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::disks::DiskDevice;
 use super::units::{Size, Span};
 
 /// The whole file.
@@ -130,6 +131,9 @@ pub(crate) struct Entry {
     /// Network front ends.
     #[serde(default)]
     pub(crate) net: Vec<NetDevice>,
+    /// Block front ends.
+    #[serde(default)]
+    pub(crate) disk: Vec<DiskDevice>,
     /// Real PCI devices, each `vendor:device` in hexadecimal.
     #[serde(default)]
     pub(crate) pci: Vec<Spanned<String>>,

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
+use super::disks::{self, Drive};
 use super::file::System;
 use super::{Delivery, Entry, OnCrash, Scenario};
 use hypervisor_core::config;
@@ -35,6 +36,8 @@ pub(crate) struct Plan {
     pub(crate) subjects: usize,
     /// First two bytes of the network.
     pub(crate) network: [u8; 2],
+    /// Drives of the machine.
+    pub(crate) drives: Vec<Drive>,
 }
 
 /// Turns a checked scenario into a plan.
@@ -59,6 +62,7 @@ pub(crate) fn lower(scenario: &Scenario) -> anyhow::Result<Plan> {
         guests: Vec::new(),
         subjects: 0,
         network,
+        drives: disks::drives(system),
     };
     let mut next = 0_u16;
     for entry in &system.domain {
@@ -91,6 +95,8 @@ pub(crate) fn lower(scenario: &Scenario) -> anyhow::Result<Plan> {
                     plan.guests.push(Guest { name: name.clone(), address: Ipv4Addr::from(ipv4) });
                 }
             }
+            domain.devices.extend(disks::fronts(&plan.drives, &entry.disk));
+            domain.devices.extend(disks::owned(&plan.drives, entry.name.get_ref()));
             plan.subjects += usize::from(is_subject);
             plan.config.domains.push(domain);
         }

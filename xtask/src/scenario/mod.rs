@@ -2,9 +2,10 @@
 //! It exists so that what runs is read and judged before anything is started.
 //!
 //! [`file`] is the text's form, [`units`] its sizes and times, [`check`] what must hold,
-//! [`lower`] the hypervisor's form of it. Each refusal is a [`Refusal`] with file, line and key.
+//! [`disks`] what must of disks, [`lower`] the hypervisor's form of it. Each refusal is a [`Refusal`] with file, line and key.
 
 mod check;
+mod disks;
 mod file;
 mod lower;
 mod place;
@@ -14,6 +15,7 @@ mod units;
 
 use std::path::{Path, PathBuf};
 
+pub(crate) use disks::Drive;
 pub(crate) use file::{Delivery, Entry, Load, OnCrash, System};
 pub(crate) use lower::{Guest, Plan, lower};
 pub(crate) use place::Refusal;

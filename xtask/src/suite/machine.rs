@@ -5,6 +5,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::bad_images;
+use super::disks;
 use super::judge::{figures, number, plain, sound};
 use super::part::Part;
 use crate::bench;
@@ -26,6 +27,7 @@ pub(super) fn parts() -> Vec<Part> {
         Part::here("hostile neighbours in ring 1, 1 s counted", || hostile("1")),
         Part::here("kernels in both rings, counted", mixed),
         Part::here("bad images beside good ones", bad_images::beside_good_ones),
+        Part::here("disks, judged by their images", disks::written),
         Part::here("driver domain crashes 5 times", || crashed("web", 4, 5, 4.0)),
         Part::here("bench: twice the same counts", benched),
         Part::here("sensitive instructions in each ring", sensitive),

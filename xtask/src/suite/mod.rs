@@ -2,6 +2,7 @@
 //! It exists so that what is tested is what is used.
 
 mod bad_images;
+mod disks;
 mod host;
 mod iso;
 mod judge;

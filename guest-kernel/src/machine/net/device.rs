@@ -8,13 +8,13 @@ use core::task::{Context, Waker};
 use embassy_net_driver::{Capabilities, HardwareAddress, LinkState};
 use hypercall_abi::netif::FRAME_BYTES_MAX;
 
-use super::attached::Attached;
 use crate::backlog::Backlog;
 use crate::link::{HEADER_BYTES, Link};
+use crate::machine::front::Attached;
 use crate::machine::{clock, ports};
 
 /// A front end that device and tasks share; all of them run on one executor.
-pub(super) type Shared = Rc<RefCell<Attached>>;
+pub(super) type Shared = Rc<RefCell<Attached<super::Front>>>;
 
 /// The port on which connections may wait, if the application listens.
 pub(super) type SharedBacklog = Rc<RefCell<Option<Backlog>>>;

@@ -5,9 +5,7 @@
 //! network.stack.wait_config_up().await;
 //! ```
 
-mod attached;
 mod device;
-mod platform;
 
 use alloc::boxed::Box;
 use alloc::rc::Rc;
@@ -19,14 +17,12 @@ use core::task::Poll;
 use embassy_net::tcp::{AcceptError, TcpSocket};
 use embassy_net::{IpAddress, IpEndpoint, Ipv4Address, Ipv4Cidr, Stack, StackResources, StaticConfigV4};
 use hypercall_abi::device::{DeviceKind, DirectoryEntry, net_options};
-use hypercall_abi::event_channel::Virq;
 use hypercall_abi::{Pfn, Port};
 
 use drivers_frontend::{FrontConfig, NetFront};
 
-use self::attached::Attached;
 use self::device::{Device, Shared, SharedBacklog};
-use self::platform::Kernel;
+use super::front::{self, Attached, Kernel};
 use super::ports::EventPort;
 use super::shared_page::Mapped;
 use super::{Guest, clock, devices};
@@ -145,7 +141,7 @@ pub fn start<const SOCKETS: usize>(guest: &Guest) -> Result<Network, NoDevice> {
     ]);
     let (stack, runner) = embassy_net::new(device, config(&entry), resources, seed);
     guest.spawn(run(runner, shared.clone()));
-    guest.spawn(follow_directory(index, shared));
+    front::follow_directory(guest, index, shared);
     Ok(Network { stack, address: Ipv4Address::from(entry.ipv4), mac: entry.mac, backlog })
 }
 
@@ -172,15 +168,4 @@ async fn run(mut runner: embassy_net::Runner<'static, Device>, front: Shared) {
         Poll::Pending
     })
     .await
-}
-
-/// Tells the front end when its back end comes or goes.
-async fn follow_directory(index: u32, front: Shared) {
-    let Ok(changes) = EventPort::virq(Virq::Devices) else { return };
-    loop {
-        if let Some(entry) = devices::entry(index) {
-            front.borrow_mut().follow(&entry);
-        }
-        changes.wait().await;
-    }
 }

@@ -6,14 +6,14 @@ use core::task::{Context, Waker};
 use hypercall_abi::Port;
 use hypercall_abi::device::DirectoryEntry;
 
-use super::Front;
+use super::FrontEnd;
 use crate::machine::devices;
 use crate::machine::ports::EventPort;
 
 /// A front end and the port on which its back end tells of changes.
-pub(super) struct Attached {
+pub(in crate::machine) struct Attached<F> {
     /// The front end.
-    pub(super) front: Front,
+    pub(in crate::machine) front: F,
     state_port: EventPort,
     /// Of the directory entry that was followed last.
     generation: u32,
@@ -21,14 +21,14 @@ pub(super) struct Attached {
     waker: Option<Waker>,
 }
 
-impl Attached {
+impl<F: FrontEnd> Attached<F> {
     /// A front end that was made after this entry.
-    pub(super) const fn new(front: Front, state_port: EventPort, entry: &DirectoryEntry) -> Self {
+    pub(in crate::machine) const fn new(front: F, state_port: EventPort, entry: &DirectoryEntry) -> Self {
         Self { front, state_port, generation: entry.generation, waker: None }
     }
 
     /// Takes what the state port tells, and has its later events wake `waker`.
-    pub(super) fn listen(&mut self, waker: &Waker) {
+    pub(in crate::machine) fn listen(&mut self, waker: &Waker) {
         while self.state_port.poll_wait(&mut Context::from_waker(waker)).is_ready() {
             self.front.step();
         }
@@ -39,7 +39,7 @@ impl Attached {
 
     /// Takes the directory's word on who the back end is. One that ends loses the connection, and a new one begins
     /// another, whatever became of the connection before.
-    pub(super) fn follow(&mut self, entry: &DirectoryEntry) {
+    pub(in crate::machine) fn follow(&mut self, entry: &DirectoryEntry) {
         if entry.generation == self.generation {
             return;
         }
@@ -51,9 +51,7 @@ impl Attached {
             let _closed = core::mem::replace(&mut self.state_port, port).release();
             self.front.set_state_port(Port(entry.state_port));
             self.front.set_peer(Some(peer));
-            if self.front.is_closed() {
-                self.front.reconnect();
-            }
+            self.front.reconnect_if_closed();
         }
         if let Some(waker) = &self.waker {
             waker.wake_by_ref();

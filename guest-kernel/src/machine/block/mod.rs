@@ -1,0 +1,194 @@
+//! Disks: a front end as something to read and write.
+//!
+//! ```ignore
+//! let disk = guest_kernel::block::Disk::open(&guest, 0).await.expect("a disk");
+//! disk.write(0, &[7; 512]).await?;
+//! disk.flush().await?;
+//! ```
+//!
+//! A back end that dies and comes back costs the caller time alone.
+
+mod operation;
+
+use alloc::rc::Rc;
+use core::cell::RefCell;
+use core::future::poll_fn;
+use core::task::{Context, Poll};
+
+use drivers_frontend::block::{BeginError, BlockConfig, BlockFront, DiskFault};
+use hypercall_abi::device::{DeviceKind, DiskFacts, block_features, net_options};
+use hypercall_abi::{Pfn, Port};
+
+use self::operation::run;
+use super::front::{self, Attached, Kernel};
+use super::ports::{self, EventPort};
+use super::shared_page::Mapped;
+use super::{Guest, devices};
+
+/// Bytes of a sector, the unit of all positions and lengths.
+pub use hypercall_abi::blkif::SECTOR_BYTES;
+
+type Front = BlockFront<Kernel, Mapped>;
+type Shared = Rc<RefCell<Attached<Front>>>;
+
+/// Pages for data under way.
+const PAGES: u16 = 33;
+
+/// Why a disk did not do what it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskError {
+    /// The domain has no disk of this number.
+    Absent,
+    /// Not a whole number of sectors.
+    Length(usize),
+    /// Beyond the end of the disk.
+    Range,
+    /// The disk cannot be written to.
+    ReadOnly,
+    /// The back end says that it failed: nothing is known of the sectors.
+    Failed,
+    /// The disk cannot do that.
+    NotSupported,
+    /// The back end has misbehaved too often, or refuses this disk.
+    Gone,
+}
+
+impl core::fmt::Display for DiskError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Absent => f.write_str("the domain has no such disk"),
+            Self::Length(bytes) => write!(f, "{bytes} bytes are not a whole number of sectors"),
+            Self::Range => f.write_str("beyond the end of the disk"),
+            Self::ReadOnly => f.write_str("the disk is read-only"),
+            Self::Failed => f.write_str("the disk failed"),
+            Self::NotSupported => f.write_str("the disk cannot do that"),
+            Self::Gone => f.write_str("the disk is gone"),
+        }
+    }
+}
+
+impl core::error::Error for DiskError {}
+
+impl From<DiskFault> for DiskError {
+    fn from(fault: DiskFault) -> Self {
+        match fault {
+            DiskFault::Failed => Self::Failed,
+            DiskFault::NotSupported => Self::NotSupported,
+            DiskFault::Gone => Self::Gone,
+        }
+    }
+}
+
+/// A disk. Clones are the same disk; operations may be under way from several tasks.
+#[derive(Clone)]
+pub struct Disk {
+    front: Shared,
+    facts: DiskFacts,
+}
+
+impl Disk {
+    /// Opens disk `number`, in the order of the scenario, and waits for its back end. To be called once for each.
+    ///
+    /// # Errors
+    /// [`DiskError::Absent`] when there is none, [`DiskError::Gone`] when the back end refuses it.
+    pub async fn open(guest: &Guest, number: usize) -> Result<Self, DiskError> {
+        let (index, entry) = devices::of_kind(DeviceKind::BlockFront).nth(number).ok_or(DiskError::Absent)?;
+        let state_port = EventPort::adopt(Port(entry.state_port));
+        // SAFETY: the hypervisor set this frame aside for the device; the heap leaves it out.
+        let page = unsafe { Mapped::frame(Pfn(entry.page)) };
+        let config = BlockConfig {
+            peer: devices::peer(&entry),
+            state_port: state_port.port(),
+            suppress: entry.options & net_options::NO_SUPPRESSION == 0,
+            pages: PAGES,
+        };
+        let front = BlockFront::new(Kernel, page, config);
+        let shared: Shared = Rc::new(RefCell::new(Attached::new(front, state_port, &entry)));
+        guest.spawn(attend(shared.clone()));
+        front::follow_directory(guest, index, shared.clone());
+        let facts = poll_fn(|context| poll_facts(&shared, context)).await?;
+        Ok(Self { front: shared, facts })
+    }
+
+    /// Sectors.
+    #[must_use]
+    pub const fn capacity(&self) -> u64 {
+        self.facts.sectors
+    }
+
+    /// Whether it can be written to.
+    #[must_use]
+    pub const fn is_read_only(&self) -> bool {
+        self.facts.features & block_features::READ_ONLY != 0
+    }
+
+    /// Reads from `sector` on until `buffer` is full.
+    ///
+    /// # Errors
+    /// As [`DiskError`] says; `buffer` may have changed then.
+    pub async fn read(&self, sector: u64, buffer: &mut [u8]) -> Result<(), DiskError> {
+        let most = self.checked(sector, buffer.len())?;
+        for (chunk, at) in buffer.chunks_mut(most).zip((sector..).step_by(most / SECTOR_BYTES)) {
+            let bytes = chunk.len();
+            run(&self.front, |front| front.begin_read(at, bytes), chunk).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes from `sector` on. It is durable after a [`Self::flush`] that begins when this has returned.
+    ///
+    /// # Errors
+    /// As [`DiskError`] says; part may have been written then.
+    pub async fn write(&self, sector: u64, data: &[u8]) -> Result<(), DiskError> {
+        let most = self.checked(sector, data.len())?;
+        for (chunk, at) in data.chunks(most).zip((sector..).step_by(most / SECTOR_BYTES)) {
+            run(&self.front, |front| front.begin_write(at, chunk), &mut []).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns when all that was written before is durable.
+    ///
+    /// # Errors
+    /// As [`DiskError`] says; what was written may be lost with the machine then.
+    pub async fn flush(&self) -> Result<(), DiskError> {
+        run(&self.front, BlockFront::begin_flush, &mut []).await
+    }
+
+    /// Judges a place as a whole, before any part is begun; returns the most bytes of one operation.
+    fn checked(&self, sector: u64, bytes: usize) -> Result<usize, DiskError> {
+        if !bytes.is_multiple_of(SECTOR_BYTES) {
+            return Err(DiskError::Length(bytes));
+        }
+        let sectors = (bytes / SECTOR_BYTES) as u64;
+        sector.checked_add(sectors).filter(|end| *end <= self.facts.sectors).ok_or(DiskError::Range)?;
+        Ok(self.front.borrow().front.bytes_max())
+    }
+}
+
+/// What the back end says of the disk, once it is there.
+fn poll_facts(shared: &Shared, context: &mut Context<'_>) -> Poll<Result<DiskFacts, DiskError>> {
+    let front = &mut shared.borrow_mut().front;
+    if let Some(facts) = front.facts() {
+        return Poll::Ready(Ok(facts));
+    }
+    if let Err(BeginError::Gone) = front.begin_flush() {
+        return Poll::Ready(Err(DiskError::Gone));
+    }
+    front.wake_for_room(context.waker());
+    Poll::Pending
+}
+
+/// Looks after a front end: takes answers and steps of its connection as they are told.
+async fn attend(shared: Shared) {
+    poll_fn(|context| {
+        let mut attached = shared.borrow_mut();
+        attached.listen(context.waker());
+        if let Some(port) = attached.front.ring_port() {
+            ports::wake_on(port, context.waker());
+        }
+        attached.front.collect();
+        Poll::<()>::Pending
+    })
+    .await;
+}

@@ -1,0 +1,52 @@
+//! One operation from its beginning to its result, or until nobody waits for it.
+
+use core::future::poll_fn;
+use core::task::Poll;
+
+use drivers_frontend::block::{BeginError, Ticket};
+
+use super::{DiskError, Front, Shared};
+
+/// An operation that was begun. Dropping it gives up waiting.
+struct Begun<'a> {
+    shared: &'a Shared,
+    ticket: Option<Ticket>,
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            self.shared.borrow_mut().front.abandon(ticket);
+        }
+    }
+}
+
+/// Begins an operation as soon as there is room, and waits for its result.
+pub(super) async fn run(
+    shared: &Shared,
+    mut begin: impl FnMut(&mut Front) -> Result<Ticket, BeginError>,
+    into: &mut [u8],
+) -> Result<(), DiskError> {
+    let ticket = poll_fn(|context| {
+        let front = &mut shared.borrow_mut().front;
+        Poll::Ready(match begin(front) {
+            Ok(ticket) => {
+                front.push();
+                Ok(ticket)
+            }
+            Err(BeginError::Full | BeginError::Unknown) => {
+                front.wake_for_room(context.waker());
+                return Poll::Pending;
+            }
+            Err(BeginError::Gone) => Err(DiskError::Gone),
+            Err(BeginError::Length(bytes)) => Err(DiskError::Length(bytes)),
+            Err(BeginError::Range) => Err(DiskError::Range),
+            Err(BeginError::ReadOnly) => Err(DiskError::ReadOnly),
+        })
+    })
+    .await?;
+    let mut begun = Begun { shared, ticket: Some(ticket) };
+    let result = poll_fn(|context| shared.borrow_mut().front.poll_finish(ticket, into, context)).await;
+    begun.ticket = None;
+    Ok(result?)
+}

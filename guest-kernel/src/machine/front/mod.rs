@@ -1,0 +1,73 @@
+//! What network and disks have in common: a front end's platform, and the way to hear of its back end.
+
+mod attached;
+mod changes;
+mod platform;
+
+use alloc::rc::Rc;
+use core::cell::RefCell;
+
+use drivers_frontend::{NetFront, block::BlockFront};
+use hypercall_abi::{DomId, Port};
+
+pub(super) use self::attached::Attached;
+pub(super) use self::platform::Kernel;
+use super::shared_page::Mapped;
+use super::{Guest, devices};
+
+/// What following a back end takes of a front end.
+pub(super) trait FrontEnd {
+    /// Looks at the back end's state.
+    fn step(&mut self);
+    /// Takes the directory's word on our port for changes of state.
+    fn set_state_port(&mut self, port: Port);
+    /// Takes the directory's word on who the back end is.
+    fn set_peer(&mut self, peer: Option<DomId>);
+    /// Begins to connect again, if it is closed.
+    fn reconnect_if_closed(&mut self);
+}
+
+macro_rules! front_end {
+    ($kind:ident) => {
+        impl FrontEnd for $kind<Kernel, Mapped> {
+            fn step(&mut self) {
+                let _changed = $kind::step(self);
+            }
+
+            fn set_state_port(&mut self, port: Port) {
+                $kind::set_state_port(self, port);
+            }
+
+            fn set_peer(&mut self, peer: Option<DomId>) {
+                $kind::set_peer(self, peer);
+            }
+
+            fn reconnect_if_closed(&mut self) {
+                if self.is_closed() {
+                    self.reconnect();
+                }
+            }
+        }
+    };
+}
+
+front_end!(NetFront);
+front_end!(BlockFront);
+
+/// Has a front end told when its back end, by entry `index` of the directory, comes or goes.
+pub(super) fn follow_directory<F: FrontEnd + 'static>(
+    guest: &Guest,
+    index: u32,
+    front: Rc<RefCell<Attached<F>>>,
+) {
+    changes::watch(guest);
+    guest.spawn(async move {
+        loop {
+            let seen = changes::count();
+            if let Some(entry) = devices::entry(index) {
+                front.borrow_mut().follow(&entry);
+            }
+            changes::after(seen).await;
+        }
+    });
+}

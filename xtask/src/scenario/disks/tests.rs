@@ -1,0 +1,142 @@
+//! Disks that are refused, each with file, line and key, and what becomes of good ones.
+
+use std::fs;
+use std::path::Path;
+
+use hypercall_abi::device::{NO_DISK, block_access};
+use hypervisor_core::config::Device;
+
+use super::super::{Refusal, Scenario, lower};
+
+const BEFORE: &str = "description = \"a test\"\nmemory = \"64M\"\nslice = \"5ms\"\n";
+
+fn entry(name: &str, more: &str) -> String {
+    format!(
+        "[[domain]]\nname = \"{name}\"\nimage = \"web\"\nmemory = \"2M\"\nweight = 256\nring = 3\n\
+         delivery = \"batched\"\non_crash = \"destroy\"\n{more}\n"
+    )
+}
+
+/// A scenario of two back ends and the guests `a`, `b`, ... with these disks, in whose texts `DIR` is the folder.
+fn judge(folder: &Path, disks: &[&str]) -> Result<Scenario, Refusal> {
+    let mut text = BEFORE.to_owned() + &entry("driver", "") + &entry("second", "");
+    for (name, disk) in ["a", "b", "c", "d"].iter().zip(disks) {
+        let disk = disk.replace("DIR", &folder.to_string_lossy());
+        text += &entry(name, &format!("disk = [{{ {disk} }}]"));
+    }
+    let scenario = Scenario::parse(Path::new("/repo"), Path::new("/repo/images/t.toml"), text)?;
+    scenario.check(&|_| true)?;
+    Ok(scenario)
+}
+
+/// A folder with an image of 1 MiB, one of odd size, an empty one, and one that is read-only.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes) in [("good", 1 << 20), ("odd", 1000), ("empty", 0), ("fixed", 1 << 20)] {
+        fs::write(folder.path().join(name), vec![0; bytes]).unwrap();
+    }
+    let fixed = folder.path().join("fixed");
+    let mut mode = fs::metadata(&fixed).unwrap().permissions();
+    mode.set_readonly(true);
+    fs::set_permissions(&fixed, mode).unwrap();
+    folder
+}
+
+#[track_caller]
+fn refused(disks: &[&str], parts: &[&str]) {
+    let folder = folder();
+    let message = judge(folder.path(), disks).unwrap_err().to_string();
+    for part in parts {
+        assert!(message.contains(part), "{part:?} is not in {message:?}");
+    }
+}
+
+#[test]
+fn an_image_that_cannot_be_a_disk_is_refused_by_name() {
+    let image =
+        |name: &str, mode: &str| format!("backend = \"driver\", image = \"DIR/{name}\", mode = \"{mode}\"");
+    let place = "images/t.toml:30: domain[2].disk[0].image";
+    refused(&[&image("odd", "r")], &[place, "1000 bytes", "whole number of sectors"]);
+    refused(&[&image("empty", "r")], &[place, "0 bytes"]);
+    refused(&[&image("missing", "r")], &[place, "missing", "cannot be read"]);
+    refused(&[&image("fixed", "w")], &[place, "read-only"]);
+    refused(&[&image("good", "rw")], &["domain[2].disk[0].mode", "\"r\" or \"w\""]);
+    let folder = folder();
+    judge(folder.path(), &[&image("fixed", "r")]).unwrap();
+    judge(folder.path(), &[&(image("fixed", "w") + ", overlay = \"64K\"")]).unwrap();
+}
+
+#[test]
+fn a_writer_is_alone_with_its_bytes() {
+    let write = "backend = \"driver\", image = \"DIR/good\", mode = \"w\"";
+    let read =
+        "backend = \"driver\", image = \"DIR/../DIR/good\", mode = \"r\"".replace("DIR/../DIR", "DIR/.");
+    let part = |from: &str| format!("{write}, offset = \"{from}\", size = \"512K\"");
+    let place = "images/t.toml:39: domain[3].disk[0].mode";
+    refused(&[write, write], &[place, "two writers of one image", "\"a\" and \"b\""]);
+    refused(&[write, &read], &[place, "a writer and a reader"]);
+    refused(&[&part("0K"), &part("511K")], &[place, "two writers of one image"]);
+    let through_second = write.replace("driver", "second") + ", offset = \"512K\"";
+    refused(&[&part("0K"), &through_second], &[place, "one back end owns it"]);
+    let folder = folder();
+    judge(folder.path(), &[&part("0K"), &part("512K")]).unwrap();
+    judge(folder.path(), &[&read, &read, &format!("{write}, overlay = \"4K\"")]).unwrap();
+}
+
+#[test]
+fn several_domains_of_one_entry_do_not_write_to_one_image() {
+    let folder = folder();
+    let text = BEFORE.to_owned()
+        + &entry("driver", "")
+        + &entry("many", "count = 2\ndisk = [{ backend = \"driver\", image = \"DIR/good\", mode = \"w\" }]")
+            .replace("DIR", &folder.path().to_string_lossy());
+    let scenario = Scenario::parse(Path::new("/repo"), Path::new("/repo/images/t.toml"), text).unwrap();
+    let message = scenario.check(&|_| true).unwrap_err().to_string();
+    assert!(message.contains("disk[0].mode") && message.contains("2 domains \"many\""), "{message}");
+}
+
+#[test]
+fn a_place_outside_the_image_is_refused() {
+    let part = |more: &str| format!("backend = \"driver\", image = \"DIR/good\", mode = \"r\", {more}");
+    refused(&[&part("offset = \"1M\"")], &["disk[0].offset", "not in the image"]);
+    refused(&[&part("offset = \"512K\", size = \"513K\"")], &["disk[0].size", "not in the image"]);
+    refused(&[&part("size = \"0K\"")], &["disk[0].size", "0 bytes"]);
+}
+
+#[test]
+fn a_disk_that_says_too_much_or_too_little_is_refused() {
+    let front = |more: &str| format!("backend = \"driver\", {more}");
+    refused(&[&front("mode = \"w\"")], &["disk[0].mode", "image = ... or ram = ..."]);
+    refused(&[&front("image = \"DIR/good\", ram = \"1M\", mode = \"w\"")], &["disk[0].ram", "not both"]);
+    refused(&[&front("ram = \"1M\", mode = \"w\", overlay = \"1M\"")], &["disk[0].overlay"]);
+    refused(&[&front("image = \"DIR/good\", mode = \"r\", overlay = \"1M\"")], &["disk[0].mode"]);
+    refused(&[&front("image = \"DIR/good\", mode = \"w\", overlay = \"1K\"")], &["disk[0].overlay", "4K"]);
+    refused(&["backend = \"drvier\", ram = \"1M\", mode = \"w\""], &["disk[0].backend", "drvier"]);
+}
+
+#[test]
+fn an_image_is_one_drive_of_the_domain_that_owns_it() {
+    let folder = folder();
+    let disks = [
+        "backend = \"driver\", image = \"DIR/good\", mode = \"r\", offset = \"4K\"",
+        "backend = \"driver\", image = \"DIR/good\", mode = \"w\", overlay = \"64K\"",
+        "backend = \"second\", image = \"DIR/fixed\", mode = \"r\"",
+        "backend = \"driver\", ram = \"1M\", mode = \"w\"",
+    ];
+    let plan = lower(&judge(folder.path(), &disks).unwrap()).unwrap();
+    let slots: Vec<_> = plan.drives.iter().map(|drive| (drive.slot, drive.read_only)).collect();
+    assert_eq!(slots, [(0x10, true), (0x11, true)]);
+    let devices = |at: usize| plan.config.domains[at].devices.as_slice();
+    let pci = |slot, disk| Device::Pci { vendor: 0x1af4, device: 0x1042, slot: Some(slot), disk: Some(disk) };
+    assert_eq!((devices(0), devices(1)), ([pci(0x10, 0)].as_slice(), [pci(0x11, 1)].as_slice()));
+    let facts = |at: usize| match devices(at) {
+        [Device::BlockFront { disk, access, first_sector, sectors, memory_bytes, .. }] => {
+            (*disk, *access, *first_sector, *sectors, *memory_bytes)
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(facts(2), (0, 0, 8, 0, 0));
+    assert_eq!(facts(3), (0, block_access::OVERLAY, 0, 0, 64 << 10));
+    assert_eq!(facts(4), (1, 0, 0, 0, 0));
+    assert_eq!(facts(5), (NO_DISK, block_access::WRITE | block_access::MEMORY, 0, 2048, 1 << 20));
+}
