@@ -91,16 +91,22 @@ impl Actor {
 
     fn call(&mut self, generator: &mut Generator, call: &Call, why: &'static str) {
         Self::lay(call);
+        let mut laid = Self::is_laid(call);
         // What is not as the plan laid it could be a sleep without an end: an attack has put other pages there.
-        if may_sleep(call) && !Self::is_laid(call) {
+        if may_sleep(call) && !laid {
             self.arguments_are_ours();
             Self::lay(call);
-            if !Self::is_laid(call) {
+            laid = Self::is_laid(call);
+            if !laid {
                 return;
             }
         }
         // SAFETY: the plan asks for changes of what it may lose.
         let rax = unsafe { syscall(call.number, call.args) };
+        // Whatever stood there instead was asked, and what it was nobody knows.
+        if !laid {
+            return;
+        }
         let (at, bytes) = call.reads;
         let mut after = vec![0; bytes];
         // SAFETY: it writes the buffer, which has so many bytes; a fault comes back here.
