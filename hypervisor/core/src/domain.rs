@@ -48,6 +48,8 @@ pub struct Domain {
     pub vcpu: Vcpu,
     /// Its memory.
     pub address_space: AddressSpace,
+    /// Frames that it was given when it was built.
+    pub frames_given: u32,
     /// What it grants and has mapped.
     pub grants: GrantTable,
     /// Frame of its [`hypercall_abi::shared_info::SharedInfo`].
@@ -78,6 +80,7 @@ impl Domain {
             state: State::Building,
             vcpu: Vcpu::new(now),
             address_space: AddressSpace::new(id),
+            frames_given: 0,
             grants: GrantTable::empty(id),
             shared_info: Mfn(0),
             events: Ports::new(life::PORTS),

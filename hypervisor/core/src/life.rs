@@ -220,6 +220,8 @@ pub(crate) fn bury<M: Machine>(world: &mut World, m: &mut M) {
             continue;
         }
         world.life.zombies.swap_remove(index);
+        let frames = world.domains.get(id).map_or(0, |domain| u64::from(domain.frames_given));
+        world.trace.put(m, id, &Record::Memory { change: MemoryChange::Returned.raw(), frames });
         world.trace.put(m, id, &Record::Life { stage: Stage::Dead.raw(), reason: 0 });
         report::domain(world, id, "dead");
         let _ = world.domains.remove(id);
@@ -306,6 +308,7 @@ fn try_create<M: Machine>(
     let Built { address_space, grants, shared_info, root, registers, directory, device_pages } = built;
     domain.incarnation = incarnation;
     domain.address_space = address_space;
+    domain.frames_given = world.frames.owned_by(id);
     domain.grants = grants;
     domain.shared_info = shared_info;
     domain.vcpu.kernel_root = root;
@@ -325,7 +328,7 @@ fn try_create<M: Machine>(
     devices::connect_all(world, m, id);
     world.trace.name(m, id, &config.name);
     world.trace.put(m, id, &Record::Life { stage: Stage::Built.raw(), reason: 0 });
-    let frames = u64::from(world.frames.owned_by(id));
+    let frames = world.domains.get(id).map_or(0, |domain| u64::from(domain.frames_given));
     world.trace.put(m, id, &Record::Memory { change: MemoryChange::Given.raw(), frames });
     trace::run_state(world, m, id, RunState::Runnable, Reason::Built);
     if let Some(domain) = world.domains.get(id) {

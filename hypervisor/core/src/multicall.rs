@@ -12,7 +12,7 @@ use crate::guest_access::{Access, View};
 use crate::machine::Machine;
 use crate::memory::MachineAddress;
 use crate::registers::Registers;
-use crate::trace::{self, Category, Record};
+use crate::trace::{self, Record};
 
 /// ns after which the rest of a batch waits for the next return to the guest.
 const LONG_NS: u64 = 500_000;
@@ -86,7 +86,7 @@ fn part<M: Machine>(call: &mut Call<'_, M>, number: u64, entry: MachineAddress) 
     count(call.domain_mut()?, number);
     let first = call.memory.load(MachineAddress(entry.0.wrapping_add(ARGS)));
     match at_once(number, first) {
-        Some(rax) if !call.world.trace.wants(Category::Hypercall) => Ok(rax),
+        Some(rax) if !call.world.trace.wants_parts() => Ok(rax),
         _ => Ok(longer(call, number, entry)),
     }
 }
@@ -116,7 +116,7 @@ fn odd<M: Machine>(call: &mut Call<'_, M>, at: u64) -> Result<(), Errno> {
 fn with<M: Machine>(call: &mut Call<'_, M>, number: u64, args: Arguments) -> u64 {
     let [rdi, rsi, rdx, r10, r8] = args;
     let mut regs = Registers { rax: number, rdi, rsi, rdx, r10, r8, ..Registers::default() };
-    if call.world.trace.wants(Category::Hypercall) {
+    if call.world.trace.wants_parts() {
         traced(call, &mut regs);
     } else {
         serve(call, &mut regs);

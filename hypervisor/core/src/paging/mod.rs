@@ -45,7 +45,8 @@ fn trace<M: Machine>(call: &mut Call<'_, M>, hypercall: Hypercall, done: u64) {
     if call.world.trace.wants(Category::PageTable) {
         let number = u8::try_from(hypercall.raw()).unwrap_or(u8::MAX);
         let done = u32::try_from(done).unwrap_or(u32::MAX);
-        call.world.trace.put(call.memory, call.caller, &Record::PageTable { number, done });
+        let tables = call.domain().map_or(0, |domain| domain.address_space.tables);
+        call.world.trace.put(call.memory, call.caller, &Record::PageTable { number, done, tables });
     }
 }
 

@@ -75,6 +75,7 @@ impl<M: MachineMemory> Tables<'_, M> {
             let next = if first == last { None } else { self.frames.link(first) };
             self.space.queue = Queue { ends: next.map(|next| (next, last)), released: 0 };
             self.frames.forget_table(first);
+            self.space.tables = self.space.tables.wrapping_sub(1);
             self.frames.put(first);
         }
         true

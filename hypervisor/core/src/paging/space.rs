@@ -52,6 +52,8 @@ pub struct AddressSpace {
     pub(super) shared: Vec<Mfn>,
     /// Device frames that it may map.
     pub(super) devices: Vec<Extent>,
+    /// Frames of it that are page tables, with those that wait for their release.
+    pub(crate) tables: u32,
     pub(super) queue: Queue,
     pub(super) stage: Stage,
     remembered: Remembered,
@@ -69,6 +71,7 @@ impl AddressSpace {
             extents: Vec::new(),
             shared: Vec::new(),
             devices: Vec::new(),
+            tables: 0,
             queue: Queue::EMPTY,
             stage: Stage::Alive,
             remembered: Remembered::new(),

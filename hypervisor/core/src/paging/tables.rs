@@ -213,7 +213,9 @@ impl<'a, M: MachineMemory> Tables<'a, M> {
                 // A stale translation might still write to it.
                 self.todo |= Todo::FLUSH_TLB;
                 let validated = self.validate(mfn, level);
-                if validated.is_err() {
+                if validated.is_ok() {
+                    self.space.tables = self.space.tables.wrapping_add(1);
+                } else {
                     self.frames.forget_table(mfn);
                     self.frames.put(mfn);
                 }

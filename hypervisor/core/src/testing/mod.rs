@@ -6,6 +6,7 @@ mod image;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::cell::Cell;
 
 use hypercall_abi::mmu::pte;
 use hypercall_abi::{DomId, Errno, Mfn};
@@ -47,6 +48,8 @@ pub(crate) const TRACE_WORDS: usize = 512 + 4096 + 8 * 512;
 pub(crate) struct FakeMachine<T> {
     pub(crate) memory: T,
     pub(crate) now: Time,
+    /// ns that pass with each look at the clock, and those that have passed so.
+    pub(crate) passing: Cell<(u64, u64)>,
     /// The trace's storage.
     pub(crate) trace: Vec<u64>,
     /// Addresses whose flush was asked for.
@@ -98,7 +101,9 @@ impl<T: MachineMemory> MachineMemory for FakeMachine<T> {
 
 impl<T: MachineMemory> Machine for FakeMachine<T> {
     fn now(&self) -> Time {
-        self.now
+        let (step, passed) = self.passing.get();
+        self.passing.set((step, passed + step));
+        self.now.after(passed)
     }
     fn flush_address(&mut self, address: u64) {
         self.flushed.push(address);
@@ -114,7 +119,7 @@ impl<T: MachineMemory> Machine for FakeMachine<T> {
 
 impl<T: MachineMemory> Storage for FakeMachine<T> {
     fn ticks(&self) -> u64 {
-        self.now.0
+        self.now.after(self.passing.get().1).0
     }
     fn trace_store(&mut self, index: usize, word: u64) {
         self.trace[index] = word;
@@ -190,6 +195,7 @@ impl Fixture<FakeMemory> {
             machine: FakeMachine {
                 memory,
                 now: Time(0),
+                passing: Cell::default(),
                 trace: alloc::vec![0; TRACE_WORDS],
                 flushed: Vec::new(),
                 root: None,
@@ -201,8 +207,8 @@ impl Fixture<FakeMemory> {
 impl<T: MachineMemory> Fixture<T> {
     /// The same world over memory that was made of this one.
     pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Fixture<U> {
-        let FakeMachine { memory, now, trace, flushed, root } = self.machine;
-        let machine = FakeMachine { memory: change(memory), now, trace, flushed, root };
+        let FakeMachine { memory, now, passing, trace, flushed, root } = self.machine;
+        let machine = FakeMachine { memory: change(memory), now, passing, trace, flushed, root };
         Fixture { world: self.world, machine }
     }
 

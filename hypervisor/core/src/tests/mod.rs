@@ -11,5 +11,7 @@ mod scheduling;
 mod short;
 mod system;
 mod trace;
+mod trace_choice;
+mod trace_kinds;
 mod trace_reader;
 mod traps;

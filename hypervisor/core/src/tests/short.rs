@@ -14,6 +14,7 @@ use zerocopy::IntoBytes;
 
 use super::system::{SCRATCH, System, UPCALL, domain, synchronous};
 use crate::config::Domain;
+use crate::control;
 use crate::dispatch::Begun;
 use crate::events::{SEND, connect_pair};
 use crate::guest_access;
@@ -265,6 +266,21 @@ fn what_is_usual_goes_the_short_way() {
     assert_eq!(fault, Short::Done);
     assert_eq!((system.regs.rip, system.shared(me, 16)), (HANDLER, 0x1234));
     system.check();
+}
+
+#[test]
+fn what_is_recorded_goes_the_long_way() {
+    for (category, short) in [("hypercall", false), ("event", false), ("trap", false), ("grant", true)] {
+        let mut system = system(3, false);
+        for command in [alloc::format!("trace categories {category}"), "trace on".into()] {
+            control::command(&mut system.world, &mut system.machine, &command);
+        }
+        let fault = system.world.page_fault(&mut system.machine, &mut system.regs, 6, 0x1234);
+        assert_eq!(fault == Short::Done, short, "{category}");
+        system.regs.rax = u64::from(Hypercall::Iret.raw());
+        let begun = system.world.begin_hypercall(&system.machine, &mut system.regs);
+        assert_eq!(begun != Begun::Odd, short, "{category}");
+    }
 }
 
 #[test]

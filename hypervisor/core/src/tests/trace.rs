@@ -17,15 +17,15 @@ use crate::trace::decode::{Decoded, Entry, NoTrace, decode};
 use crate::trace::layout::{BLOCK_WORDS, BLOCKS_START, NAMES_START};
 use crate::trace::{Record, Trace, records};
 
-fn bytes(words: &[u64]) -> Vec<u8> {
+pub(super) fn bytes(words: &[u64]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
-fn command(system: &mut System, text: &str) {
+pub(super) fn command(system: &mut System, text: &str) {
     control::command(&mut system.world, &mut system.machine, text);
 }
 
-fn read(system: &System) -> Decoded {
+pub(super) fn read(system: &System) -> Decoded {
     decode(&bytes(&system.machine.trace)).unwrap()
 }
 

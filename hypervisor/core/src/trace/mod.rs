@@ -135,6 +135,14 @@ impl Trace {
         COMPILED_IN && self.mask & category.bit() != 0
     }
 
+    /// Whether the parts of multicalls are recorded. Where only long hypercalls are, a multicall stands for its parts:
+    /// they are not timed one by one.
+    #[must_use]
+    #[inline(always)]
+    pub(crate) const fn wants_parts(&self) -> bool {
+        self.wants(Category::Hypercall) && self.choice.longer() == 0
+    }
+
     /// Categories that are recorded now, a bit each.
     #[must_use]
     pub const fn categories(&self) -> u32 {

@@ -101,7 +101,7 @@ abi_enum! {
     pub enum MemoryChange: u8 {
         /// Frames were given to a new domain.
         Given = 0,
-        /// Frames of a dead domain came back.
+        /// All frames of a dead domain have come back, the last of them from domains that had them mapped.
         Returned = 1,
     }
 }

@@ -133,6 +133,8 @@ records! {
         number: u8 as Hypercall,
         /// Entries or operations done.
         done: u32,
+        /// Page tables that the domain has afterwards.
+        tables: u32,
     }
     /// A timer was set; to 0 if it was stopped.
     14 => TimerSet in Timer {
@@ -177,20 +179,7 @@ records! {
         /// How often.
         count: u64,
     }
-    /// A frame of the domain became a page table: its entries were checked.
-    20 => TableMade in PageTable {
-        /// Level, 1 for a table of pages.
-        level: u8,
-        /// Its machine frame.
-        frame: u64 as Hex,
-    }
-    /// A frame of the domain is no page table any more.
-    21 => TableUnmade in PageTable {
-        /// Level that it had.
-        level: u8,
-        /// Its machine frame.
-        frame: u64 as Hex,
-    }
+    // 20 and 21 told of single tables.
     /// An event became visible to the domain's upcall handler.
     22 => EventPending in Event {
         /// 1 if the domain masks its upcalls, so that it waits for their unmasking.
@@ -332,7 +321,8 @@ records! {
         /// Ports that it served.
         ports: u32,
     }
-    /// A hypercall that took at least as long as the filter asks; it stands for entry and exit, and is written on exit.
+    /// A hypercall that took at least as long as the filter asks; it stands for entry and exit, and for the parts of a
+    /// multicall, and is written on exit.
     41 => LongCall in Hypercall {
         /// Number of the hypercall.
         number: u8 as Hypercall,

@@ -22,6 +22,9 @@ const _: () = assert!(
         && TRACE_RING == 1 << Category::Ring.raw()
 );
 
+/// Categories of what the short ways do and do not record.
+const ON_SHORT_WAYS: u32 = Category::Hypercall.bit() | Category::Trap.bit() | Category::Event.bit();
+
 /// Turns the trace on or off; without storage it stays off. Returns whether it is on. The counters of each domain are
 /// recorded first and last, so that the trace alone shows that no call is missing from it.
 pub(crate) fn set_on<M: Machine>(world: &mut World, m: &mut M, on: bool) -> bool {
@@ -42,9 +45,8 @@ pub(crate) fn set_on<M: Machine>(world: &mut World, m: &mut M, on: bool) -> bool
     for domain in domains.iter().filter(|domain| domain.state == State::Running) {
         tell_guest(trace, m, domain);
     }
-    // Hypercalls take the long way only if they are recorded or timed there.
-    let calls = Category::Hypercall.bit();
-    let careful = on && (chosen & calls != 0 || trace.choice.times_calls());
+    // Calls, upcalls, faults and returns take the long way only if they are recorded or timed there.
+    let careful = on && (chosen & ON_SHORT_WAYS != 0 || trace.choice.times_calls());
     world.attention.set(Attention::TRACE, careful);
     on
 }

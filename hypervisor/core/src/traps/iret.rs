@@ -12,6 +12,7 @@ use crate::machine::Machine;
 use crate::memory::MachineAddress;
 use crate::registers::{Registers, rflags};
 use crate::ring::Ring;
+use crate::trace::{Category, Record};
 use crate::vcpu::Mode;
 
 /// `iret()`: its frame lies on the stack. A frame that cannot be returned to ends the domain.
@@ -72,6 +73,10 @@ fn leave<M: Machine>(call: &mut Call<'_, M>, regs: &mut Registers) -> Result<(),
     if frame.flags & IRET_IN_SYSCALL == 0 {
         // RCX and R11 count, so the way back is not that of a hypercall.
         regs.entry = 0;
+    }
+    if call.world.trace.wants(Category::Event) {
+        let user = u8::from(frame.cs & 3 == 3);
+        call.world.trace.put(call.memory, call.caller, &Record::Return { user, rip: frame.rip });
     }
     Ok(())
 }
