@@ -64,6 +64,8 @@ pub enum Begun {
     Send(DomId),
     /// It is counted as this domain's and returns from a handler, for which there is a short way.
     Return(DomId),
+    /// The same where the kernel is in ring 3 and has processes: most likely it returns to one.
+    ReturnToProcess(DomId),
     /// A process of this domain made it, for whose kernel in ring 3 there is a short way.
     Process(DomId),
     /// Something is out of the ordinary: everything comes next.
@@ -80,11 +82,13 @@ pub(crate) fn begin<M: Machine>(world: &mut World, m: &M, regs: &mut Registers) 
     }
     count(domain, regs.rax);
     let number = regs.rax;
+    let has_processes = domain.vcpu.user_root.is_some();
     match at_once(number, regs.rdi) {
         Some(rax) if !upcall_due(world, m) => {
             regs.rax = rax;
             Begun::Answered
         }
+        None if number == IRET && has_processes => Begun::ReturnToProcess(caller),
         None if number == IRET => Begun::Return(caller),
         None if number == EVENT && regs.rdi == events::SEND => Begun::Send(caller),
         _ => Begun::Counted(caller),
@@ -104,7 +108,7 @@ pub(crate) fn rest<M: Machine>(world: &mut World, m: &mut M, regs: &mut Register
             regs.rax = events::send(world, m, caller, regs.rsi);
             caller
         }
-        Begun::Return(caller) => {
+        Begun::Return(caller) | Begun::ReturnToProcess(caller) => {
             traps::iret(&mut Call { world, memory: m, caller }, regs);
             caller
         }

@@ -313,7 +313,7 @@ impl World {
         traps::iret_short(self, m, regs, caller)
     }
 
-    /// The short way of [`Begun::Return`] to a process, where [`World::return_from_handler`] is not it.
+    /// The short way of [`Begun::ReturnToProcess`]; where it is not it, [`World::return_from_handler`] may be.
     #[inline(always)]
     pub fn return_to_process<M: Machine>(&mut self, m: &mut M, regs: &mut Registers, caller: DomId) -> Short {
         traps::iret_to_process(self, m, regs, caller)
@@ -343,8 +343,9 @@ impl World {
         let begun = self.begin_hypercall(m, regs);
         let short = match begun {
             Begun::Send(caller) => self.send(m, regs, caller),
-            Begun::Return(caller) => match self.return_from_handler(m, regs, caller) {
-                Short::No => self.return_to_process(m, regs, caller),
+            Begun::Return(caller) => self.return_from_handler(m, regs, caller),
+            Begun::ReturnToProcess(caller) => match self.return_to_process(m, regs, caller) {
+                Short::No => self.return_from_handler(m, regs, caller),
                 short => short,
             },
             Begun::Process(caller) => self.call_of_process(m, regs, caller),

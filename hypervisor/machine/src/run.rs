@@ -36,6 +36,7 @@ pub(crate) extern "C" fn hypercall(regs: &mut Registers) -> u32 {
         Begun::Counted(caller) => finish_hypercall(guard, regs, caller),
         Begun::Send(caller) => send(guard, regs, caller),
         Begun::Return(caller) => return_from_handler(guard, regs, caller),
+        Begun::ReturnToProcess(caller) => return_to_process(guard, regs, caller),
         Begun::Process(caller) => call_of_process(guard, regs, caller),
         Begun::Odd => odd_hypercall(guard, regs),
     }
@@ -52,14 +53,14 @@ fn call_of_process(mut guard: Guard, regs: &mut Registers, caller: DomId) -> u32
     }
 }
 
-/// A guest's handler returns to a process.
+/// A guest's handler returns, most likely to a process.
 #[inline(never)]
 fn return_to_process(mut guard: Guard, regs: &mut Registers, caller: DomId) -> u32 {
     let System { world, hardware } = guard.system();
     match world.return_to_process(hardware, regs, caller) {
         Short::Done => way_back(guard, regs),
         Short::Begun => MORE,
-        Short::No => return_anyhow(guard, regs, caller),
+        Short::No => return_from_handler(guard, regs, caller),
     }
 }
 
@@ -81,7 +82,7 @@ fn return_from_handler(mut guard: Guard, regs: &mut Registers, caller: DomId) ->
     match world.return_from_handler(hardware, regs, caller) {
         Short::Done => BY_IRETQ,
         Short::Begun => MORE,
-        Short::No => return_to_process(guard, regs, caller),
+        Short::No => return_anyhow(guard, regs, caller),
     }
 }
 

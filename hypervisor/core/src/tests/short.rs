@@ -230,6 +230,13 @@ fn begin(system: &mut System, call: Hypercall, args: [u64; 2]) -> (Begun, Short)
         Begun::Return(caller) => {
             system.world.return_from_handler(&mut system.machine, &mut system.regs, caller)
         }
+        Begun::ReturnToProcess(caller) => {
+            assert_eq!(
+                system.world.return_to_process(&mut system.machine, &mut system.regs, caller),
+                Short::No
+            );
+            system.world.return_from_handler(&mut system.machine, &mut system.regs, caller)
+        }
         _ => Short::No,
     };
     (begun, short)
@@ -258,7 +265,7 @@ fn what_is_usual_goes_the_short_way() {
     let context = IretContext { rax: 9, r11, rcx, flags: 0, rip, cs, rflags, rsp, ss };
     system.poke(me, system.regs.rsp, &context);
     let returned = begin(&mut system, Hypercall::Iret, [0; 2]);
-    assert_eq!(returned, (Begun::Return(me), Short::Done));
+    assert_eq!(returned, (Begun::ReturnToProcess(me), Short::Done));
     assert_eq!((system.regs.rip, system.regs.rsp, system.regs.rax), (before.rip, before.rsp, 9));
     assert_eq!(system.shared(me, 0) & 0xffff, 0, "upcalls are unmasked and none is due");
 
@@ -329,8 +336,8 @@ fn a_process_and_its_kernel_in_ring_3_call_and_return_the_short_way() {
         system.poke(me, STACK, &context);
         system.regs.rsp = STACK;
         system.regs.rax = u64::from(Hypercall::Iret.raw());
-        assert_eq!(system.world.begin_hypercall(&system.machine, &mut system.regs), Begun::Return(me));
-        assert_eq!(system.world.return_from_handler(&mut system.machine, &mut system.regs, me), Short::No);
+        let begun = system.world.begin_hypercall(&system.machine, &mut system.regs);
+        assert_eq!(begun, Begun::ReturnToProcess(me));
         system.machine.root = None;
         let returned = system.world.return_to_process(&mut system.machine, &mut system.regs, me);
         assert_eq!((returned, system.machine.root), (Short::Done, Some(root)));
