@@ -17,6 +17,7 @@ use crate::{console, devices, events, extension, multicall, sched, traps, versio
 pub type Arguments = [u64; 5];
 
 const EVENT: u64 = number_of(Hypercall::EventChannelOp);
+const VERSION: u64 = number_of(Hypercall::XenVersion);
 const IRET: u64 = number_of(Hypercall::Iret);
 
 /// Numbers that are hypercalls, a bit each.
@@ -76,23 +77,25 @@ pub enum Begun {
 #[inline]
 pub(crate) fn begin<M: Machine>(world: &mut World, m: &M, regs: &mut Registers) -> Begun {
     let Some(caller) = world.current else { return Begun::Odd };
-    let Some(domain) = world.domains.get_mut(caller) else { return Begun::Odd };
     if !world.attention.is_empty() {
         return if world.attention == Attention::USER { Begun::Process(caller) } else { Begun::Odd };
     }
-    count(domain, regs.rax);
+    let Some(domain) = world.domains.get_mut(caller) else { return Begun::Odd };
     let number = regs.rax;
-    let has_processes = domain.vcpu.user_root.is_some();
-    match at_once(number, regs.rdi) {
-        Some(rax) if !upcall_due(world, m) => {
-            regs.rax = rax;
-            Begun::Answered
-        }
-        None if number == IRET && has_processes => Begun::ReturnToProcess(caller),
-        None if number == IRET => Begun::Return(caller),
-        None if number == EVENT && regs.rdi == events::SEND => Begun::Send(caller),
-        _ => Begun::Counted(caller),
+    count(domain, number);
+    let answer = match number {
+        _ if !is_known(number) => Errno::NoSys.to_rax(),
+        IRET if domain.vcpu.user_root.is_some() => return Begun::ReturnToProcess(caller),
+        IRET => return Begun::Return(caller),
+        EVENT if regs.rdi == events::SEND => return Begun::Send(caller),
+        VERSION if regs.rdi == 0 => version::INTERFACE,
+        _ => return Begun::Counted(caller),
+    };
+    if upcall_due(world, m) {
+        return Begun::Counted(caller);
     }
+    regs.rax = answer;
+    Begun::Answered
 }
 
 /// Answers a hypercall that was begun. Returns whether nothing is left to be done before the return.
@@ -123,7 +126,6 @@ pub(crate) fn rest<M: Machine>(world: &mut World, m: &mut M, regs: &mut Register
 /// The answer to what needs nothing but an answer.
 #[inline]
 pub(crate) const fn at_once(number: u64, first: u64) -> Option<u64> {
-    const VERSION: u64 = number_of(Hypercall::XenVersion);
     match number {
         VERSION if first == 0 => Some(version::INTERFACE),
         _ if is_known(number) => None,

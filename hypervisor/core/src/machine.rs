@@ -7,6 +7,7 @@ use core::fmt;
 use hypercall_abi::Mfn;
 
 use crate::memory::MachineMemory;
+use crate::ring::Ring;
 use crate::time::{Time, TimeScale};
 pub use crate::trace::Storage;
 
@@ -48,9 +49,9 @@ pub trait Machine: MachineMemory + Storage {
     /// Forgets at once what the processor remembers of an address under the loaded root. Everything that is flushed as
     /// a whole goes by [`crate::effects::Todo::FLUSH_TLB`]; one address is too common to take the long way back.
     fn flush_address(&mut self, address: u64);
-    /// Loads a top-level table of who has the processor at once. A root that is left may become anything in the same
+    /// Loads a top-level table of who has the processor, whose kernel is in `ring`, at once. A root that is left may become anything in the same
     /// call, and the hypervisor itself stands on the one that is loaded.
-    fn load_root(&mut self, root: Mfn);
+    fn load_root(&mut self, ring: Ring, root: Mfn);
     /// Reads 1, 2 or 4 bytes of configuration space at a multiple of `width`.
     fn pci_read(&mut self, device: PciAddress, offset: u16, width: u8) -> u32;
     /// Writes 1, 2 or 4 bytes of configuration space at a multiple of `width`.

@@ -337,6 +337,25 @@ impl World {
         traps::page_fault_of_process(self, m, regs, error, address)
     }
 
+    /// The short way for a page fault of a process whose kernel is in ring 1.
+    #[inline(always)]
+    pub fn page_fault_in_ring1<M: Machine>(
+        &mut self,
+        m: &mut M,
+        regs: &mut Registers,
+        error: u32,
+        address: u64,
+    ) -> Short {
+        traps::page_fault_in_ring1(self, m, regs, error, address)
+    }
+
+    /// Whether a process of a kernel in ring 3 runs, so that [`World::page_fault_of_process`] is the way to try.
+    #[must_use]
+    #[inline(always)]
+    pub fn is_in_process(&self) -> bool {
+        self.attention == Attention::USER
+    }
+
     /// All together.
     #[inline]
     pub fn hypercall<M: Machine>(&mut self, m: &mut M, regs: &mut Registers) -> bool {

@@ -122,8 +122,9 @@ impl Machine for Hardware {
         cpu::flush_address(address);
     }
 
-    fn load_root(&mut self, root: Mfn) {
-        crate::switch::load_guest_root(self.ring, root.address());
+    #[inline(always)]
+    fn load_root(&mut self, ring: Ring, root: Mfn) {
+        crate::switch::load_guest_root(ring, root.address());
     }
 
     fn pci_read(&mut self, device: PciAddress, offset: u16, width: u8) -> u32 {

@@ -29,7 +29,21 @@ const PAGE_FAULT: u8 = 14;
 /// A guest executed `syscall`. The frame's preserved registers are not there yet. How to return at once with them as
 /// they are; if there is more to do, [`MORE`], and [`resume`] comes next.
 pub(crate) extern "C" fn hypercall(regs: &mut Registers) -> u32 {
-    let mut guard = system::lock();
+    match system::try_lock() {
+        Some(guard) => begin(guard, regs),
+        None => hypercall_in_turn(regs),
+    }
+}
+
+/// The same where the lock must be waited for: apart, so that nothing has to be kept over the wait.
+#[cold]
+#[inline(never)]
+fn hypercall_in_turn(regs: &mut Registers) -> u32 {
+    begin(system::lock(), regs)
+}
+
+#[inline(always)]
+fn begin(mut guard: Guard, regs: &mut Registers) -> u32 {
     let System { world, hardware } = guard.system();
     match world.begin_hypercall(hardware, regs) {
         Begun::Answered => way_back_of_hypercall(guard, regs),
@@ -53,12 +67,13 @@ fn call_of_process(mut guard: Guard, regs: &mut Registers, caller: DomId) -> u32
     }
 }
 
-/// A guest's handler returns, most likely to a process.
+/// A guest's handler returns, most likely to a process. The short way has looked at the address.
 #[inline(never)]
 fn return_to_process(mut guard: Guard, regs: &mut Registers, caller: DomId) -> u32 {
     let System { world, hardware } = guard.system();
     match world.return_to_process(hardware, regs, caller) {
-        Short::Done => way_back(guard, regs),
+        Short::Done if regs.entry == entry::SYSCALL => by_sysretq(regs),
+        Short::Done => BY_IRETQ,
         Short::Begun => MORE,
         Short::No => return_from_handler(guard, regs, caller),
     }
@@ -128,25 +143,59 @@ fn after_effects(mut guard: Guard, regs: &Registers) -> u32 {
     if world.is_quiet(hardware) { way_back(guard, regs) } else { MORE }
 }
 
-/// A guest caused a page fault. As [`hypercall`], but the return is always by `iretq`.
+/// A guest whose kernel is in ring 3 caused a page fault. As [`hypercall`], but the return is always by `iretq`.
 pub(crate) extern "C" fn page_fault(regs: &mut Registers) -> u32 {
-    let (error, address) = (regs.entry as u32, control::fault_address());
-    let mut guard = system::lock();
-    let System { world, hardware } = guard.system();
-    match world.page_fault(hardware, regs, error, address) {
-        Short::Done => way_back(guard, regs),
-        Short::Begun => MORE,
-        Short::No => page_fault_of_process(guard, regs, address),
+    let address = control::fault_address();
+    match system::try_lock() {
+        Some(guard) => begin_page_fault(guard, regs, address),
+        None => page_fault_in_turn(regs, address),
     }
 }
 
-/// Perhaps it was a process of a kernel in ring 3.
+#[cold]
+#[inline(never)]
+fn page_fault_in_turn(regs: &mut Registers, address: u64) -> u32 {
+    begin_page_fault(system::lock(), regs, address)
+}
+
+#[inline(always)]
+fn begin_page_fault(mut guard: Guard, regs: &mut Registers, address: u64) -> u32 {
+    if guard.system().world.is_in_process() {
+        page_fault_of_process(guard, regs, address)
+    } else {
+        page_fault_of_kernel(guard, regs, address)
+    }
+}
+
+#[inline(never)]
+fn page_fault_of_kernel(mut guard: Guard, regs: &mut Registers, address: u64) -> u32 {
+    let error = regs.entry as u32;
+    let System { world, hardware } = guard.system();
+    match world.page_fault(hardware, regs, error, address) {
+        Short::Done => way_back_of_exception(guard, regs),
+        Short::Begun => MORE,
+        Short::No => odd_page_fault(guard, regs, address),
+    }
+}
+
 #[inline(never)]
 fn page_fault_of_process(mut guard: Guard, regs: &mut Registers, address: u64) -> u32 {
     let error = regs.entry as u32;
     let System { world, hardware } = guard.system();
     match world.page_fault_of_process(hardware, regs, error, address) {
-        Short::Done => way_back(guard, regs),
+        Short::Done => way_back_of_exception(guard, regs),
+        Short::Begun => MORE,
+        Short::No => odd_page_fault(guard, regs, address),
+    }
+}
+
+/// A guest whose kernel is in ring 1, or a process of it, caused a page fault.
+pub(crate) extern "C" fn page_fault_in_ring1(regs: &mut Registers) -> u32 {
+    let (error, address) = (regs.entry as u32, control::fault_address());
+    let mut guard = system::lock();
+    let System { world, hardware } = guard.system();
+    match world.page_fault_in_ring1(hardware, regs, error, address) {
+        Short::Done => way_back_of_exception(guard, regs),
         Short::Begun => MORE,
         Short::No => odd_page_fault(guard, regs, address),
     }
@@ -295,6 +344,12 @@ fn way_back(guard: Guard, regs: &Registers) -> u32 {
     } else {
         way_back_to_upper_half(guard, regs)
     }
+}
+
+/// The same for a guest that came by an exception.
+#[inline(always)]
+fn way_back_of_exception(guard: Guard, regs: &Registers) -> u32 {
+    if is_in_lower_half(regs.rip) { BY_IRETQ } else { way_back_to_upper_half(guard, regs) }
 }
 
 /// The same for a guest that came by `syscall`.

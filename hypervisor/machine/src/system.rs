@@ -25,11 +25,17 @@ pub(crate) fn install(system: System) {
     *SYSTEM.lock() = Some(system);
 }
 
+/// The system, if nobody has it.
+#[inline(always)]
+pub(crate) fn try_lock() -> Option<Guard> {
+    SYSTEM.try_lock().map(Guard)
+}
+
 /// Waits for the system.
 #[inline]
 pub(crate) fn lock() -> Guard {
-    match SYSTEM.try_lock() {
-        Some(guard) => Guard(guard),
+    match try_lock() {
+        Some(guard) => guard,
         None => wait(),
     }
 }

@@ -11,6 +11,7 @@ use hypervisor_core::frames::FrameTable;
 use hypervisor_core::machine::{Machine, PciAddress, Storage};
 use hypervisor_core::memory::{MachineAddress, MachineMemory};
 use hypervisor_core::registers::Registers;
+use hypervisor_core::ring::Ring;
 use hypervisor_core::time::{Time, TimeScale};
 use hypervisor_core::world::{Setup, World};
 
@@ -216,7 +217,7 @@ impl Machine for FakeMachine {
         0
     }
     fn flush_address(&mut self, _: u64) {}
-    fn load_root(&mut self, _: Mfn) {}
+    fn load_root(&mut self, _: Ring, _: Mfn) {}
     fn pci_read(&mut self, _: PciAddress, _: u16, _: u8) -> u32 {
         u32::MAX
     }

@@ -28,10 +28,16 @@ pub(super) extern "C" fn process_quick(_a: u64, _b: u64, _c: u64, number: u64) -
     let value = match number {
         NOTHING => 0,
         NUMBER_OF_PROCESS => NUMBER.load(Relaxed),
-        CLOCK => clock::now_ns(),
+        CLOCK => return quick_clock(),
         _ => return Quick { value: 0, answered: 0 },
     };
     Quick { value, answered: 1 }
+}
+
+/// The time. Apart, so that no other answer keeps anything over the call.
+#[inline(never)]
+extern "C" fn quick_clock() -> Quick {
+    Quick { value: clock::now_ns(), answered: 1 }
 }
 
 /// The most text that one call writes.

@@ -62,9 +62,11 @@ fn one<M: Machine>(call: &mut Call<'_, M>, request: MmuextRequest, work: &mut u3
         MmuextOp::UnpinTable => on_tables(call, work, |tables| tables.unpin(mfn)),
         MmuextOp::NewBaseptr => {
             on_tables(call, work, |tables| tables.get_table(mfn, Level::L4))?;
-            let old = core::mem::replace(&mut call.domain_mut()?.vcpu.kernel_root, mfn);
+            let vcpu = &mut call.domain_mut()?.vcpu;
+            let ring = vcpu.ring;
+            let old = core::mem::replace(&mut vcpu.kernel_root, mfn);
             // At once: the old root may be released right here, and loses the hypervisor then.
-            call.memory.load_root(mfn);
+            call.memory.load_root(ring, mfn);
             on_tables(call, work, |tables| {
                 tables.put_table(old);
                 Ok(())

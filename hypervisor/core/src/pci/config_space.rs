@@ -196,7 +196,7 @@ mod tests {
             Time(0)
         }
         fn flush_address(&mut self, _: u64) {}
-        fn load_root(&mut self, _: Mfn) {}
+        fn load_root(&mut self, _: crate::ring::Ring, _: Mfn) {}
         fn pci_read(&mut self, _: PciAddress, at: u16, width: u8) -> u32 {
             self.word(at) & (u32::MAX >> (32 - 8 * u32::from(width)))
         }

@@ -108,7 +108,7 @@ impl<T: MachineMemory> Machine for FakeMachine<T> {
     fn flush_address(&mut self, address: u64) {
         self.flushed.push(address);
     }
-    fn load_root(&mut self, root: Mfn) {
+    fn load_root(&mut self, _: Ring, root: Mfn) {
         self.root = Some(root);
     }
     fn pci_read(&mut self, _: PciAddress, _: u16, _: u8) -> u32 {

@@ -220,6 +220,36 @@ proptest! {
     }
 }
 
+#[test]
+fn a_page_fault_of_a_process_goes_the_short_way_in_ring_1_and_one_of_its_kernel_does_not() {
+    let mut system = system(1, false);
+    let me = system.current().unwrap();
+    let kernel = system.world.domain(me).unwrap().vcpu.ring.kernel();
+    // The page of the stack for entries is remembered.
+    system.poke(me, SCRATCH, &0_u32);
+    let _ = system.hypercall(Hypercall::EventChannelOp, [SEND, SCRATCH, 0, 0, 0]);
+    let before = system.regs;
+    let fault = |system: &mut System| {
+        system.world.page_fault_in_ring1(&mut system.machine, &mut system.regs, 6, 0x1234)
+    };
+    assert_eq!((fault(&mut system), system.regs), (Short::No, before));
+
+    (system.regs.cs, system.regs.ss) = (Ring::USER.code, Ring::USER.stack);
+    (system.regs.rip, system.regs.rsp) = (0x7000, 0x8000);
+    assert_eq!(fault(&mut system), Short::Done);
+    assert_eq!((system.regs.rip, system.regs.rsp), (HANDLER, KERNEL_STACK - 64));
+    assert_eq!((system.regs.cs, system.regs.ss), (kernel.code, kernel.stack));
+    let frame: [u64; 8] = system.peek(me, system.regs.rsp);
+    assert_eq!((frame[2], frame[3], frame[4], frame[6]), (6, 0x7000, Ring::USER.code, 0x8000));
+    assert_eq!(system.shared(me, 16), 0x1234);
+
+    // Upcalls are masked now, so a process would go the long way.
+    (system.regs.cs, system.regs.ss) = (Ring::USER.code, Ring::USER.stack);
+    let before = system.regs;
+    assert_eq!((fault(&mut system), system.regs), (Short::No, before));
+    system.check();
+}
+
 /// Takes one hypercall the short way and says what that came to.
 fn begin(system: &mut System, call: Hypercall, args: [u64; 2]) -> (Begun, Short) {
     system.regs.rax = u64::from(call.raw());

@@ -16,6 +16,7 @@ use crate::fake::FakeMemory;
 use crate::guest_access;
 use crate::memory::{MachineAddress, MachineMemory};
 use crate::registers::Registers;
+use crate::ring::Ring;
 use crate::testing::{BASE, FakeMachine, Fixture, PAGES, TestImage};
 use crate::time::Time;
 use crate::world::{Exception, Next, Short, World};
@@ -202,11 +203,12 @@ impl System {
     pub(super) fn exception(&mut self, vector: u8, error: u32, address: u64) {
         let exception = Exception { vector, error, address };
         let short = if vector == Vector::PageFault.raw() && !self.long_ways {
-            match self.world.page_fault(&mut self.machine, &mut self.regs, error, address) {
-                Short::No => {
-                    self.world.page_fault_of_process(&mut self.machine, &mut self.regs, error, address)
-                }
-                short => short,
+            let System { world, machine, regs, .. } = self;
+            let ring = world.current_mut().map(|domain| domain.vcpu.ring);
+            match ring {
+                Some(Ring::One) => world.page_fault_in_ring1(machine, regs, error, address),
+                _ if world.is_in_process() => world.page_fault_of_process(machine, regs, error, address),
+                _ => world.page_fault(machine, regs, error, address),
             }
         } else {
             Short::No

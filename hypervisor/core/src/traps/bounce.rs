@@ -54,10 +54,10 @@ pub(crate) fn bounce<M: Machine>(
 ) -> Result<(), Errno> {
     let domain = world.domains.get(id).ok_or(Errno::Srch)?;
     let mask = m.load(MachineAddress::in_frame(domain.shared_info, 0)) & MASK;
-    let cs = Ring::USER.code;
+    let at = (regs.rsp, Ring::USER.code & !3);
     let pushed = match (domain.vcpu.mode, entry.error) {
-        (Mode::Kernel, Some(error)) => push_at_hand::<_, 8>(domain, m, regs, cs, mask, u64::from(error)),
-        (Mode::Kernel, None) => push_at_hand::<_, 7>(domain, m, regs, cs, mask, 0),
+        (Mode::Kernel, Some(error)) => push_at_hand::<_, 8>(domain, m, regs, at, mask, u64::from(error)),
+        (Mode::Kernel, None) => push_at_hand::<_, 7>(domain, m, regs, at, mask, 0),
         _ => None,
     };
     match pushed {
@@ -69,19 +69,19 @@ pub(crate) fn bounce<M: Machine>(
     }
 }
 
-/// Writes the frame of a kernel that is interrupted on its own stack, if that lies in the page that was translated
-/// last, as it nearly always does. It has eight words if there is an error code among them, else seven. `cs` is
-/// the kernel's, `mask` is [`MASK`] of the shared page. Returns where the frame begins.
+/// Writes a frame that ends at `stack`, if that lies in the page that was translated last, as it nearly always does.
+/// It has eight words if there is an error code among them, else seven. `cs` is shown for the one that was
+/// interrupted, `mask` is [`MASK`] of the shared page. Returns where the frame begins.
 #[inline(always)]
 pub(super) fn push_at_hand<M: Machine, const WORDS: u64>(
     domain: &Domain,
     m: &mut M,
     regs: &Registers,
-    cs: u64,
+    (stack, cs): (u64, u64),
     mask: u64,
     error: u64,
 ) -> Option<u64> {
-    let sp = (regs.rsp & !0xf).wrapping_sub(const { WORDS << 3 });
+    let sp = (stack & !0xf).wrapping_sub(const { WORDS << 3 });
     let at = domain.address_space.remembered().find_words::<WORDS>(domain.vcpu.kernel_root, sp)?;
     let interrupts = if mask == 0 { rflags::INTERRUPT } else { 0 };
     m.store(at, regs.rcx);
@@ -92,7 +92,7 @@ pub(super) fn push_at_hand<M: Machine, const WORDS: u64>(
         rest = rest.wrapping_add(8);
     }
     m.store(MachineAddress(rest), regs.rip);
-    m.store(MachineAddress(rest.wrapping_add(8)), (cs & !3) | (mask << 24));
+    m.store(MachineAddress(rest.wrapping_add(8)), cs | (mask << 24));
     let shown = (regs.rflags & !rflags::INTERRUPT) | interrupts;
     m.store(MachineAddress(rest.wrapping_add(16)), shown);
     m.store(MachineAddress(rest.wrapping_add(24)), regs.rsp);

@@ -14,7 +14,8 @@ pub(crate) use bounce::{system_call, upcall};
 pub(crate) use exception::exception;
 pub(crate) use iret::iret;
 pub(crate) use process::{
-    iret as iret_to_process, page_fault as page_fault_of_process, system_call as system_call_short,
+    iret as iret_to_process, page_fault as page_fault_of_process, page_fault_in_ring1,
+    system_call as system_call_short,
 };
 pub use registration::{
     callback_op, fpu_taskswitch, get_debugreg, set_callbacks, set_debugreg, set_gdt, set_segment_base,

@@ -1,15 +1,17 @@
-//! Short ways between a kernel in ring 3 and its processes: a system call, a page fault, and the return to them.
-//! They exist because each of these comes through the hypervisor, and is most of what a guest with processes asks for.
+//! Short ways between a kernel and its processes: a system call, a page fault, and the return to them.
+//! They exist because each of these comes through the hypervisor, and is most of what a guest with processes asks for;
+//! with a kernel in ring 1 that is the page fault alone.
 //!
 //! Like those of a handler ([`super::short`]) they look at everything before they change anything, and have a long way
-//! beside them: they take a kernel whose stack for entries lies in the page that was translated last, and bases of GS
-//! that are alike, so that the root is all that a change of mode changes.
+//! beside them: they take a process that runs with upcalls unmasked and none pending, and a kernel whose stack for
+//! entries lies in the page that was translated last. A kernel in ring 3 must have bases of GS that are alike too, so that
+//! the root is all that a change of mode changes.
 
 use hypercall_abi::DomId;
 use hypercall_abi::trap::{IRET_IN_SYSCALL, Vector};
 
-use super::bounce::{Entry, MASK, arrive};
-use super::short::{CR2, LOWER_HALF_BITS, is_due};
+use super::bounce::{Entry, MASK, arrive, push_at_hand};
+use super::short::{CR2, LOWER_HALF_BITS, PENDING, unmask};
 use crate::attention::Attention;
 use crate::domain::Domain;
 use crate::effects::Todo;
@@ -28,37 +30,26 @@ const fn changes_root_alone(domain: &Domain) -> bool {
 /// Goes over to the kernel or to a process of it, by the long ways. What is left to be done.
 pub(super) fn change_mode<M: Machine>(domain: &mut Domain, m: &mut M, mode: Mode) -> Todo {
     domain.vcpu.mode = mode;
-    m.load_root(domain.vcpu.root());
+    m.load_root(domain.vcpu.ring, domain.vcpu.root());
     if changes_root_alone(domain) { Todo::empty() } else { Todo::SEGMENTS }
 }
 
-/// Writes the frame of a process that is interrupted to the stack of its kernel. It has eight words if there is an
-/// error code among them, else seven. Returns where it begins.
+/// Whether upcalls are neither masked nor pending.
+#[inline(always)]
+fn is_calm<M: Machine>(world: &World, m: &M) -> bool {
+    m.load(world.shared_page) & (MASK | PENDING) == 0
+}
+
+/// Writes the frame of a process that runs with upcalls unmasked, for its kernel. Returns where it begins.
 #[inline(always)]
 fn push<M: Machine, const WORDS: u64>(
     domain: &Domain,
     m: &mut M,
     regs: &Registers,
-    mask: u64,
-    error: u64,
+    error: u32,
 ) -> Option<u64> {
-    let sp = (domain.vcpu.kernel_stack & !0xf).wrapping_sub(const { WORDS << 3 });
-    let at = domain.address_space.remembered().find_words::<WORDS>(domain.vcpu.kernel_root, sp)?;
-    let interrupts = if mask == 0 { rflags::INTERRUPT } else { 0 };
-    m.store(at, regs.rcx);
-    m.store(MachineAddress(at.0.wrapping_add(8)), regs.r11);
-    let mut rest = at.0.wrapping_add(16);
-    if WORDS == 8 {
-        m.store(MachineAddress(rest), error);
-        rest = rest.wrapping_add(8);
-    }
-    m.store(MachineAddress(rest), regs.rip);
-    m.store(MachineAddress(rest.wrapping_add(8)), Ring::USER.code | (mask << 24));
-    let shown = (regs.rflags & !rflags::INTERRUPT) | interrupts;
-    m.store(MachineAddress(rest.wrapping_add(16)), shown);
-    m.store(MachineAddress(rest.wrapping_add(24)), regs.rsp);
-    m.store(MachineAddress(rest.wrapping_add(32)), regs.ss);
-    Some(sp)
+    let at = (domain.vcpu.kernel_stack, Ring::USER.code);
+    push_at_hand::<_, WORDS>(domain, m, regs, at, 0, u64::from(error))
 }
 
 /// A process executed `syscall`, and nothing but that is out of the ordinary.
@@ -69,13 +60,13 @@ pub(crate) fn system_call<M: Machine>(
     regs: &mut Registers,
     caller: DomId,
 ) -> Short {
+    let calm = is_calm(world, m);
     let Some(domain) = world.domains.get_mut(caller) else { return Short::No };
     let address = domain.vcpu.callbacks.syscall;
-    let flags = m.load(world.shared_page);
-    if address == 0 || is_due(flags) || !changes_root_alone(domain) {
+    if address == 0 || !calm || !changes_root_alone(domain) {
         return Short::No;
     }
-    let Some(sp) = push::<_, 7>(domain, m, regs, flags & MASK, 0) else { return Short::No };
+    let Some(sp) = push::<_, 7>(domain, m, regs, 0) else { return Short::No };
     domain.counters.system_calls = domain.counters.system_calls.wrapping_add(1);
     let entry = Entry { address, masks: domain.vcpu.callbacks.syscall_masks, error: None };
     to_kernel(domain, m, regs, sp, &entry);
@@ -87,7 +78,7 @@ pub(crate) fn system_call<M: Machine>(
 #[inline(always)]
 fn to_kernel<M: Machine>(domain: &mut Domain, m: &mut M, regs: &mut Registers, sp: u64, entry: &Entry) {
     domain.vcpu.mode = Mode::Kernel;
-    m.load_root(domain.vcpu.kernel_root);
+    m.load_root(Ring::Three, domain.vcpu.kernel_root);
     arrive(m, domain.shared_info, regs, sp, entry, Ring::USER);
 }
 
@@ -100,24 +91,60 @@ pub(crate) fn page_fault<M: Machine>(
     error: u32,
     address: u64,
 ) -> Short {
-    if world.attention != Attention::USER {
+    let calm = is_calm(world, m);
+    if world.attention != Attention::USER || !calm {
         return Short::No;
     }
     let Some(domain) = world.current.and_then(|id| world.domains.get_mut(id)) else { return Short::No };
-    let Some(handler) = domain.vcpu.traps.exceptions.get(usize::from(Vector::PageFault.raw())) else {
-        return Short::No;
-    };
-    let entry = Entry::by(*handler, None);
-    let flags = m.load(world.shared_page);
-    if entry.address == 0 || is_due(flags) || !changes_root_alone(domain) {
+    if !changes_root_alone(domain) {
         return Short::No;
     }
-    let Some(sp) = push::<_, 8>(domain, m, regs, flags & MASK, u64::from(error)) else { return Short::No };
-    domain.counters.bounced = domain.counters.bounced.wrapping_add(1);
-    m.store(MachineAddress::in_frame(domain.shared_info, CR2), address);
+    let Some((sp, entry)) = tell_of_page_fault(domain, m, regs, error, address) else { return Short::No };
     to_kernel(domain, m, regs, sp, &entry);
     world.attention = Attention::empty();
     Short::Done
+}
+
+/// A process caused a page fault, or its kernel in ring 1 did; that one's goes the long way.
+#[inline(always)]
+pub(crate) fn page_fault_in_ring1<M: Machine>(
+    world: &mut World,
+    m: &mut M,
+    regs: &mut Registers,
+    error: u32,
+    address: u64,
+) -> Short {
+    let calm = is_calm(world, m);
+    if !world.attention.is_empty() || !calm {
+        return Short::No;
+    }
+    let Some(domain) = world.current.and_then(|id| world.domains.get_mut(id)) else { return Short::No };
+    if domain.vcpu.mode != Mode::BySelector || regs.cs & 3 != 3 {
+        return Short::No;
+    }
+    let Some((sp, entry)) = tell_of_page_fault(domain, m, regs, error, address) else { return Short::No };
+    arrive(m, domain.shared_info, regs, sp, &entry, Ring::One.kernel());
+    Short::Done
+}
+
+/// Writes what the handler of a process's page fault finds. Where, and how it is entered.
+#[inline(always)]
+fn tell_of_page_fault<M: Machine>(
+    domain: &mut Domain,
+    m: &mut M,
+    regs: &Registers,
+    error: u32,
+    address: u64,
+) -> Option<(u64, Entry)> {
+    let handler = domain.vcpu.traps.exceptions.get(usize::from(Vector::PageFault.raw()))?;
+    let entry = Entry::by(*handler, None);
+    if entry.address == 0 {
+        return None;
+    }
+    let sp = push::<_, 8>(domain, m, regs, error)?;
+    domain.counters.bounced = domain.counters.bounced.wrapping_add(1);
+    m.store(MachineAddress::in_frame(domain.shared_info, CR2), address);
+    Some((sp, entry))
 }
 
 /// The hypercall by which a kernel returns to a process.
@@ -142,11 +169,10 @@ pub(crate) fn iret<M: Machine>(world: &mut World, m: &mut M, regs: &mut Register
     }
     domain.vcpu.mode = Mode::User;
     world.attention |= Attention::USER;
-    m.load_root(root);
+    m.load_root(Ring::Three, root);
     if rflags & rflags::INTERRUPT == 0 {
         m.fetch_or(world.shared_page, 1 << 8);
         return Short::Done;
     }
-    m.fetch_and(world.shared_page, !MASK);
-    if is_due(m.load(world.shared_page)) { Short::Begun } else { Short::Done }
+    unmask(world, m)
 }

@@ -30,6 +30,9 @@ pub(super) const CR2: u64 = {
     offset
 };
 
+/// Of the first word of the shared page: an upcall is pending.
+pub(super) const PENDING: u64 = 0xff;
+
 /// Whether a word of flags says that an upcall is pending and not masked. Both are bytes of the word, the mask the upper
 /// one; so it is 1 to 255.
 #[inline(always)]
@@ -46,7 +49,8 @@ pub(crate) fn upcall<M: Machine>(domain: &mut Domain, m: &mut M, regs: &mut Regi
     }
     // A hypercall comes from the kernel itself, in whichever ring that is.
     let kernel = Selectors { code: regs.cs, stack: regs.ss };
-    let Some(sp) = push_at_hand::<_, 7>(domain, m, regs, kernel.code, 0, 0) else { return Short::Begun };
+    let at = (regs.rsp, kernel.code & !3);
+    let Some(sp) = push_at_hand::<_, 7>(domain, m, regs, at, 0, 0) else { return Short::Begun };
     domain.counters.upcalls = domain.counters.upcalls.wrapping_add(1);
     arrive(m, domain.shared_info, regs, sp, &Entry { address, masks: true, error: None }, kernel);
     Short::Done
@@ -74,8 +78,15 @@ pub(crate) fn iret<M: Machine>(world: &World, m: &mut M, regs: &mut Registers, c
         m.fetch_or(world.shared_page, 1 << 8);
         return Short::Done;
     }
+    unmask(world, m)
+}
+
+/// Unmasks upcalls at the end of a short way.
+#[inline(always)]
+pub(super) fn unmask<M: Machine>(world: &World, m: &mut M) -> Short {
     m.fetch_and(world.shared_page, !MASK);
-    if is_due(m.load(world.shared_page)) { Short::Begun } else { Short::Done }
+    // Nothing is masked now.
+    if m.load(world.shared_page) & PENDING != 0 { Short::Begun } else { Short::Done }
 }
 
 /// A page fault of a kernel in ring 3 that has a handler for it.
@@ -97,8 +108,8 @@ pub(crate) fn page_fault<M: Machine>(
     {
         return Short::No;
     }
-    let Some(sp) = push_at_hand::<_, 8>(domain, m, regs, Ring::USER.code, flags & MASK, u64::from(error))
-    else {
+    let at = (regs.rsp, Ring::USER.code & !3);
+    let Some(sp) = push_at_hand::<_, 8>(domain, m, regs, at, flags & MASK, u64::from(error)) else {
         return Short::No;
     };
     domain.counters.bounced = domain.counters.bounced.wrapping_add(1);

@@ -219,7 +219,7 @@ global_asm!(
     user_code = const GUEST_CODE,
     user_data = const GUEST_DATA,
     exception = sym crate::run::exception::<1>,
-    page_fault = sym crate::run::page_fault,
+    page_fault = sym crate::run::page_fault_in_ring1,
     hypercall = sym crate::run::hypercall,
     system_call = sym crate::run::system_call,
     interrupt = sym crate::run::interrupt::<1>,

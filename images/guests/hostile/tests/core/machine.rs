@@ -4,6 +4,7 @@ use hypercall_abi::Mfn;
 use hypervisor_core::fake::FakeMemory;
 use hypervisor_core::machine::{Machine, PciAddress, Storage};
 use hypervisor_core::memory::{MachineAddress, MachineMemory};
+use hypervisor_core::ring::Ring;
 use hypervisor_core::time::Time;
 
 /// Memory and a clock.
@@ -66,7 +67,7 @@ impl Machine for FakeMachine {
         self.now
     }
     fn flush_address(&mut self, _: u64) {}
-    fn load_root(&mut self, root: Mfn) {
+    fn load_root(&mut self, _: Ring, root: Mfn) {
         self.root = Some(root);
     }
     fn pci_read(&mut self, _: PciAddress, _: u16, _: u8) -> u32 {
