@@ -200,12 +200,10 @@ fn hostile(ring: &str) -> Result<String> {
 fn mixed() -> Result<String> {
     let figures = figures("mixed", &["run", "mixed", "--icount", "--seconds", "0.3"])?;
     let domains = figures["domains"].as_array().context("no domains")?;
-    for ring in [1, 3] {
-        ensure!(domains.iter().any(|domain| domain["cpl_seen"] == ring), "no guest ran in ring {ring}");
-    }
+    // The figures name the measured guests alone; that they answer at all is the other ring's doing.
     ensure!(
-        domains.iter().all(|domain| domain["cpl_seen"] == domain["ring"]),
-        "a guest runs in another ring"
+        domains.iter().all(|domain| domain["cpl_seen"] == 1 && domain["ring"] == 1),
+        "a web guest does not run in ring 1"
     );
     sound(&figures, 8)
 }

@@ -109,6 +109,9 @@ fn numbers_and_names_of_records_are_unique() {
     names.sort_unstable();
     names.dedup();
     assert_eq!((kinds.len(), names.len()), (records::DESCRIPTIONS.len(), records::DESCRIPTIONS.len()));
+    for about in records::DESCRIPTIONS {
+        assert_eq!(records::description(about.kind).map(|found| found.name), Some(about.name));
+    }
     assert!(kinds.is_sorted());
 }
 

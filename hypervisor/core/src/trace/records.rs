@@ -373,5 +373,7 @@ pub fn is_known(kind: u8) -> bool {
 /// The description of a kind.
 #[must_use]
 pub fn description(kind: u8) -> Option<&'static Description> {
-    DESCRIPTIONS.get(usize::from(kind).checked_sub(1)?).filter(|description| description.kind == kind)
+    // In rising order, but numbers that are no longer used are missing.
+    let at = DESCRIPTIONS.binary_search_by_key(&kind, |description| description.kind).ok()?;
+    DESCRIPTIONS.get(at)
 }
