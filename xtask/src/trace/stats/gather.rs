@@ -88,7 +88,7 @@ impl Gather {
         self.records += 1;
         *self.kinds.entry(entry.record.kind()).or_default() += 1;
         let (first, _) = *self.span.get_or_insert((entry.time_ns, entry.time_ns));
-        self.span = Some((first, entry.time_ns));
+        self.span = Some((first, entry.time_ns.max(first)));
         if entry.record.category() != Category::Trace {
             self.audit.other();
         }
@@ -122,7 +122,7 @@ impl Gather {
     /// The figures; `whole` if no record is missing.
     pub(crate) fn stats(mut self, names: &Names, whole: bool) -> Stats {
         let span_ns = self.span.map_or(0, |(first, last)| last - first);
-        let total: u64 = self.calls.values().map(|call| call.spread.summary().total_ns).sum();
+        let total = sum(self.calls.values().map(|call| call.spread.summary().total_ns));
         let mut stats = Stats { records: self.records, span_ns, ..Stats::default() };
         for (&kind, &count) in &self.kinds {
             let name = hypervisor_core::trace::records::description(kind).map_or("?", |about| about.name);
@@ -144,12 +144,12 @@ impl Gather {
         }
         for (&id, domain) in &mut self.domains {
             (domain.id, domain.name) = (id.0, names.of(id));
-            let known = domain.running_ns + domain.runnable_ns + domain.blocked_ns;
+            let known = sum([domain.running_ns, domain.runnable_ns, domain.blocked_ns]);
             domain.unknown_ns = span_ns.saturating_sub(known);
         }
-        let busy: u64 = self.domains.values().map(|domain| domain.running_ns).sum();
+        let busy = sum(self.domains.values().map(|domain| domain.running_ns));
         self.processor.hypercalls_ns = total;
-        let work = total + self.processor.upcalls_ns + self.processor.guests_ns;
+        let work = sum([total, self.processor.upcalls_ns, self.processor.guests_ns]);
         self.processor.guests_ns = busy.saturating_sub(work);
         stats.processor = self.processor;
         stats.counters = whole
@@ -211,24 +211,34 @@ fn note(
             let of = domains.entry(span.domain).or_default();
             let ns = span.to.saturating_sub(span.from);
             match span.state {
-                State::Running => of.running_ns += ns,
-                State::Runnable => of.runnable_ns += ns,
-                State::Blocked => of.blocked_ns += ns,
+                State::Running => of.running_ns = of.running_ns.saturating_add(ns),
+                State::Runnable => of.runnable_ns = of.runnable_ns.saturating_add(ns),
+                State::Blocked => of.blocked_ns = of.blocked_ns.saturating_add(ns),
                 State::Ended => {}
             }
         }
         Fact::Gap(gap) => {
-            processor.switches_ns += gap.ended.saturating_sub(gap.begun);
+            add(&mut processor.switches_ns, gap.ended.saturating_sub(gap.begun));
             // Until the end, this is what is to be taken off the domains' running time.
-            processor.guests_ns += gap.still;
+            add(&mut processor.guests_ns, gap.still);
         }
-        Fact::Idle { from, to } => processor.idle_ns += to.saturating_sub(from),
+        Fact::Idle { from, to } => add(&mut processor.idle_ns, to.saturating_sub(from)),
         Fact::Upcall(upcall) => {
             *batches.entry(upcall.events).or_default() += 1;
-            processor.upcalls_ns += upcall.entry.unwrap_or(0);
+            add(&mut processor.upcalls_ns, upcall.entry.unwrap_or(0));
         }
         Fact::Delivered(delivery) => delay(&delivery, delays),
     }
+}
+
+/// A sum of times that a damaged trace may have made absurd.
+fn sum(times: impl IntoIterator<Item = u64>) -> u64 {
+    times.into_iter().fold(0, u64::saturating_add)
+}
+
+/// Adds such a time.
+const fn add(sum: &mut u64, ns: u64) {
+    *sum = sum.saturating_add(ns);
 }
 
 fn delay(delivery: &Delivery, delays: &mut BTreeMap<(State, &'static str), Spread>) {
