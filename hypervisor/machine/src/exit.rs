@@ -6,6 +6,7 @@
 
 use core::arch::naked_asm;
 
+use crate::entry::{pop_preserved, pop_scratch};
 use crate::per_cpu::{FRAME, PER_CPU};
 
 /// Returns to the guest whose frame lies a word above RSP; EAX says how. Not a function that Rust may call.
@@ -14,36 +15,15 @@ pub(crate) extern "C" fn exit_to_guest() {
     naked_asm!(
         "cmp eax, 1",
         "lea rsp, [rsp + 8]",
-        "pop r15",
-        "pop r14",
-        "pop r13",
-        "pop r12",
-        "pop rbp",
-        "pop rbx",
+        pop_preserved!(),
         "jne 2f",
-        "pop r11",
-        "pop r10",
-        "pop r9",
-        "pop r8",
-        "pop rax",
-        "pop rcx",
-        "pop rdx",
-        "pop rsi",
-        "pop rdi",
+        pop_scratch!(),
         "mov rcx, [rsp + 8]",
         "mov r11, [rsp + 24]",
         "mov rsp, [rsp + 32]",
         "sysretq",
         "2:",
-        "pop r11",
-        "pop r10",
-        "pop r9",
-        "pop r8",
-        "pop rax",
-        "pop rcx",
-        "pop rdx",
-        "pop rsi",
-        "pop rdi",
+        pop_scratch!(),
         "add rsp, 8",
         "iretq",
     )
@@ -53,20 +33,7 @@ pub(crate) extern "C" fn exit_to_guest() {
 /// still in the processor. Not a function that Rust may call.
 #[unsafe(naked)]
 pub(crate) extern "C" fn exit_quickly() {
-    naked_asm!(
-        "add rsp, 7 * 8",
-        "pop r11",
-        "pop r10",
-        "pop r9",
-        "pop r8",
-        "pop rax",
-        "pop rcx",
-        "pop rdx",
-        "pop rsi",
-        "pop rdi",
-        "add rsp, 8",
-        "iretq",
-    )
+    naked_asm!("add rsp, 7 * 8", pop_scratch!(), "add rsp, 8", "iretq",)
 }
 
 /// Leaves the boot path: takes the frame's place on the stack and enters the first guest, or idles until there is one.

@@ -9,7 +9,7 @@
 
 use core::arch::global_asm;
 
-use super::{push_preserved, push_scratch, skip_preserved, unskip_preserved};
+use super::{pop_scratch, push_preserved, push_scratch, skip_preserved, unskip_preserved};
 use crate::per_cpu::{NMIS, PER_CPU, STACK_END};
 
 /// Bytes from one stub to the next.
@@ -122,15 +122,7 @@ global_asm!(
     push_scratch!(),
     "mov rdi, [rsp + 9 * 8]",
     "call {record_nmi}",
-    "pop r11",
-    "pop r10",
-    "pop r9",
-    "pop r8",
-    "pop rax",
-    "pop rcx",
-    "pop rdx",
-    "pop rsi",
-    "pop rdi",
+    pop_scratch!(),
     "iretq",
     ".balign 16",
     ".globl machine_check_entry",
@@ -138,15 +130,7 @@ global_asm!(
     "cld",
     push_scratch!(),
     "call {machine_check}",
-    "pop r11",
-    "pop r10",
-    "pop r9",
-    "pop r8",
-    "pop rax",
-    "pop rcx",
-    "pop rdx",
-    "pop rsi",
-    "pop rdi",
+    pop_scratch!(),
     "iretq",
     ".popsection",
     stub_bytes = const STUB_BYTES,

@@ -35,6 +35,22 @@ macro_rules! push_scratch {
 }
 pub(crate) use push_scratch;
 
+/// Pops what [`push_scratch`] pushes.
+macro_rules! pop_scratch {
+    () => {
+        "pop r11
+         pop r10
+         pop r9
+         pop r8
+         pop rax
+         pop rcx
+         pop rdx
+         pop rsi
+         pop rdi"
+    };
+}
+pub(crate) use pop_scratch;
+
 /// Pushes the six that it preserves, below those, and a word that aligns the stack for a call, with the frame's address
 /// as the argument.
 macro_rules! push_preserved {
@@ -50,6 +66,19 @@ macro_rules! push_preserved {
     };
 }
 pub(crate) use push_preserved;
+
+/// Pops those six; the word that aligns is left to the caller, who knows where RSP stands.
+macro_rules! pop_preserved {
+    () => {
+        "pop r15
+         pop r14
+         pop r13
+         pop r12
+         pop rbp
+         pop rbx"
+    };
+}
+pub(crate) use pop_preserved;
 
 /// Leaves room for what [`push_preserved`] pushes.
 macro_rules! skip_preserved {

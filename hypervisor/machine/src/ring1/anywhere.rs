@@ -10,7 +10,7 @@ use core::arch::global_asm;
 
 use super::area::{ROOT, STACK_END as AREA_END, USED, interrupt_stack_end as area_end};
 use crate::descriptors::tss;
-use crate::entry::{push_preserved, push_scratch};
+use crate::entry::{pop_scratch, push_preserved, push_scratch};
 use crate::per_cpu::{NMIS, PER_CPU, STACK_END, interrupt_stack_end as own_end};
 
 unsafe extern "C" {
@@ -161,15 +161,7 @@ global_asm!(
     "cld",
     push_scratch!(),
     "call {machine_check}",
-    "pop r11",
-    "pop r10",
-    "pop r9",
-    "pop r8",
-    "pop rax",
-    "pop rcx",
-    "pop rdx",
-    "pop rsi",
-    "pop rdi",
+    pop_scratch!(),
     "pop rsp",
     go_back!("{area_machine_check}", "{own_machine_check}"),
     ".balign 16",

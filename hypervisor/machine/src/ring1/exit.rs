@@ -11,6 +11,7 @@ use hypervisor_core::registers::{Registers, rflags};
 
 use super::area::{STACK_END as AREA_END, USED, interrupt_stack_end};
 use crate::descriptors::tss;
+use crate::entry::{pop_preserved, pop_scratch};
 use crate::per_cpu::{FRAME, GUEST_ROOT, PER_CPU};
 
 unsafe extern "C" {
@@ -27,12 +28,7 @@ global_asm!(
     ".globl ring1_exit",
     "ring1_exit:",
     "add rsp, 8",
-    "pop r15",
-    "pop r14",
-    "pop r13",
-    "pop r12",
-    "pop rbp",
-    "pop rbx",
+    pop_preserved!(),
     "jmp 2f",
     ".balign 16",
     ".globl ring1_exit_quickly",
@@ -45,15 +41,7 @@ global_asm!(
     "cmp byte ptr [rip + {per_cpu} + {used}], 0",
     "jne 3f",
     "5:",
-    "pop r11",
-    "pop r10",
-    "pop r9",
-    "pop r8",
-    "pop rax",
-    "pop rcx",
-    "pop rdx",
-    "pop rsi",
-    "pop rdi",
+    pop_scratch!(),
     "lea rsp, [rip + {per_cpu} + {area_end}]",
     "push qword ptr [rip + {per_cpu} + {frame} + {ss}]",
     "push qword ptr [rip + {per_cpu} + {frame} + {rsp}]",
