@@ -7,7 +7,9 @@ use hypercall_abi::grant_table::{GrantStatus, MapGrantRef, UnmapGrantRef, map_fl
 use hypercall_abi::{DomId, GrantRef, Mfn};
 
 use super::{MAPPINGS_MAX, pte};
+use crate::attention::Attention;
 use crate::call::Call;
+use crate::domain::State;
 use crate::domains::Domains;
 use crate::effects::Todo;
 use crate::frames::FrameTable;
@@ -127,16 +129,16 @@ impl Mappings {
     }
 }
 
-/// Gives a mapping back to the domain that granted it, which may have ended but is kept until then.
+/// Gives a mapping back to the domain that granted it, which may have ended but is kept until then. True when it has.
 fn give_back<M: MachineMemory>(
     domains: &mut Domains,
     frames: &mut FrameTable,
     memory: &mut M,
     mapping: Mapping,
-) {
-    if let Some(granter) = domains.get_mut(mapping.granter) {
-        granter.grants.release(memory, frames, mapping.reference, mapping.write);
-    }
+) -> bool {
+    let Some(granter) = domains.get_mut(mapping.granter) else { return false };
+    granter.grants.release(memory, frames, mapping.reference, mapping.write);
+    granter.state != State::Running
 }
 
 /// Releases what a domain that has ended still maps, at most `budget` mappings.
@@ -150,7 +152,10 @@ pub fn release_mappings<M: MachineMemory>(
     for _ in 0..budget {
         let Some(domain) = domains.get_mut(ended) else { return Progress::Done };
         match domain.grants.mappings.pop() {
-            Some(mapping) => give_back(domains, frames, memory, mapping),
+            // Whose death this is looks after other dead ones too, when it is done.
+            Some(mapping) => {
+                let _ended = give_back(domains, frames, memory, mapping);
+            }
             None => return Progress::Done,
         }
     }
@@ -193,7 +198,7 @@ pub(super) fn map<M: Machine>(
     let number = u32::try_from(frame.0).unwrap_or(u32::MAX);
     let mapping = Mapping { granter: granter_id, write, contains_pte, reference, frame: number };
     if let Err(status) = installed {
-        give_back(&mut world.domains, &mut world.frames, call.memory, mapping);
+        let _ended = give_back(&mut world.domains, &mut world.frames, call.memory, mapping);
         return Err(status);
     }
     Ok((mapper.grants.mappings.insert(mapping), frame))
@@ -211,6 +216,9 @@ pub(super) fn unmap<M: Machine>(call: &mut Call<'_, M>, request: &UnmapGrantRef)
     pte::remove(&mut tables, at, mapping.frame(), mapping.write)?;
     mapper.grants.mappings.remove(request.handle);
     world.effects.todo |= Todo::FLUSH_TLB;
-    give_back(&mut world.domains, &mut world.frames, call.memory, mapping);
+    if give_back(&mut world.domains, &mut world.frames, call.memory, mapping) {
+        // It may have been the last that kept a dead domain, and nothing else may come to look for a long time.
+        world.attention |= Attention::LIFE;
+    }
     Ok(())
 }

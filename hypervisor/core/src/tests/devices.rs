@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use hypercall_abi::device::{DeviceKind, DirectoryEntry, NetHalf, XenbusState, block_access};
 use hypercall_abi::event_channel::{BindVirq, EventChannelOp, PortArgument, Virq};
 use hypercall_abi::extension::{DeviceDirectoryInfo, ExtensionOp};
-use hypercall_abi::grant_table::{GrantTableOp, MapGrantRef, map_flags};
+use hypercall_abi::grant_table::{GrantTableOp, MapGrantRef, UnmapGrantRef, map_flags};
 use hypercall_abi::physdev::{MapPirq, PhysdevOp};
 use hypercall_abi::{DomId, Errno, Hypercall, Pfn};
 use zerocopy::FromBytes;
@@ -147,6 +147,25 @@ fn the_death_of_a_front_end_is_told_to_the_back_end() {
     assert!(new.generation > old.generation);
     assert!(system.world.domains.get(before).is_some(), "its page is still mapped");
     assert!(system.handle_events(driver).contains(&port));
+    system.check();
+}
+
+#[test]
+fn a_dead_front_end_is_gone_as_soon_as_its_last_page_is_unmapped() {
+    let stays_dead = |last| Domain { on_crash: OnCrash::Destroy, ..front("web-1", last) };
+    let mut system = System::new(alloc::vec![stays_dead(1), driver(), front("web-2", 2)]);
+    let back = directory(&mut system, "driver")[1];
+    assert_eq!(map_page(&mut system, &back), 0);
+    let (driver, dead) = (system.id("driver"), system.id("web-1"));
+    crate::life::end(&mut system.world, &mut system.machine, dead, crate::life::End::Destroyed);
+    system.settle();
+    assert!(system.world.domains.get(dead).is_some(), "its page is still mapped");
+    let unmap = UnmapGrantRef { host_addr: BASE, ..UnmapGrantRef::zeroed() };
+    system.poke(driver, SCRATCH + 0x1000, &unmap);
+    let op = u64::from(GrantTableOp::UnmapGrantRef.raw());
+    system.hypercall(Hypercall::GrantTableOp, [op, SCRATCH + 0x1000, 1, 0, 0]).unwrap();
+    // No timer has fired, no domain has ended: nobody else would look for a long time.
+    assert!(system.world.domains.get(dead).is_none(), "nothing holds it any more");
     system.check();
 }
 
