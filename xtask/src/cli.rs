@@ -268,6 +268,15 @@ pub(crate) enum TraceView {
         #[command(flatten)]
         filter: Filter,
     },
+    /// What requests waited for: the run queue, other domains' turns, the back end
+    #[command(after_help = "Examples:
+  cargo xtask trace why trace.bin --slowest 5
+  cargo xtask trace why trace.bin 'web-*' --slowest 3 --json why.json
+  cargo xtask trace why trace.bin web-1 --at 0.1234
+
+A request of a domain begins with an event for it. It ends when the domain sleeps again or, if it has produced
+something for a back end, when that has taken it. For the last, trace the category ring too.")]
+    Why(Why),
     /// One line a record
     #[command(after_help = "Examples:
   cargo xtask trace text trace.bin --domain web-1 --record 'hypercall*'
@@ -282,6 +291,24 @@ pub(crate) enum TraceView {
         #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
         columns: Vec<Column>,
     },
+}
+
+/// Options of `trace why`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Why {
+    /// The trace
+    pub(crate) file: PathBuf,
+    /// Only requests of this domain: a name, a prefix with *, or a number
+    pub(crate) domain: Option<String>,
+    /// Only requests under way at this time
+    #[arg(long, value_name = "T", value_parser = crate::trace::time)]
+    pub(crate) at: Option<Ns>,
+    /// So many, the slowest first
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) slowest: usize,
+    /// Where the figures go
+    #[command(flatten)]
+    pub(crate) json: Json,
 }
 
 /// Which records of a trace are wanted.

@@ -15,6 +15,7 @@ pub(super) fn parts() -> Vec<Part> {
     vec![
         Part::here("trace diff: switches saved", compared),
         Part::here("trace export: babeltrace2", exported),
+        Part::here("trace why: a neighbour that floods", blamed),
     ]
 }
 
@@ -57,4 +58,19 @@ fn exported() -> Result<String> {
     let events = output.stdout.iter().filter(|byte| **byte == b'\n').count() as u64;
     ensure!(events > 0 && stats["records"] == events, "{events} events of {} records", stats["records"]);
     Ok(format!("{events} events, no warning"))
+}
+
+fn blamed() -> Result<String> {
+    let trace = place("flood.bin").to_string_lossy().into_owned();
+    let line = "run flood --icount --seconds 0.2 --delivery batched --trace";
+    plain("trace-flood", &line.split(' ').chain([trace.as_str()]).collect::<Vec<_>>())?;
+    let why = figures("trace-why", &["trace", "why", &trace, "--slowest", "5"])?;
+    let requests = why["requests"].as_array().context("no requests")?;
+    ensure!(requests.len() == 5, "{} of 5 requests", requests.len());
+    for request in requests {
+        ensure!(request["blame"][0]["domain"] == "flood", "somebody else is blamed: {request}");
+    }
+    let share = why["blame"][0]["share"].as_f64().context("no share")?;
+    ensure!(share > 0.5, "the neighbour is blamed for {share} only");
+    Ok(why["verdict"].as_str().unwrap_or_default().to_owned())
 }

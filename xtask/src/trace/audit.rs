@@ -63,7 +63,8 @@ impl Audit {
                 counters.differing.push(format!("{name} of {of}: {counted} counted, {traced} in the trace"));
             }
             if counted > 0 {
-                *counters.hypercalls.entry(name).or_default() += counted;
+                let sum = counters.hypercalls.entry(name).or_default();
+                *sum = sum.saturating_add(counted);
             }
             counters.compared += 1;
         }

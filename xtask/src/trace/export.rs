@@ -60,3 +60,13 @@ fn same(one: &Path, other: &Path) -> bool {
         _ => false,
     }
 }
+
+/// Writes whatever came out of a damaged trace, in each format.
+#[cfg(test)]
+pub(super) fn tried(entries: &[hypervisor_core::trace::reader::Entry], names: &Names) {
+    let all = || entries.iter().copied();
+    let count = entries.len() as u64;
+    assert_eq!(csv::write(all(), names, &mut Vec::new()).unwrap(), count);
+    assert_eq!(ctf::write(all(), 0, &mut Vec::new()).unwrap(), count);
+    perfetto::checked(all(), names);
+}

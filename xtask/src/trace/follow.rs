@@ -142,6 +142,11 @@ impl Follow {
         self.start.unwrap_or(0)
     }
 
+    /// The state of a domain, as far as is known.
+    pub(crate) fn state(&self, id: DomId) -> Option<State> {
+        self.domains.get(usize::from(id.0))?.as_ref()?.state
+    }
+
     fn track(&mut self, id: DomId) -> &mut Track {
         let index = usize::from(id.0);
         if self.domains.len() <= index {

@@ -2,6 +2,8 @@
 //! It exists so that a trace is read with the hypervisor's own reader, by the same declarations that wrote it.
 
 mod audit;
+#[cfg(test)]
+mod damage;
 mod diff;
 mod drain;
 mod export;
@@ -12,6 +14,7 @@ mod names;
 mod spread;
 mod stats;
 mod text;
+mod why;
 
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -35,6 +38,7 @@ pub(crate) fn trace(options: &Trace) -> Result<()> {
         TraceView::Text { file, filter, columns } => write_text(file, filter, columns),
         TraceView::Diff { one, other, per, json } => diff::diff(one, other, per.as_deref(), json),
         TraceView::Export { format, file, output, filter } => export::export(*format, file, output, filter),
+        TraceView::Why(options) => why::why(options),
         TraceView::Stats { file, filter, json } => {
             let reader = input::open(file)?;
             let filter = Filter::new(filter, &Names::new(reader.names()))?;

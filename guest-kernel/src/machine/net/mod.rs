@@ -45,9 +45,17 @@ pub struct Network {
     /// Our hardware address.
     pub mac: [u8; 6],
     backlog: SharedBacklog,
+    front: Shared,
 }
 
 impl Network {
+    /// Sends an Ethernet frame past the stack; `false` if the ring is full or there is no back end. The back end sees
+    /// it after this turn.
+    pub fn send_frame(&self, frame: &[u8]) -> bool {
+        let front = &mut self.front.borrow_mut().front;
+        front.can_transmit() && front.transmit(frame).is_ok()
+    }
+
     /// Has connections to `port` wait while no socket listens, instead of being refused. There is one such port.
     #[must_use]
     pub fn listen(&self, port: u16) -> Listener {
@@ -141,8 +149,8 @@ pub fn start<const SOCKETS: usize>(guest: &Guest) -> Result<Network, NoDevice> {
     ]);
     let (stack, runner) = embassy_net::new(device, config(&entry), resources, seed);
     guest.spawn(run(runner, shared.clone()));
-    front::follow_directory(guest, index, shared);
-    Ok(Network { stack, address: Ipv4Address::from(entry.ipv4), mac: entry.mac, backlog })
+    front::follow_directory(guest, index, shared.clone());
+    Ok(Network { stack, address: Ipv4Address::from(entry.ipv4), mac: entry.mac, backlog, front: shared })
 }
 
 /// The gateway's address, if there is one.

@@ -13,6 +13,7 @@
 extern crate alloc;
 
 mod control;
+mod flood;
 mod histogram;
 mod http;
 mod load;
@@ -36,6 +37,12 @@ async fn run(guest: Guest) {
     if role == Role::Ruler {
         let schedule = understood(Schedule::read(&line));
         return ruler::run(&schedule, line.get("trace").is_some()).await;
+    }
+    if role == Role::Flood {
+        return match net::start::<2>(&guest) {
+            Ok(network) => flood::run(&network).await,
+            Err(error) => panic!("{error}"),
+        };
     }
     let settings = understood(Settings::read(&line));
     // The stack looks at all its places with each packet.

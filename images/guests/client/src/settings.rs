@@ -1,6 +1,7 @@
 //! What the command line says: `targets=ADDRESS+COUNT policies=synchronous,batched seconds=2 connections=64 seed=1
 //! size=2258 window_events=8 window_us=200`, each with a default but the targets. A measurement adds `role=ruler` or
 //! `role=client clients=N visit=REQUESTS spread=zipf|even rate=PER_SECOND` and the times of [`crate::schedule`].
+//! `role=flood` is a bad neighbour, for traces and tests to find.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -49,6 +50,8 @@ pub(crate) enum Role {
     Ruler,
     /// Loads at set times.
     Client,
+    /// Sends whatever its ring takes, to nobody.
+    Flood,
 }
 
 impl Role {
@@ -57,7 +60,8 @@ impl Role {
             None => Ok(Self::Alone),
             Some("ruler") => Ok(Self::Ruler),
             Some("client") => Ok(Self::Client),
-            Some(other) => Err(Bad(alloc::format!("role: {other:?} is neither ruler nor client"))),
+            Some("flood") => Ok(Self::Flood),
+            Some(other) => Err(Bad(alloc::format!("role: {other:?} is not ruler, client or flood"))),
         }
     }
 }

@@ -172,3 +172,5 @@ fn text(name: u64) -> String {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(super) use tests::checked;

@@ -22,7 +22,7 @@ struct Open {
 
 impl Open {
     fn spent_at(&self, now: u64) -> u64 {
-        self.spent + self.running_since.map_or(0, |since| now.saturating_sub(since))
+        self.spent.saturating_add(self.running_since.map_or(0, |since| now.saturating_sub(since)))
     }
 }
 
