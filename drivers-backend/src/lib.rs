@@ -19,6 +19,7 @@ extern crate alloc;
 mod answers;
 pub mod block;
 mod frame;
+mod link;
 mod mac;
 mod neighbours;
 mod netback;

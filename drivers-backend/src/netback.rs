@@ -9,11 +9,12 @@ use hypercall_abi::grant_table::{CopyGrant, GrantStatus};
 use hypercall_abi::{Errno, GrantRef, Port};
 
 use crate::answers::Answers;
+use crate::link::Step;
 use crate::platform::Platform;
 use crate::pool::{Packet, Pool};
 use crate::switch::{AddressTaken, Switch, VifId};
 use crate::uplink::Uplink;
-use crate::vif::{FrontEnd, Link, Step, Vif};
+use crate::vif::{FrontEnd, Vif};
 use crate::work::WorkList;
 
 /// Copies in one hypercall.
@@ -230,7 +231,7 @@ impl<P: Platform, U: Uplink> NetBack<P, U> {
     /// Whether a front end is connected.
     #[must_use]
     pub fn is_connected(&self, id: VifId) -> bool {
-        self.vif(id).is_some_and(|vif| matches!(vif.link, Link::Connected(_)))
+        self.vif(id).is_some_and(|vif| vif.link.is_up())
     }
 
     /// Why a front end's last connection ended.

@@ -47,7 +47,7 @@ impl<P: Platform, U: Uplink> NetBack<P, U> {
                 Some(Some(vif)) => {
                     let status = if done { PacketStatus::Okay } else { PacketStatus::Error };
                     vif.wrong = if done { 0 } else { vif.wrong + 1 };
-                    if let Some(rings) = vif.rings() {
+                    if let Some(rings) = vif.link.mapped() {
                         let _full = rings.transmit.push(&TxResponse { id: job.id, status: status.raw() });
                     }
                     Some(vif.front.mac).filter(|_| done)
@@ -74,7 +74,7 @@ impl<P: Platform, U: Uplink> NetBack<P, U> {
             if vif.wrong > WRONG_MAX {
                 return Err(NetError::Requests);
             }
-            let Some(rings) = vif.rings() else { return Ok(true) };
+            let Some(rings) = vif.link.mapped() else { return Ok(true) };
             let Some(request) = rings.transmit.pop().map_err(|_| NetError::Overrun)? else { return Ok(true) };
             if !is_right(&request) {
                 let _full =
@@ -147,7 +147,7 @@ impl<P: Platform, U: Uplink> NetBack<P, U> {
             if vif.wrong > WRONG_MAX {
                 return Err(NetError::Requests);
             }
-            let Some(rings) = vif.rings() else { return Ok(true) };
+            let Some(rings) = vif.link.mapped() else { return Ok(true) };
             let Some(request) = rings.receive.pop().map_err(|_| NetError::Overrun)? else { return Ok(true) };
             let Some(packet) = vif.queue.pop() else { return Ok(true) };
             self.pool.note_unqueued();
@@ -184,7 +184,7 @@ impl<P: Platform, U: Uplink> NetBack<P, U> {
                     vif.counters.dropped += 1;
                 }
                 let status = if done { job.packet.bytes.cast_signed() } else { PacketStatus::Error.raw() };
-                if let Some(rings) = vif.rings() {
+                if let Some(rings) = vif.link.mapped() {
                     let _full = rings.receive.push(&RxResponse { id: job.id, offset: 0, flags: 0, status });
                 }
             }
@@ -209,7 +209,7 @@ impl<P: Platform, U: Uplink> NetBack<P, U> {
             let Some(Some(vif)) = self.vifs.get_mut(usize::from(id.0)) else { continue };
             vif.publish(&mut self.platform);
             let waits = !vif.queue.is_empty();
-            let Some(rings) = vif.rings() else { continue };
+            let Some(rings) = vif.link.mapped() else { continue };
             let armed = match rings.transmit.arm() {
                 Ok(more) if waits => rings.receive.arm().map(|room| (more, room)),
                 Ok(more) => Ok((more, false)),

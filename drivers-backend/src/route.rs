@@ -3,13 +3,13 @@
 
 use crate::answers::Answer;
 use crate::frame::ARP_FRAME_BYTES;
+use crate::link::Link;
 use crate::netback::NetBack;
 use crate::platform::Platform;
 use crate::pool::Packet;
 use crate::queue::Sender;
 use crate::switch::{DropReason, Ingress, Verdict, VifId};
 use crate::uplink::Uplink;
-use crate::vif::Link;
 
 /// Frames taken from the uplink in one turn.
 const UPLINK_BUDGET: usize = 64;

@@ -8,6 +8,7 @@ use hypercall_abi::ring::{BackRing, Notify, Protocol, SharedPage, notification};
 use hypercall_abi::{DomId, Port};
 
 use crate::MacAddress;
+use crate::link::{Link, Next, Step};
 use crate::platform::Platform;
 use crate::queue::Queue;
 
@@ -36,41 +37,18 @@ pub(crate) struct Rings<G> {
     pub(crate) port: Port,
 }
 
-#[derive(Debug)]
-pub(crate) enum Link<G> {
-    /// Ready for a front end's offer.
-    Waiting,
-    /// In use.
-    Connected(Rings<G>),
-    /// Has let go; waits for the front end to begin again.
-    Closed,
-}
-
 /// One front end.
 #[derive(Debug)]
 pub(crate) struct Vif<G> {
     pub(crate) front: FrontEnd,
     pub(crate) page: NetPage<G>,
-    pub(crate) link: Link<G>,
+    pub(crate) link: Link<Rings<G>>,
     pub(crate) error: NetError,
     pub(crate) counters: NetCounters,
     /// Packets for it.
     pub(crate) queue: Queue,
     /// Wrong requests since the last right one.
     pub(crate) wrong: u32,
-}
-
-/// What changed in a [`Vif::step`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
-    /// Nothing.
-    Same,
-    /// It is connected; its ring's port is this.
-    Up(Port),
-    /// It is connected no more; its ring's port was this.
-    Down(Port),
-    /// States moved without a connection.
-    Moved,
 }
 
 impl<G: SharedPage> Vif<G> {
@@ -89,33 +67,24 @@ impl<G: SharedPage> Vif<G> {
         vif
     }
 
-    pub(crate) const fn rings(&mut self) -> Option<&mut Rings<G>> {
-        match &mut self.link {
-            Link::Connected(rings) => Some(rings),
-            Link::Waiting | Link::Closed => None,
-        }
-    }
-
     /// Looks at the front end's state and takes the step that follows.
     pub(crate) fn step<P: Platform<Page = G>>(&mut self, platform: &mut P) -> Step {
-        use XenbusState as S;
-        match (&self.link, self.page.other_state()) {
-            (Link::Waiting, S::Initialised) => match self.connect(platform) {
+        match self.link.next(self.page.other_state()) {
+            Next::Stay => Step::Same,
+            Next::Connect => match self.connect(platform) {
                 Ok(port) => Step::Up(port),
                 Err(error) => {
                     self.link = Link::Closed;
-                    self.enter(platform, S::Closed, error);
+                    self.enter(platform, XenbusState::Closed, error);
                     Step::Moved
                 }
             },
-            (Link::Connected(_), S::Initialised | S::Connected) => Step::Same,
-            (Link::Connected(_), _) => self.close(platform, NetError::None),
-            (Link::Closed, S::Initialising) => {
+            Next::Close => self.close(platform, NetError::None),
+            Next::Ready => {
                 self.link = Link::Waiting;
-                self.enter(platform, S::InitWait, NetError::None);
+                self.enter(platform, XenbusState::InitWait, NetError::None);
                 Step::Moved
             }
-            (Link::Waiting | Link::Closed, _) => Step::Same,
         }
     }
 
@@ -144,9 +113,7 @@ impl<G: SharedPage> Vif<G> {
 
     /// Lets go of everything of the front end's, then says why.
     pub(crate) fn close<P: Platform<Page = G>>(&mut self, platform: &mut P, error: NetError) -> Step {
-        let Link::Connected(rings) = core::mem::replace(&mut self.link, Link::Closed) else {
-            return Step::Same;
-        };
+        let Some(rings) = self.link.close() else { return Step::Same };
         platform.close_port(rings.port);
         platform.unmap(rings.transmit.into_page());
         platform.unmap(rings.receive.into_page());
@@ -164,7 +131,7 @@ impl<G: SharedPage> Vif<G> {
     /// Shows the front end our responses, and tells it if it asked for that: at most one notification for both rings.
     pub(crate) fn publish<P: Platform<Page = G>>(&mut self, platform: &mut P) {
         let suppress = self.front.suppress;
-        let Link::Connected(rings) = &mut self.link else { return };
+        let Some(rings) = self.link.mapped() else { return };
         let (transmit, receive) = (rings.transmit.publish(), rings.receive.publish());
         if platform.traces_rings() {
             let peer = self.front.peer;

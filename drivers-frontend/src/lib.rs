@@ -19,6 +19,7 @@ extern crate alloc;
 pub mod block;
 #[cfg(any(test, feature = "fake"))]
 mod fake;
+mod link;
 mod net;
 mod platform;
 mod receive;

@@ -10,6 +10,7 @@ use hypercall_abi::ring::{Notify, Progress, SharedPage, notification};
 use hypercall_abi::{DomId, Port};
 
 use crate::RECEIVE_PAGES_MAX;
+use crate::link::{Link, Next};
 use crate::platform::Platform;
 use crate::receive::{Fault, Received};
 use crate::rings::{Rings, Shared, take_back};
@@ -40,27 +41,13 @@ pub enum TransmitError {
     Length(usize),
 }
 
-#[derive(Debug)]
-enum Link<G> {
-    /// Waits for a back end that is ready.
-    Waiting,
-    /// Rings are offered.
-    Offered(Rings<G>),
-    /// In use.
-    Connected(Rings<G>),
-    /// Waits for the back end to let go.
-    Closing(Rings<G>),
-    /// Nothing shared; stays until [`NetFront::reconnect`].
-    Closed,
-}
-
 /// A network card of raw Ethernet frames over a back end.
 #[derive(Debug)]
 pub struct NetFront<P: Platform, M> {
     platform: P,
     device: NetPage<M>,
     config: FrontConfig,
-    link: Link<P::Page>,
+    link: Link<Rings<P::Page>>,
     reason: u32,
     counters: NetCounters,
     quarantine: Shared<P::Page>,
@@ -91,13 +78,13 @@ impl<P: Platform, M: SharedPage> NetFront<P, M> {
     /// Whether frames can be exchanged.
     #[must_use]
     pub const fn is_up(&self) -> bool {
-        matches!(self.link, Link::Connected(_))
+        self.link.is_up()
     }
 
     /// Whether nothing is shared and [`Self::reconnect`] is needed to begin again.
     #[must_use]
     pub const fn is_closed(&self) -> bool {
-        matches!(self.link, Link::Closed)
+        self.link.is_closed()
     }
 
     /// Why the last connection ended: a [`NetError`], or whatever the back end wrote.
@@ -109,9 +96,9 @@ impl<P: Platform, M: SharedPage> NetFront<P, M> {
     /// The port on which the back end tells of frames; another one after each connection.
     #[must_use]
     pub const fn ring_port(&self) -> Option<Port> {
-        match &self.link {
-            Link::Offered(rings) | Link::Connected(rings) | Link::Closing(rings) => Some(rings.port),
-            Link::Waiting | Link::Closed => None,
+        match self.link.shared() {
+            Some(rings) => Some(rings.port),
+            None => None,
         }
     }
 
@@ -141,46 +128,35 @@ impl<P: Platform, M: SharedPage> NetFront<P, M> {
     }
 
     fn step_once(&mut self) -> bool {
-        use XenbusState as S;
-        let other = self.device.other_state();
-        match (core::mem::replace(&mut self.link, Link::Closed), other) {
-            (Link::Waiting, S::InitWait) => self.offer(),
-            (Link::Offered(rings), S::Connected) => {
-                self.link = Link::Connected(rings);
-                self.enter(S::Connected);
-                true
+        match self.link.next(self.device.other_state()) {
+            Next::Stay => return false,
+            Next::Offer => return self.offer(),
+            Next::Connect => {
+                self.link.connect();
+                self.enter(XenbusState::Connected);
             }
-            (Link::Offered(rings) | Link::Connected(rings), S::Closing) => {
-                self.link = Link::Closing(rings);
-                self.enter(S::Closing);
-                true
+            Next::Close => {
+                self.link.begin_to_close();
+                self.enter(XenbusState::Closing);
             }
-            (Link::Offered(rings) | Link::Connected(rings), S::Closed) => {
+            Next::Ended => {
                 self.reason = self.device.other_error();
-                self.let_go(rings);
-                self.enter(S::Closed);
+                self.let_go();
+                self.enter(XenbusState::Closed);
                 if self.reason == NetError::None.raw() {
                     self.begin_again();
                 }
-                true
             }
-            // The back end began anew without us.
-            (Link::Offered(rings), S::Unknown | S::Initialising)
-            | (Link::Connected(rings), S::Unknown | S::Initialising | S::InitWait) => {
-                self.let_go(rings);
+            Next::Anew => {
+                self.let_go();
                 self.begin_again();
-                true
             }
-            (Link::Closing(rings), S::Closed | S::Unknown | S::Initialising | S::InitWait) => {
-                self.let_go(rings);
-                self.enter(S::Closed);
-                true
-            }
-            (link, _) => {
-                self.link = link;
-                false
+            Next::Released => {
+                self.let_go();
+                self.enter(XenbusState::Closed);
             }
         }
+        true
     }
 
     /// Takes the directory's word on who the back end is; a change ends the connection and begins another. If the state port
@@ -191,10 +167,7 @@ impl<P: Platform, M: SharedPage> NetFront<P, M> {
         }
         self.config.peer = peer;
         let closed = self.is_closed();
-        match core::mem::replace(&mut self.link, Link::Closed) {
-            Link::Offered(rings) | Link::Connected(rings) | Link::Closing(rings) => self.let_go(rings),
-            Link::Waiting | Link::Closed => {}
-        }
+        self.let_go();
         if !closed {
             self.begin_again();
             self.step();
@@ -347,15 +320,18 @@ impl<P: Platform, M: SharedPage> NetFront<P, M> {
     }
 
     fn close_for(&mut self, error: NetError) {
-        match core::mem::replace(&mut self.link, Link::Closed) {
-            Link::Offered(rings) | Link::Connected(rings) => {
-                self.link = Link::Closing(rings);
+        match self.link {
+            Link::Offered(_) | Link::Connected(_) => {
+                self.link.begin_to_close();
                 self.reason = error.raw();
                 self.device.set_error(error);
                 self.enter(XenbusState::Closing);
             }
-            Link::Waiting => self.enter(XenbusState::Closed),
-            link @ (Link::Closing(_) | Link::Closed) => self.link = link,
+            Link::Waiting => {
+                self.link = Link::Closed;
+                self.enter(XenbusState::Closed);
+            }
+            Link::Closing(_) | Link::Closed => {}
         }
     }
 
@@ -378,9 +354,10 @@ impl<P: Platform, M: SharedPage> NetFront<P, M> {
         true
     }
 
-    fn let_go(&mut self, rings: Rings<P::Page>) {
-        self.link = Link::Closed;
-        rings.close(&mut self.platform, &mut self.quarantine);
+    fn let_go(&mut self) {
+        if let Some(rings) = self.link.close() {
+            rings.close(&mut self.platform, &mut self.quarantine);
+        }
     }
 
     /// Writes our state and tells the back end.

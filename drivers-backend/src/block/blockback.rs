@@ -14,7 +14,8 @@ use super::disk::{Disk, Outcome, Work};
 use super::jobs::Jobs;
 use super::share::{Access, DiskId, Share, Shelf};
 use super::sparse::Sparse;
-use super::vbd::{Client, Link, Step, Vbd, VbdId};
+use super::vbd::{Client, Vbd, VbdId};
+use crate::link::Step;
 use crate::netback::Turn;
 use crate::platform::Platform;
 use crate::work::WorkList;
@@ -262,7 +263,7 @@ impl<P: Platform> BlockBack<P> {
     /// Whether a front end is connected.
     #[must_use]
     pub fn is_connected(&self, id: VbdId) -> bool {
-        self.vbd(id).is_some_and(|vbd| matches!(vbd.link, Link::Connected(_)))
+        self.vbd(id).is_some_and(|vbd| vbd.link.is_up())
     }
 
     /// Why a front end's last connection ended.

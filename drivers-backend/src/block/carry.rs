@@ -174,7 +174,7 @@ impl<P: Platform> BlockBack<P> {
             if stale || vbd.barrier || vbd.held.is_some() {
                 continue;
             }
-            match vbd.wire().map(|wire| wire.ring.arm()) {
+            match vbd.link.mapped().map(|wire| wire.ring.arm()) {
                 Some(Ok(true)) => self.senders.add(id),
                 Some(Ok(false)) | None => {}
                 Some(Err(_)) => self.fail(id, BlockError::Overrun),

@@ -87,7 +87,7 @@ impl<P: Platform> BlockBack<P> {
             let request = match vbd.held.take() {
                 Some(request) => request,
                 None => {
-                    let Some(wire) = vbd.wire() else { return Ok(Taken::Drained) };
+                    let Some(wire) = vbd.link.mapped() else { return Ok(Taken::Drained) };
                     match wire.ring.pop().map_err(|_| BlockError::Overrun)? {
                         Some(request) => request,
                         None => return Ok(Taken::Drained),

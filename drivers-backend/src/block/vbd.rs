@@ -7,6 +7,7 @@ use hypercall_abi::ring::{BackRing, Notify, SharedPage};
 use hypercall_abi::{DomId, Port};
 
 use super::share::Share;
+use crate::link::{Link, Next, Step};
 use crate::platform::Platform;
 
 /// A front end's number: its index in the device directory.
@@ -39,23 +40,13 @@ pub(super) struct Wire<G> {
     pub(super) port: Port,
 }
 
-#[derive(Debug)]
-pub(super) enum Link<G> {
-    /// Ready for a front end's offer.
-    Waiting,
-    /// In use.
-    Connected(Wire<G>),
-    /// Has let go; waits for the front end to begin again.
-    Closed,
-}
-
 /// One front end.
 #[derive(Debug)]
 pub(super) struct Vbd<G> {
     pub(super) client: Client,
     page: BlockPage<G>,
     facts: DiskFacts,
-    pub(super) link: Link<G>,
+    pub(super) link: Link<Wire<G>>,
     pub(super) error: BlockError,
     pub(super) counters: BlockCounters,
     /// Wrong requests since the last right one.
@@ -68,19 +59,6 @@ pub(super) struct Vbd<G> {
     pub(super) held: Option<BlockRequest>,
     /// A barrier is under way: nothing else begins.
     pub(super) barrier: bool,
-}
-
-/// What changed in a [`Vbd::step`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    /// Nothing.
-    Same,
-    /// It is connected; its ring's port is this.
-    Up(Port),
-    /// It is connected no more; its ring's port was this.
-    Down(Port),
-    /// States moved without a connection.
-    Moved,
 }
 
 impl<G: SharedPage> Vbd<G> {
@@ -117,34 +95,25 @@ impl<G: SharedPage> Vbd<G> {
         page.into_page()
     }
 
-    pub(super) const fn wire(&mut self) -> Option<&mut Wire<G>> {
-        match &mut self.link {
-            Link::Connected(wire) => Some(wire),
-            Link::Waiting | Link::Closed => None,
-        }
-    }
-
     /// Looks at the front end's state and takes the step that follows.
     pub(super) fn step<P: Platform<Page = G>>(&mut self, platform: &mut P) -> Step {
-        use XenbusState as S;
-        match (&self.link, self.page.other_state()) {
-            (Link::Waiting, S::Initialised) => match self.connect(platform) {
+        match self.link.next(self.page.other_state()) {
+            Next::Stay => Step::Same,
+            Next::Connect => match self.connect(platform) {
                 Ok(port) => Step::Up(port),
                 Err(error) => {
                     self.link = Link::Closed;
-                    self.enter(platform, S::Closed, error);
+                    self.enter(platform, XenbusState::Closed, error);
                     Step::Moved
                 }
             },
-            (Link::Connected(_), S::Initialised | S::Connected) => Step::Same,
-            (Link::Connected(_), _) => self.close(platform, BlockError::None),
-            (Link::Closed, S::Initialising) => {
+            Next::Close => self.close(platform, BlockError::None),
+            Next::Ready => {
                 self.link = Link::Waiting;
                 self.page.set_facts(&self.facts);
-                self.enter(platform, S::InitWait, BlockError::None);
+                self.enter(platform, XenbusState::InitWait, BlockError::None);
                 Step::Moved
             }
-            (Link::Waiting | Link::Closed, _) => Step::Same,
         }
     }
 
@@ -165,9 +134,7 @@ impl<G: SharedPage> Vbd<G> {
 
     /// Lets go of everything of the front end's, then says why.
     pub(super) fn close<P: Platform<Page = G>>(&mut self, platform: &mut P, error: BlockError) -> Step {
-        let Link::Connected(wire) = core::mem::replace(&mut self.link, Link::Closed) else {
-            return Step::Same;
-        };
+        let Some(wire) = self.link.close() else { return Step::Same };
         platform.close_port(wire.port);
         platform.unmap(wire.ring.into_page());
         self.enter(platform, XenbusState::Closed, error);
@@ -185,7 +152,7 @@ impl<G: SharedPage> Vbd<G> {
     pub(super) fn answer(&mut self, id: u64, operation: u8, status: BlockStatus) {
         self.counters.requests += 1;
         self.counters.failed += u64::from(status != BlockStatus::Okay);
-        if let Some(wire) = self.wire() {
+        if let Some(wire) = self.link.mapped() {
             let response = BlockResponse { id, operation, pad: 0, status: status.raw(), pad2: 0 };
             let _full = wire.ring.push(&response);
         }
@@ -194,7 +161,7 @@ impl<G: SharedPage> Vbd<G> {
     /// Shows the front end our responses, and tells it if it asked for that.
     pub(super) fn publish<P: Platform<Page = G>>(&mut self, platform: &mut P) {
         let suppress = self.client.suppress;
-        let Link::Connected(wire) = &mut self.link else { return };
+        let Some(wire) = self.link.mapped() else { return };
         match wire.ring.publish() {
             Notify::Nothing => return,
             Notify::Suppressed if suppress => self.counters.suppressed += 1,

@@ -5,9 +5,10 @@ use hypercall_abi::device::{BlockError, XenbusState};
 use hypercall_abi::ring::SharedPage;
 use hypercall_abi::{DomId, Port};
 
-use super::front::{BlockFront, FAULTS_MAX, Link};
+use super::front::{BlockFront, FAULTS_MAX};
 use super::operations::DiskFault;
 use super::wire::Wire;
+use crate::link::{Link, Next};
 use crate::platform::Platform;
 use crate::rings::take_back;
 
@@ -36,58 +37,54 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
     }
 
     fn step_once(&mut self) -> bool {
-        use XenbusState as S;
-        let other = self.device.other_state();
-        match (core::mem::replace(&mut self.link, Link::Closed), other) {
-            (Link::Waiting, S::InitWait) => self.offer(),
-            (Link::Waiting, S::Closed) if self.device.other_error() == BlockError::Disk.raw() => {
-                // There will be no disk here.
-                self.reason = BlockError::Disk.raw();
-                self.faults = FAULTS_MAX;
-                self.ended();
-                self.enter(S::Closed);
-                true
-            }
-            (Link::Offered(wire), S::Connected) => {
+        match self.link.next(self.device.other_state()) {
+            Next::Stay => return self.learn_of_no_disk(),
+            Next::Offer => return self.offer(),
+            Next::Connect => {
                 self.facts = Some(self.device.facts());
-                self.link = Link::Connected(wire);
-                self.enter(S::Connected);
+                self.link.connect();
+                self.enter(XenbusState::Connected);
                 self.room.drain(..).for_each(core::task::Waker::wake);
                 self.collect();
-                true
             }
-            (Link::Offered(wire) | Link::Connected(wire), S::Closing) => {
-                self.link = Link::Closing(wire);
-                self.enter(S::Closing);
-                true
+            Next::Close => {
+                self.link.begin_to_close();
+                self.enter(XenbusState::Closing);
             }
-            (Link::Offered(wire) | Link::Connected(wire), S::Closed) => {
+            Next::Ended => {
                 self.reason = self.device.other_error();
-                self.let_go(wire);
-                self.enter(S::Closed);
+                self.let_go();
+                self.enter(XenbusState::Closed);
                 self.ended();
-                true
             }
-            // The back end began anew without us.
-            (Link::Offered(wire), S::Unknown | S::Initialising)
-            | (Link::Connected(wire), S::Unknown | S::Initialising | S::InitWait) => {
-                self.let_go(wire);
+            Next::Anew => {
+                self.let_go();
                 self.begin_again();
-                true
             }
-            (Link::Closing(wire), S::Closed | S::Unknown | S::Initialising | S::InitWait) => {
-                self.let_go(wire);
-                self.enter(S::Closed);
+            Next::Released => {
+                self.let_go();
+                self.enter(XenbusState::Closed);
                 if self.reason != BlockError::None.raw() {
                     self.ended();
                 }
-                true
-            }
-            (link, _) => {
-                self.link = link;
-                false
             }
         }
+        true
+    }
+
+    /// Gives up when the back end says that there will be no disk here.
+    fn learn_of_no_disk(&mut self) -> bool {
+        let none = matches!(self.link, Link::Waiting)
+            && self.device.other_state() == XenbusState::Closed
+            && self.device.other_error() == BlockError::Disk.raw();
+        if none {
+            self.reason = BlockError::Disk.raw();
+            self.faults = FAULTS_MAX;
+            self.link = Link::Closed;
+            self.ended();
+            self.enter(XenbusState::Closed);
+        }
+        none
     }
 
     /// A connection has ended: begins another one, unless too many have ended in faults.
@@ -112,10 +109,7 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
         self.config.peer = peer;
         // A new back end is not to be judged by what the old one did.
         self.faults = 0;
-        match core::mem::replace(&mut self.link, Link::Closed) {
-            Link::Offered(wire) | Link::Connected(wire) | Link::Closing(wire) => self.let_go(wire),
-            Link::Waiting | Link::Closed => {}
-        }
+        self.let_go();
         self.begin_again();
         self.step();
     }
@@ -149,15 +143,18 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
     }
 
     fn close_for(&mut self, error: BlockError) {
-        match core::mem::replace(&mut self.link, Link::Closed) {
-            Link::Offered(wire) | Link::Connected(wire) => {
-                self.link = Link::Closing(wire);
+        match self.link {
+            Link::Offered(_) | Link::Connected(_) => {
+                self.link.begin_to_close();
                 self.reason = error.raw();
                 self.device.set_error(error);
                 self.enter(XenbusState::Closing);
             }
-            Link::Waiting => self.enter(XenbusState::Closed),
-            link @ (Link::Closing(_) | Link::Closed) => self.link = link,
+            Link::Waiting => {
+                self.link = Link::Closed;
+                self.enter(XenbusState::Closed);
+            }
+            Link::Closing(_) | Link::Closed => {}
         }
     }
 
@@ -185,8 +182,8 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
     }
 
     /// Takes everything back that was shared, and keeps what was not answered.
-    fn let_go(&mut self, wire: Wire<P::Page>) {
-        self.link = Link::Closed;
+    fn let_go(&mut self) {
+        let Some(wire) = self.link.close() else { return };
         wire.close(&mut self.platform, &mut self.quarantine);
         // What is still held is tried again before the next offer.
         self.pages.revoke(&mut self.platform, &mut self.quarantine);

@@ -12,6 +12,7 @@ use hypercall_abi::{DomId, PAGE_SIZE, Port};
 use super::operations::{DiskFault, Operations, State, Ticket};
 use super::pages::Pages;
 use super::wire::{self, Unsendable, Wire};
+use crate::link::Link;
 use crate::platform::Platform;
 use crate::rings::Shared;
 
@@ -45,27 +46,13 @@ pub enum BeginError {
     ReadOnly,
 }
 
-#[derive(Debug)]
-pub(super) enum Link<G> {
-    /// Waits for a back end that is ready.
-    Waiting,
-    /// The ring is offered.
-    Offered(Wire<G>),
-    /// In use.
-    Connected(Wire<G>),
-    /// Waits for the back end to let go.
-    Closing(Wire<G>),
-    /// Nothing shared; stays until [`BlockFront::reconnect`].
-    Closed,
-}
-
 /// A disk over a back end.
 #[derive(Debug)]
 pub struct BlockFront<P: Platform, M> {
     pub(super) platform: P,
     pub(super) device: BlockPage<M>,
     pub(super) config: BlockConfig,
-    pub(super) link: Link<P::Page>,
+    pub(super) link: Link<Wire<P::Page>>,
     pub(super) reason: u32,
     pub(super) faults: u32,
     pub(super) facts: Option<DiskFacts>,
@@ -107,13 +94,13 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
     /// Whether a back end takes requests.
     #[must_use]
     pub const fn is_up(&self) -> bool {
-        matches!(self.link, Link::Connected(_))
+        self.link.is_up()
     }
 
     /// Whether nothing is shared and [`Self::reconnect`] is needed to begin again.
     #[must_use]
     pub const fn is_closed(&self) -> bool {
-        matches!(self.link, Link::Closed)
+        self.link.is_closed()
     }
 
     /// Why the last connection ended: a [`BlockError`], or whatever the back end wrote.
@@ -131,9 +118,9 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
     /// The port on which the back end tells of answers; another one after each connection.
     #[must_use]
     pub const fn ring_port(&self) -> Option<Port> {
-        match &self.link {
-            Link::Offered(wire) | Link::Connected(wire) | Link::Closing(wire) => Some(wire.port),
-            Link::Waiting | Link::Closed => None,
+        match self.link.shared() {
+            Some(wire) => Some(wire.port),
+            None => None,
         }
     }
 
