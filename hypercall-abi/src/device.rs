@@ -18,9 +18,11 @@
 
 mod block_page;
 mod net_page;
+mod page;
 
-pub use block_page::{BlockCounters, BlockPage, DiskFacts};
-pub use net_page::{NetCounters, NetPage};
+pub use block_page::{Block, BlockCounters, BlockPage, DiskFacts};
+pub use net_page::{Net, NetCounters, NetPage};
+pub use page::{DevicePage, Kind};
 
 abi_enum! {
     /// State of one half of a device (`XenbusState`).
@@ -245,12 +247,6 @@ abi_struct! {
         104 => pad2: [u64; 3],
     }
 }
-
-const _: () = assert!(
-    core::mem::offset_of!(BlockHalf, state) == core::mem::offset_of!(NetHalf, state)
-        && core::mem::offset_of!(BlockHalf, suppressed) == core::mem::offset_of!(NetHalf, suppressed),
-    "the hypervisor finds both in every kind of device page"
-);
 
 /// Bytes into the device page of the front end's half.
 pub const FRONT_HALF: usize = 0;

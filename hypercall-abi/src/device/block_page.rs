@@ -1,20 +1,25 @@
-//! The page through which both ends of a block device agree, as each side may use it.
-//! Offsets stand here alone, so that neither driver writes into the other's half.
+//! What the two sides of a block device say in its page.
 
 use core::mem::offset_of;
 
-use super::{BACK_HALF, BlockError, BlockHalf, FRONT_HALF, XenbusState};
+use super::page::{DevicePage, Kind};
+use super::{BlockError, BlockHalf};
 use crate::ring::SharedPage;
 use crate::{GrantRef, Port};
 
-/// One side's access to a device page: it writes its own half and reads the other's.
-///
-/// What the other side wrote is read anew at each call and may be anything.
+/// A block device.
 #[derive(Clone, Copy, Debug)]
-pub struct BlockPage<M> {
-    page: M,
-    own: usize,
-    other: usize,
+pub struct Block;
+
+/// One side's access to the page of a block device.
+pub type BlockPage<M> = DevicePage<M, Block>;
+
+impl Kind for Block {
+    type Error = BlockError;
+
+    fn number(error: BlockError) -> u32 {
+        error.raw()
+    }
 }
 
 /// What a back end says of its disk.
@@ -29,85 +34,39 @@ pub struct DiskFacts {
 }
 
 impl<M: SharedPage> BlockPage<M> {
-    /// The front end's access.
-    pub const fn front(page: M) -> Self {
-        Self { page, own: FRONT_HALF, other: BACK_HALF }
-    }
-
-    /// The back end's access.
-    pub const fn back(page: M) -> Self {
-        Self { page, own: BACK_HALF, other: FRONT_HALF }
-    }
-
-    /// Gives the page back.
-    pub fn into_page(self) -> M {
-        self.page
-    }
-
-    /// The other side's state; [`XenbusState::Unknown`] for a number that is none.
-    pub fn other_state(&self) -> XenbusState {
-        let raw = self.page.load_acquire(self.other + offset_of!(BlockHalf, state));
-        XenbusState::from_raw(raw).unwrap_or(XenbusState::Unknown)
-    }
-
-    /// Goes to a state; what was written before is seen by who sees the state.
-    pub fn set_state(&self, state: XenbusState) {
-        self.page.store_release(self.own + offset_of!(BlockHalf, state), state.raw());
-    }
-
     /// Offers ring and port (front end).
     pub fn offer(&self, ring: GrantRef, port: Port) {
-        self.page.store(self.own + offset_of!(BlockHalf, ring), ring.0);
-        self.page.store(self.own + offset_of!(BlockHalf, port), port.0);
+        self.say(offset_of!(BlockHalf, ring), ring.0);
+        self.say(offset_of!(BlockHalf, port), port.0);
     }
 
     /// What the other side (the front end) offers.
     pub fn offered(&self) -> (GrantRef, Port) {
-        (
-            GrantRef(self.page.load(self.other + offset_of!(BlockHalf, ring))),
-            Port(self.page.load(self.other + offset_of!(BlockHalf, port))),
-        )
+        (GrantRef(self.hear(offset_of!(BlockHalf, ring))), Port(self.hear(offset_of!(BlockHalf, port))))
     }
 
     /// Says what the disk is (back end).
     pub fn set_facts(&self, facts: &DiskFacts) {
-        self.page.store_wide(self.own + offset_of!(BlockHalf, sectors), facts.sectors);
-        self.page.store(self.own + offset_of!(BlockHalf, features), facts.features);
-        self.page.store(self.own + offset_of!(BlockHalf, segments_max), facts.segments_max);
+        self.say_wide(offset_of!(BlockHalf, sectors), facts.sectors);
+        self.say(offset_of!(BlockHalf, features), facts.features);
+        self.say(offset_of!(BlockHalf, segments_max), facts.segments_max);
     }
 
     /// What the other side (the back end) says of the disk.
     pub fn facts(&self) -> DiskFacts {
-        let half = |offset: usize| u64::from(self.page.load(self.other + offset));
+        let half = |offset: usize| u64::from(self.hear(offset));
         let sectors = offset_of!(BlockHalf, sectors);
         DiskFacts {
             sectors: half(sectors) | half(sectors + 4) << 32,
-            features: self.page.load(self.other + offset_of!(BlockHalf, features)),
-            segments_max: self.page.load(self.other + offset_of!(BlockHalf, segments_max)),
+            features: self.hear(offset_of!(BlockHalf, features)),
+            segments_max: self.hear(offset_of!(BlockHalf, segments_max)),
         }
-    }
-
-    /// Says why we close.
-    pub fn set_error(&self, error: BlockError) {
-        self.page.store(self.own + offset_of!(BlockHalf, error), error.raw());
-    }
-
-    /// Why the other side closed, as it says.
-    pub fn other_error(&self) -> u32 {
-        self.page.load(self.other + offset_of!(BlockHalf, error))
     }
 
     /// Publishes our counters.
     pub fn set_counters(&self, counters: &BlockCounters) {
-        for (offset, value) in [
-            (offset_of!(BlockHalf, notified), counters.notified),
-            (offset_of!(BlockHalf, suppressed), counters.suppressed),
-            (offset_of!(BlockHalf, requests), counters.requests),
-            (offset_of!(BlockHalf, bytes), counters.bytes),
-            (offset_of!(BlockHalf, failed), counters.failed),
-        ] {
-            self.page.store_wide(self.own + offset, value);
-        }
+        let BlockCounters { notified, suppressed, requests, bytes, failed } = *counters;
+        self.count([notified, suppressed, requests, bytes, failed]);
     }
 }
 
