@@ -6,6 +6,7 @@ mod bench;
 mod cli;
 mod compile;
 mod counters;
+mod ext4;
 mod figures;
 mod host;
 mod html;
@@ -69,6 +70,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Setup => {
             setup::need(setup::QEMU)?;
             setup::need(setup::ISO)?;
+            setup::need(setup::EXT4)?;
             setup::need_target()
         }
         Command::Trace(options) => trace::trace(&options),

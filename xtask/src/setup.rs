@@ -31,6 +31,12 @@ pub(crate) const ISO: &[Tool] = &[
     Tool { mark: FIRMWARE, package: "ovmf" },
 ];
 
+/// What makes file systems.
+pub(crate) const EXT4: &[Tool] = &[Tool { mark: MKE2FS, package: "e2fsprogs" }];
+
+/// Where Debian puts what makes file systems, which need not be where a user looks for programs.
+pub(crate) const MKE2FS: &str = "/sbin/mke2fs";
+
 /// What reads traces in the Common Trace Format.
 pub(crate) const BABELTRACE: &[Tool] = &[Tool { mark: "babeltrace2", package: "babeltrace2" }];
 

@@ -4,11 +4,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use hyper::{Request, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -16,6 +16,17 @@ use tokio::time::timeout;
 
 /// How long one step may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Fetched {
+    /// The number in its first line.
+    pub(crate) status: u16,
+    /// Its media type; empty if it names none.
+    pub(crate) kind: String,
+    /// Its content, as long as it announced.
+    pub(crate) body: Vec<u8>,
+}
 
 /// A keep-alive connection.
 #[derive(Debug)]
@@ -44,19 +55,26 @@ impl Connection {
 
     /// Fetches a page; returns its body.
     pub(super) async fn get(&mut self, path: &str) -> Result<Vec<u8>> {
+        let fetched = self.fetch(path).await?;
+        ensure!(fetched.status == StatusCode::OK, "status {}", fetched.status);
+        Ok(fetched.body)
+    }
+
+    /// Fetches a page, whatever the answer is.
+    pub(super) async fn fetch(&mut self, path: &str) -> Result<Fetched> {
         timeout(PATIENCE, self.exchange(path))
             .await
             .with_context(|| format!("no answer in {} s", PATIENCE.as_secs()))?
     }
 
-    async fn exchange(&mut self, path: &str) -> Result<Vec<u8>> {
+    async fn exchange(&mut self, path: &str) -> Result<Fetched> {
         let request =
             Request::get(path).header(HOST, &self.host).body(Empty::new()).context("making a request")?;
         self.sender.ready().await.context("the connection was closed")?;
         let response = self.sender.send_request(request).await.context("asking")?;
-        if response.status() != StatusCode::OK {
-            bail!("status {}", response.status());
-        }
+        let status = response.status().as_u16();
+        let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let kind = kind.unwrap_or_default().to_owned();
         let says_close = response
             .headers()
             .get(CONNECTION)
@@ -72,6 +90,6 @@ impl Connection {
         }
         let whole = announced.is_none_or(|length| length == bytes.len() as u64);
         ensure!(whole, "{} of {} bytes", bytes.len(), announced.unwrap_or_default());
-        Ok(bytes)
+        Ok(Fetched { status, kind, body: bytes })
     }
 }

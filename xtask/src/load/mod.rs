@@ -17,10 +17,9 @@ use hdrhistogram::Histogram;
 use tokio::task::JoinSet;
 
 use connection::Connection;
+pub(crate) use connection::Fetched;
 use rounds::Rounds;
 
-/// What the load fetches: a page of the size that the guest is configured for.
-const PAGE: &str = "/page";
 /// How long a connection rests after an error.
 const REST: Duration = Duration::from_millis(50);
 /// How long the first try to reach a guest may take; each further one twice as long, up to the longest.
@@ -40,6 +39,8 @@ pub(crate) struct Target {
     pub(crate) name: String,
     /// The host's way to it.
     pub(crate) address: SocketAddr,
+    /// What the load fetches from it.
+    pub(crate) page: String,
 }
 
 /// What a load amounted to.
@@ -136,7 +137,7 @@ async fn drive(rounds: Arc<Rounds>, lane: usize, stop: Arc<AtomicBool>, start: I
         };
         while connection.usable() && Instant::now() < until && !stop.load(Ordering::Acquire) {
             let sent = Instant::now();
-            match connection.get(PAGE).await {
+            match connection.get(&target.page).await {
                 Ok(body) => {
                     let us =
                         u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX).clamp(1, LONGEST_US);
@@ -156,6 +157,18 @@ async fn drive(rounds: Arc<Rounds>, lane: usize, stop: Arc<AtomicBool>, start: I
     Ok(outcome)
 }
 
+/// Fetches pages over one connection, whatever the answers are.
+pub(crate) fn fetch(address: SocketAddr, paths: &[&str]) -> Result<Vec<Fetched>> {
+    runtime()?.block_on(async {
+        let mut connection = Connection::open(address).await?;
+        let mut all = Vec::new();
+        for path in paths {
+            all.push(connection.fetch(path).await.with_context(|| (*path).to_owned())?);
+        }
+        Ok(all)
+    })
+}
+
 /// Fetches from every target until it answers or `deadline` passes; `answered` is told of each that does.
 ///
 /// Returns those that did not, with the reason. Ends early when `stop` turns true.
@@ -173,7 +186,7 @@ pub(crate) fn fetch_each(
             while tasks.len() < FETCHES
                 && let Some(target) = waiting.next()
             {
-                tasks.spawn(fetch(target, deadline, Arc::clone(stop)));
+                tasks.spawn(reach(target, deadline, Arc::clone(stop)));
             }
             match tasks.join_next().await {
                 None => break,
@@ -188,7 +201,7 @@ pub(crate) fn fetch_each(
     Ok(silent)
 }
 
-async fn fetch(target: Target, deadline: Instant, stop: Arc<AtomicBool>) -> (Target, Result<()>) {
+async fn reach(target: Target, deadline: Instant, stop: Arc<AtomicBool>) -> (Target, Result<()>) {
     // A guest that is not up yet loses the first packet, which is sent again after seconds: ask anew before that.
     let mut patience = FIRST_TRY;
     loop {

@@ -63,7 +63,11 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn rounds(guests: usize) -> Rounds {
-        let target = |index| Target { name: format!("web-{index}"), address: ([127, 0, 0, 1], 80).into() };
+        let target = |index| Target {
+            name: format!("web-{index}"),
+            address: ([127, 0, 0, 1], 80).into(),
+            page: String::new(),
+        };
         Rounds::new((1..=guests).map(target).collect(), Instant::now(), Duration::from_secs(5))
     }
 

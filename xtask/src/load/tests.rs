@@ -29,7 +29,7 @@ fn server(serve: fn(u32, &mut TcpStream) -> bool) -> Target {
             });
         }
     });
-    Target { name: "hello".to_owned(), address }
+    Target { name: "hello".to_owned(), address, page: "/page".to_owned() }
 }
 
 fn page(_number: u32, stream: &mut TcpStream) -> bool {
@@ -79,7 +79,8 @@ fn a_reset_a_bad_status_and_a_short_body_are_errors() {
 #[test]
 fn a_guest_that_does_not_answer_is_named() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let targets = [server(page), Target { name: "dead".to_owned(), address: closed }];
+    let targets =
+        [server(page), Target { name: "dead".to_owned(), address: closed, page: "/page".to_owned() }];
     let mut answered = Vec::new();
     let soon = Instant::now() + Duration::from_millis(200);
     let silent =

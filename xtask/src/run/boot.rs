@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::qemu::{self, Clock, Machine};
 use crate::scenario::{Guest, Plan, Scenario};
-use crate::{archive, compile, paths};
+use crate::{archive, compile, ext4, paths};
 
 /// Bytes of the shared trace.
 const TRACE_BYTES: u64 = 64 << 20;
@@ -53,6 +53,11 @@ pub(crate) fn boot(how: How, scenario: &Scenario, plan: Plan) -> Result<Booted> 
     let initrd = folder.join("boot.cpio");
     fs::write(&initrd, boot_archive(&plan)?).with_context(|| format!("writing {}", initrd.display()))?;
 
+    for drive in &plan.drives {
+        if let Some(folder) = &drive.folder {
+            ext4::make(folder, &drive.path).with_context(|| format!("a disk of {}", folder.display()))?;
+        }
+    }
     let forwards = if how.forwarded {
         let ports = qemu::choose(how.port, plan.guests.len())?;
         ports.into_iter().zip(plan.guests.iter().cloned()).collect()

@@ -45,6 +45,7 @@ impl Session {
         let target = |(port, guest): &(u16, Guest)| Target {
             name: guest.name.clone(),
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, *port)),
+            page: scenario.system.page.clone(),
         };
         let targets = booted.forwards.iter().map(target).collect();
         let pattern = scenario.subject().map_or_else(

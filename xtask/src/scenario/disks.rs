@@ -6,7 +6,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use hypercall_abi::device::{NO_DISK, block_access};
 use hypervisor_core::config;
@@ -31,7 +31,9 @@ pub(crate) struct DiskDevice {
     pub(crate) backend: Spanned<String>,
     /// Path of an image, from the repository's root.
     pub(crate) image: Option<Spanned<String>>,
-    /// Instead of an image: bytes of the driver domain's memory, zeros at first.
+    /// Instead of an image: a folder, from the repository's root, of which an ext4 file system is made at each start.
+    pub(crate) folder: Option<Spanned<String>>,
+    /// Instead of both: bytes of the driver domain's memory, zeros at first.
     pub(crate) ram: Option<Spanned<Size>>,
     /// `r` or `w`.
     pub(crate) mode: Spanned<String>,
@@ -55,6 +57,8 @@ fn yes() -> bool {
 pub(crate) struct Drive {
     /// Its image.
     pub(crate) path: PathBuf,
+    /// What the image is to be made of, if it is to be made.
+    pub(crate) folder: Option<PathBuf>,
     /// Nobody writes to it.
     pub(crate) read_only: bool,
     /// Device number on PCI bus 0.
@@ -71,7 +75,22 @@ impl DiskDevice {
 
     /// The image, as one name for one file.
     fn path(&self) -> Option<PathBuf> {
+        if let Some(folder) = self.folder() {
+            let mut names = folder.components().filter_map(|part| match part {
+                Component::Normal(name) => Some(name.to_string_lossy().replace('%', "%25")),
+                _ => None,
+            });
+            let first = names.next().unwrap_or_default();
+            let name = names.fold(first, |all, name| all + "%" + &name);
+            return Some(crate::paths::run("disks").join(name + ".ext4"));
+        }
         let path = crate::paths::root().join(self.image.as_ref()?.get_ref());
+        Some(path.canonicalize().unwrap_or(path))
+    }
+
+    /// The folder that it is made of, as one name for one folder.
+    fn folder(&self) -> Option<PathBuf> {
+        let path = crate::paths::root().join(self.folder.as_ref()?.get_ref());
         Some(path.canonicalize().unwrap_or(path))
     }
 
@@ -108,7 +127,8 @@ pub(super) fn drives(system: &System) -> Vec<Drive> {
             Some(drive) => drive.read_only &= !disk.writes(),
             None => {
                 let slot = FIRST_SLOT.saturating_add(u8::try_from(drives.len()).unwrap_or(u8::MAX));
-                drives.push(Drive { path, read_only: !disk.writes(), slot, backend: backend.clone() });
+                let (read_only, folder) = (!disk.writes(), disk.folder());
+                drives.push(Drive { path, folder, read_only, slot, backend: backend.clone() });
             }
         }
     }
@@ -150,6 +170,11 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), Refusal> {
         for disk in &entry.disk {
             super::check::backend(scenario, entry, disk.backend.get_ref(), disk.backend.span())?;
             alone(scenario, disk)?;
+            if let Some((folder, path)) = disk.folder.as_ref().zip(disk.folder()) {
+                std::fs::read_dir(&path).map_err(|error| {
+                    scenario.refuse(folder.span(), format!("{}: cannot be read: {error}", folder.get_ref()))
+                })?;
+            }
             let (Some(image), Some(path)) = (&disk.image, disk.path()) else { continue };
             let bytes = file(&path, disk.writes()).map_err(|message| {
                 scenario.refuse(image.span(), format!("{}: {message}", image.get_ref()))
@@ -192,16 +217,32 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), Refusal> {
 fn alone(scenario: &Scenario, disk: &DiskDevice) -> Result<(), Refusal> {
     let refuse = |span, message: &str| Err(scenario.refuse(span, message));
     let mode = disk.mode.span();
-    match (&disk.image, &disk.ram) {
-        (None, None) => return refuse(mode, "a disk has an image = ... or ram = ..."),
-        (Some(_), Some(ram)) => return refuse(ram.span(), "a disk has an image or ram, not both"),
-        (None, Some(ram)) if ram.get_ref().0 == 0 => return refuse(ram.span(), "a disk of 0 bytes"),
-        (None, Some(_)) => {
-            if let Some(of_image) = [&disk.overlay, &disk.offset, &disk.size].into_iter().flatten().next() {
-                return refuse(of_image.span(), "this is for images; ram = ... is the size");
+    let of_image =
+        |sizes: &[&Option<Spanned<Size>>]| sizes.iter().find_map(|size| Some(size.as_ref()?.span()));
+    match (&disk.image, &disk.folder, &disk.ram) {
+        (None, None, None) => return refuse(mode, "a disk has an image = ..., folder = ... or ram = ..."),
+        (Some(_), None, Some(other)) | (None, Some(_), Some(other)) => {
+            return refuse(other.span(), "a disk has an image, a folder or ram, not two of them");
+        }
+        (Some(_), Some(folder), _) => {
+            return refuse(folder.span(), "a disk has an image, a folder or ram, not two of them");
+        }
+        (None, None, Some(ram)) if ram.get_ref().0 == 0 => return refuse(ram.span(), "a disk of 0 bytes"),
+        (None, None, Some(_)) => {
+            if let Some(span) = of_image(&[&disk.overlay, &disk.offset, &disk.size]) {
+                return refuse(span, "this is for images; ram = ... is the size");
             }
         }
-        (Some(_), None) => {}
+        (None, Some(_), None) => {
+            if let Some(span) = of_image(&[&disk.offset, &disk.size]) {
+                return refuse(span, "this is for images; a folder's disk is as large as its files need");
+            }
+            if disk.writes() {
+                let message = "what is written would be lost when the folder's disk is made anew: mode = \"r\", or an overlay";
+                return refuse(mode, message);
+            }
+        }
+        (Some(_), None, None) => {}
     }
     if !["r", "w"].contains(&disk.mode.get_ref().as_str()) {
         return refuse(mode, "a mode is \"r\" or \"w\"");

@@ -25,6 +25,9 @@ pub(crate) struct System {
     pub(crate) network: Spanned<String>,
     /// Name of the entry that is counted by `--guests`, loaded and measured.
     pub(crate) subject: Option<Spanned<String>>,
+    /// What the load fetches; `/page`, the page of a web guest, when absent.
+    #[serde(default = "page")]
+    pub(crate) page: String,
     /// How long a run without load lasts at most; until all domains have ended when absent.
     pub(crate) runtime: Option<Span>,
     /// What is traced.
@@ -89,6 +92,10 @@ impl Trace {
 
 fn empty() -> Spanned<String> {
     Spanned::new(0..0, String::new())
+}
+
+fn page() -> String {
+    "/page".to_owned()
 }
 
 fn default_network() -> Spanned<String> {

@@ -45,7 +45,8 @@ fn started(which: &str) -> Result<String> {
         machine.until(|text| text.contains("web-32| ")).context("the last guest does not run")?;
         return Ok(format!("guests run, {CARD} is named as missing"));
     }
-    let target = Target { name: "web-1".to_owned(), address: ([127, 0, 0, 1], port).into() };
+    let target =
+        Target { name: "web-1".to_owned(), address: ([127, 0, 0, 1], port).into(), page: "/page".to_owned() };
     let silent = fetch_each(&[target], Instant::now() + PATIENCE, &Arc::default(), |_target| ())?;
     ensure!(silent.is_empty(), "{silent:?}; the serial line's end: {}", machine.last());
     Ok("web-1 answers".to_owned())

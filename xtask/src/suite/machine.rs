@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::bad_images;
 use super::disks;
+use super::files;
 use super::judge::{figures, number, plain, sound};
 use super::part::Part;
 use crate::bench;
@@ -28,6 +29,7 @@ pub(super) fn parts() -> Vec<Part> {
         Part::here("kernels in both rings, counted", mixed),
         Part::here("bad images beside good ones", bad_images::beside_good_ones),
         Part::here("disks, judged by their images", disks::written),
+        Part::here("files of an ext4 disk from 8 guests", files::served),
         Part::here("driver domain crashes 5 times", || crashed("web", 4, 5, 4.0)),
         Part::here("bench: twice the same counts", benched),
         Part::here("sensitive instructions in each ring", sensitive),

@@ -3,6 +3,7 @@
 
 mod bad_images;
 mod disks;
+mod files;
 mod host;
 mod iso;
 mod judge;

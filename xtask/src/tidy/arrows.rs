@@ -21,11 +21,18 @@ fn allowed(name: &str, is_guest: bool) -> &'static [&'static str] {
         "program-runtime" => &[PROCESS],
         "hypervisor-core" | "drivers-frontend" | "drivers-backend" => &[GROUND],
         "guest-kernel" => &[GROUND, PROCESS, "drivers-frontend", "drivers-backend"],
+        "http-server" => &["guest-kernel"],
         "hypervisor" => &[GROUND, "hypervisor-core"],
         "xtask" | "tests" => HOST,
-        _ if is_guest => {
-            &[GROUND, PROCESS, "drivers-frontend", "drivers-backend", "guest-kernel", "program-build"]
-        }
+        _ if is_guest => &[
+            GROUND,
+            PROCESS,
+            "drivers-frontend",
+            "drivers-backend",
+            "guest-kernel",
+            "http-server",
+            "program-build",
+        ],
         _ => &[],
     }
 }

@@ -10,15 +10,12 @@ extern crate alloc;
 
 mod app;
 mod content;
-mod server;
-mod socket;
 
 use guest_kernel::{Guest, net};
+use http_server::{CONNECTIONS_MAX, Connections};
 
 guest_kernel::main!(run);
 
-/// The most connections at once: each has a socket of its own that listens while it has no peer.
-const CONNECTIONS_MAX: usize = 64;
 /// The page that Denali's measurements used.
 const SIZE_DEFAULT: usize = 2258;
 
@@ -34,7 +31,8 @@ async fn run(guest: Guest) {
     network.stack.wait_link_up().await;
     log::info!("serving on http://{}/", network.address);
     let state = app::State::new(guest, settings.size);
-    server::run(guest, network, app::router(state), settings).await
+    let limits = Connections { count: settings.connections, tx_buffer: settings.tx_buffer };
+    http_server::run(guest, network, limits, move |_hangup| app::router(state.clone())).await
 }
 
 /// What the command line says.

@@ -106,12 +106,33 @@ fn a_place_outside_the_image_is_refused() {
 #[test]
 fn a_disk_that_says_too_much_or_too_little_is_refused() {
     let front = |more: &str| format!("backend = \"driver\", {more}");
-    refused(&[&front("mode = \"w\"")], &["disk[0].mode", "image = ... or ram = ..."]);
-    refused(&[&front("image = \"DIR/good\", ram = \"1M\", mode = \"w\"")], &["disk[0].ram", "not both"]);
+    refused(&[&front("mode = \"w\"")], &["disk[0].mode", "image = ..., folder = ... or ram = ..."]);
+    refused(
+        &[&front("image = \"DIR/good\", ram = \"1M\", mode = \"w\"")],
+        &["disk[0].ram", "not two of them"],
+    );
+    refused(
+        &[&front("image = \"DIR/good\", folder = \"DIR\", mode = \"r\"")],
+        &["disk[0].folder", "not two of them"],
+    );
     refused(&[&front("ram = \"1M\", mode = \"w\", overlay = \"1M\"")], &["disk[0].overlay"]);
     refused(&[&front("image = \"DIR/good\", mode = \"r\", overlay = \"1M\"")], &["disk[0].mode"]);
     refused(&[&front("image = \"DIR/good\", mode = \"w\", overlay = \"1K\"")], &["disk[0].overlay", "4K"]);
     refused(&["backend = \"drvier\", ram = \"1M\", mode = \"w\""], &["disk[0].backend", "drvier"]);
+}
+
+#[test]
+fn a_folder_is_read_or_written_over() {
+    let of = |folder: &str, more: &str| format!("backend = \"driver\", folder = \"{folder}\", {more}");
+    refused(&[&of("DIR/missing", "mode = \"r\"")], &["disk[0].folder", "missing", "cannot be read"]);
+    refused(&[&of("DIR/good", "mode = \"r\"")], &["disk[0].folder", "good", "cannot be read"]);
+    refused(&[&of("DIR", "mode = \"w\"")], &["disk[0].mode", "would be lost", "overlay"]);
+    refused(&[&of("DIR", "mode = \"r\", size = \"4K\"")], &["disk[0].size", "as large as its files need"]);
+    let folder = folder();
+    let disks = [of("DIR", "mode = \"r\""), of("DIR/.", "mode = \"w\", overlay = \"64K\"")];
+    let plan = lower(&judge(folder.path(), &[&disks[0], &disks[1]]).unwrap()).unwrap();
+    let made: Vec<_> = plan.drives.iter().map(|drive| (drive.folder.clone(), drive.read_only)).collect();
+    assert_eq!(made, [(folder.path().canonicalize().ok(), true)]);
 }
 
 #[test]

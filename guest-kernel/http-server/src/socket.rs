@@ -2,16 +2,50 @@
 //! `embassy-net` flushes until the peer has acknowledged everything, and the HTTP server flushes between headers and
 //! body: each answer would wait for the peer's delayed acknowledgement. Data goes out without being asked to.
 
+use alloc::rc::Rc;
+use core::cell::Cell;
+
 use embassy_net::tcp::{Error, TcpReader, TcpSocket, TcpWriter};
 use picoserve::io::{BaseWrite, Socket, Write, embedded_io_async::ErrorType};
 use picoserve::mem::BorrowedCursor;
 use picoserve::{EmbassyRuntime, Timeouts, Timer};
 
+/// Ends its connection when nothing right can follow: an answer whose length was announced and that cannot be completed.
+#[derive(Clone, Debug, Default)]
+pub struct Hangup(Rc<Cell<bool>>);
+
+impl Hangup {
+    /// Ends the connection at its next write or flush, which is refused.
+    pub fn now(&self) {
+        self.0.set(true);
+    }
+
+    pub(crate) fn reset(&self) {
+        self.0.set(false);
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if self.0.get() { Err(Error::ConnectionReset) } else { Ok(()) }
+    }
+}
+
 /// The socket.
-pub(crate) struct Eager<'a>(pub(crate) TcpSocket<'a>);
+pub(crate) struct Eager<'a> {
+    socket: TcpSocket<'a>,
+    hangup: &'a Hangup,
+}
+
+impl<'a> Eager<'a> {
+    pub(crate) const fn new(socket: TcpSocket<'a>, hangup: &'a Hangup) -> Self {
+        Self { socket, hangup }
+    }
+}
 
 /// Its write half.
-pub(crate) struct Writer<'a>(TcpWriter<'a>);
+pub(crate) struct Writer<'a> {
+    writer: TcpWriter<'a>,
+    hangup: &'a Hangup,
+}
 
 impl ErrorType for Writer<'_> {
     type Error = Error;
@@ -19,17 +53,19 @@ impl ErrorType for Writer<'_> {
 
 impl BaseWrite for Writer<'_> {
     async fn write(&mut self, bytes: &[u8]) -> Result<usize, Error> {
-        self.0.write(bytes).await
+        self.hangup.check()?;
+        self.writer.write(bytes).await
     }
 
     async fn flush(&mut self) -> Result<(), Error> {
-        Ok(())
+        self.hangup.check()
     }
 }
 
 impl Write for Writer<'_> {
     async fn write_with<F: FnOnce(BorrowedCursor<'_>) -> R, R>(&mut self, fill: F) -> Result<R, Error> {
-        Write::write_with(&mut self.0, fill).await
+        self.hangup.check()?;
+        Write::write_with(&mut self.writer, fill).await
     }
 }
 
@@ -45,8 +81,8 @@ impl<'s> Socket<EmbassyRuntime> for Eager<'s> {
         's: 'a;
 
     fn split(&mut self) -> (TcpReader<'_>, Writer<'_>) {
-        let (reader, writer) = self.0.split();
-        (reader, Writer(writer))
+        let (reader, writer) = self.socket.split();
+        (reader, Writer { writer, hangup: self.hangup })
     }
 
     async fn abort<T: Timer<EmbassyRuntime>>(
@@ -54,7 +90,7 @@ impl<'s> Socket<EmbassyRuntime> for Eager<'s> {
         timeouts: &Timeouts,
         timer: &T,
     ) -> Result<(), picoserve::Error<Error>> {
-        Socket::abort(self.0, timeouts, timer).await
+        Socket::abort(self.socket, timeouts, timer).await
     }
 
     async fn shutdown<T: Timer<EmbassyRuntime>>(
@@ -62,6 +98,6 @@ impl<'s> Socket<EmbassyRuntime> for Eager<'s> {
         timeouts: &Timeouts,
         timer: &T,
     ) -> Result<(), picoserve::Error<Error>> {
-        Socket::shutdown(self.0, timeouts, timer).await
+        Socket::shutdown(self.socket, timeouts, timer).await
     }
 }

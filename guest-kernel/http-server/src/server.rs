@@ -12,8 +12,19 @@ use guest_kernel::net::{Listener, Network};
 use picoserve::routing::PathRouter;
 use picoserve::{Config, Router, Server, Timeouts};
 
-use crate::Settings;
-use crate::socket::Eager;
+use crate::socket::{Eager, Hangup};
+
+/// The most connections at once: each has a socket of its own that listens while it has no peer.
+pub const CONNECTIONS_MAX: usize = 64;
+
+/// What connections may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Connections {
+    /// At once; at most [`CONNECTIONS_MAX`].
+    pub count: usize,
+    /// Bytes that one may have on the way.
+    pub tx_buffer: usize,
+}
 
 const PORT: u16 = 80;
 /// A request's headers have to fit.
@@ -32,20 +43,22 @@ static CONFIG: Config = Config::new(Timeouts {
 })
 .keep_connection_alive();
 
-/// Serves for ever.
-pub(crate) async fn run<P: PathRouter + 'static>(
+/// Serves for ever. `app` makes what answers on one connection; what it is given ends that connection.
+pub async fn run<P: PathRouter + 'static>(
     guest: Guest,
     network: Network,
-    app: Router<P>,
-    settings: Settings,
+    limits: Connections,
+    app: impl Fn(Hangup) -> Router<P> + 'static,
 ) {
     let listener = network.listen(PORT);
-    let app: &'static Router<P> = Box::leak(Box::new(app));
-    for index in 0..settings.connections {
+    let app: &'static _ = Box::leak(Box::new(app));
+    for index in 0..limits.count.clamp(1, CONNECTIONS_MAX) {
         if index >= SPARE {
             listener.wanted().await;
         }
-        guest.spawn(connections(network.stack, listener.clone(), app, settings));
+        let hangup = Hangup::default();
+        let router = app(hangup.clone());
+        guest.spawn(connections(network.stack, listener.clone(), router, hangup, limits.tx_buffer));
         // Let it listen before the next is judged to be wanted.
         embassy_futures::yield_now().await;
     }
@@ -56,11 +69,12 @@ pub(crate) async fn run<P: PathRouter + 'static>(
 async fn connections<P: PathRouter>(
     stack: Stack<'static>,
     listener: Listener,
-    app: &'static Router<P>,
-    settings: Settings,
+    app: Router<P>,
+    hangup: Hangup,
+    tx_buffer: usize,
 ) {
     let mut rx = vec![0; RX_BUFFER_BYTES];
-    let mut tx = vec![0; settings.tx_buffer];
+    let mut tx = vec![0; tx_buffer];
     let mut http = vec![0; HTTP_BUFFER_BYTES];
     loop {
         let mut socket = TcpSocket::new(stack, &mut rx, &mut tx);
@@ -72,8 +86,9 @@ async fn connections<P: PathRouter>(
             log::warn!("accept: {error:?}");
             continue;
         }
+        hangup.reset();
         // A peer that goes away in the middle harms its own connection alone.
-        if let Err(error) = Server::new(app, &CONFIG, &mut http).serve(Eager(socket)).await {
+        if let Err(error) = Server::new(&app, &CONFIG, &mut http).serve(Eager::new(socket, &hangup)).await {
             log::debug!("connection: {error:?}");
         }
     }
