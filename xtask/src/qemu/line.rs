@@ -5,9 +5,6 @@ use std::path::PathBuf;
 
 use crate::scenario::{Drive, Guest, Size};
 
-/// Port of every guest's web server.
-const HTTP: u16 = 80;
-
 /// How time passes in the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Clock {
@@ -79,7 +76,7 @@ pub(crate) fn arguments(options: &Options) -> Vec<String> {
             format!("host={first}.{second}.0.2,dns={first}.{second}.0.3,dhcpstart={first}.{second}.255.1");
         let mut user = format!("user,id=n0,net={first}.{second}.0.0/16,{own}");
         for (port, guest) in &network.forwards {
-            user.push_str(&format!(",hostfwd=tcp:127.0.0.1:{port}-{}:{HTTP}", guest.address));
+            user.push_str(&format!(",hostfwd=tcp:127.0.0.1:{port}-{}:{}", guest.address, guest.port));
         }
         add(&["-netdev", &user, "-device", "virtio-net-pci,netdev=n0,disable-legacy=on,romfile="]);
     }
@@ -147,7 +144,7 @@ mod tests {
 
     #[test]
     fn every_guest_has_its_forwarded_port() {
-        let guest = |last| Guest { name: format!("web-{last}"), address: [10, 16, 1, last].into() };
+        let guest = |last| Guest { name: format!("web-{last}"), address: [10, 16, 1, last].into(), port: 80 };
         let network = Network { prefix: [10, 16], forwards: vec![(18000, guest(1)), (18001, guest(2))] };
         let line = shell(&arguments(&Options { network: Some(network), ..options() }));
         assert!(

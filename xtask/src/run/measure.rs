@@ -13,7 +13,7 @@ use crate::cli;
 use crate::figures::{Figures, Run};
 use crate::interrupt;
 use crate::load::{Outcome, load};
-use crate::scenario::{Delivery, Scenario};
+use crate::scenario::{Delivery, HTTP, Scenario};
 
 /// Length of a load when nobody says otherwise.
 const SECONDS: f64 = 5.0;
@@ -29,6 +29,10 @@ pub(super) fn measure(options: &cli::Run, scenario: &Scenario) -> Result<()> {
         scenario,
     );
     session.await_guests()?;
+    let speaks_http = session.plan.guests.iter().all(|guest| guest.port == HTTP);
+    if options.keep && !speaks_http {
+        return keep(session, "");
+    }
     let ready = session.snapshot("ready")?;
     let silent = session.fetch()?;
     let mut figures = figures_of::start(options, scenario, &session, &ready);
@@ -40,7 +44,7 @@ pub(super) fn measure(options: &cli::Run, scenario: &Scenario) -> Result<()> {
     figures.silent = silent;
     println!("{} of {} guests answer", figures.ready, figures.guests);
     if options.keep {
-        return keep(session);
+        return keep(session, "http://");
     }
     if figures.ready == 0 {
         bail!("no guest answers; the log is {}", session.machine.log().display());
@@ -125,10 +129,11 @@ fn traced(
 }
 
 /// Stays up until Ctrl-C.
-fn keep(mut session: Session) -> Result<()> {
+fn keep(mut session: Session, scheme: &str) -> Result<()> {
     interrupt::be_gentle();
     for target in &session.targets {
-        println!("{:<12} http://{}/", target.name, target.address);
+        let end = if scheme.is_empty() { "" } else { "/" };
+        println!("{:<12} {scheme}{}{end}", target.name, target.address);
     }
     println!("Ctrl-C ends the machine");
     while !interrupt::pressed() {

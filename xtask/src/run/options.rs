@@ -9,7 +9,7 @@ use super::boot::How;
 use crate::BadInput;
 use crate::cli::{Idle, Run, Switch};
 use crate::qemu::Clock;
-use crate::scenario::{Load, OnCrash, Plan, Scenario, lower};
+use crate::scenario::{HTTP, Load, OnCrash, Plan, Scenario, lower};
 
 /// Which scenario is meant.
 pub(super) fn scenario_name(options: &Run) -> &str {
@@ -106,6 +106,11 @@ pub(super) fn apply(options: &Run, scenario: &mut Scenario) -> Result<(), BadInp
             }
             Some(_) => {}
         }
+    }
+    let other = scenario.subject().is_some_and(|subject| subject.server_port() != HTTP);
+    if other && !options.keep && !from_inside(options) {
+        let text = format!("scenario {name} has no web servers to be loaded: see --keep");
+        return Err(BadInput(text));
     }
     let Some(subject) = scenario.subject_mut() else {
         let asked = options.guests.is_some()

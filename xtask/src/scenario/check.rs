@@ -119,6 +119,11 @@ fn entry_alone(scenario: &Scenario, entry: &Entry, images: &dyn Fn(&str) -> bool
             scenario.refuse(entry.command_line.span(), format!("a command line has at most {room} bytes"))
         );
     }
+    if let Some(port) = &entry.port
+        && *port.get_ref() == 0
+    {
+        return Err(scenario.refuse(port.span(), "a port is 1 to 65535"));
+    }
     for device in &entry.pci {
         super::lower::parse_pci(device.get_ref())
             .map_err(|message| scenario.refuse(device.span(), message))?;

@@ -144,11 +144,21 @@ pub(crate) struct Entry {
     /// Real PCI devices, each `vendor:device` in hexadecimal.
     #[serde(default)]
     pub(crate) pci: Vec<Spanned<String>>,
+    /// TCP port of the guest to which the host's port leads, [`HTTP`] when absent. On another one it is not loaded with HTTP.
+    pub(crate) port: Option<Spanned<u16>>,
     /// Where the load must come from for it to take part; it always does when absent.
     pub(crate) only: Option<Load>,
 }
 
+/// Where web servers are.
+pub(crate) const HTTP: u16 = 80;
+
 impl Entry {
+    /// The port of its server.
+    pub(crate) fn server_port(&self) -> u16 {
+        self.port.as_ref().map_or(HTTP, |port| *port.get_ref())
+    }
+
     /// How many domains it makes.
     pub(crate) fn domains(&self) -> u32 {
         self.count.as_ref().map_or(1, |count| *count.get_ref())

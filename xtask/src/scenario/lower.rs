@@ -21,6 +21,8 @@ pub(crate) struct Guest {
     pub(crate) name: String,
     /// Its address inside QEMU.
     pub(crate) address: Ipv4Addr,
+    /// Port of its server.
+    pub(crate) port: u16,
 }
 
 /// All that a run needs to know of a scenario.
@@ -92,7 +94,8 @@ pub(crate) fn lower(scenario: &Scenario) -> anyhow::Result<Plan> {
                     suppress: device.suppress,
                 });
                 if is_subject {
-                    plan.guests.push(Guest { name: name.clone(), address: Ipv4Addr::from(ipv4) });
+                    let (address, port) = (Ipv4Addr::from(ipv4), entry.server_port());
+                    plan.guests.push(Guest { name: name.clone(), address, port });
                 }
             }
             domain.devices.extend(disks::fronts(&plan.drives, &entry.disk));

@@ -16,7 +16,7 @@ mod units;
 use std::path::{Path, PathBuf};
 
 pub(crate) use disks::Drive;
-pub(crate) use file::{Delivery, Entry, Load, OnCrash, System};
+pub(crate) use file::{Delivery, Entry, HTTP, Load, OnCrash, System};
 pub(crate) use lower::{Guest, Plan, lower};
 pub(crate) use place::Refusal;
 pub(crate) use units::{Size, Span};

@@ -11,13 +11,15 @@ const GROUND: &str = "hypercall-abi";
 const PROCESS: &str = "process-abi";
 /// What programs of a guest kernel link, and nothing else.
 const RUNTIME: &str = "program-runtime";
+/// A disk's content as a guest and the host know it.
+const STORE: &str = "key-value";
 /// What programs and tests of the host may name.
-const HOST: &[&str] = &[GROUND, "hypervisor-core", "drivers-frontend", "drivers-backend"];
+const HOST: &[&str] = &[GROUND, "hypervisor-core", "drivers-frontend", "drivers-backend", STORE];
 
 /// Packages that a package of this name or folder may name; nothing of the workspace otherwise.
 fn allowed(name: &str, is_guest: bool) -> &'static [&'static str] {
     match name {
-        "hypercall-abi" | "process-abi" | "program-build" => &[],
+        "hypercall-abi" | "process-abi" | "program-build" | "key-value" => &[],
         "program-runtime" => &[PROCESS],
         "hypervisor-core" | "drivers-frontend" | "drivers-backend" => &[GROUND],
         "guest-kernel" => &[GROUND, PROCESS, "drivers-frontend", "drivers-backend"],
@@ -32,6 +34,7 @@ fn allowed(name: &str, is_guest: bool) -> &'static [&'static str] {
             "guest-kernel",
             "http-server",
             "program-build",
+            STORE,
         ],
         _ => &[],
     }
