@@ -30,10 +30,14 @@ pub enum Call {
     Wait = 11,
     /// `(number)`: kills a child.
     Kill = 12,
+    /// `(address)`: sets the base of FS.
+    FsBase = 13,
+    /// `(address)`: sets the base of GS.
+    GsBase = 14,
 }
 
 /// All of them, by number.
-pub const ALL: [Call; 13] = [
+pub const ALL: [Call; 15] = [
     Call::Nothing,
     Call::Exit,
     Call::Write,
@@ -47,6 +51,8 @@ pub const ALL: [Call; 13] = [
     Call::Sleep,
     Call::Wait,
     Call::Kill,
+    Call::FsBase,
+    Call::GsBase,
 ];
 
 impl Call {

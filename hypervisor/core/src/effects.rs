@@ -17,8 +17,14 @@ bitflags! {
         const TIMER = 1 << 4;
         /// There is text for the serial line.
         const CONSOLE = 1 << 5;
-        /// The current domain's segment bases changed: load them.
+        /// The current domain, which has a base of GS for each mode, changed the mode: keep one, load the other.
         const SEGMENTS = 1 << 6;
+        /// The current domain set a base of FS: load it.
+        const FS = 1 << 11;
+        /// It set a base of GS for its kernel: load it when the kernel runs.
+        const GS_KERNEL = 1 << 12;
+        /// It set a base of GS for its processes: load it when they run.
+        const GS_USER = 1 << 13;
         /// The current domain's FPU flag changed: set CR0.TS accordingly.
         const FPU = 1 << 7;
         /// A device's interrupts are to be set up or torn down: see `World::take_device_requests`.

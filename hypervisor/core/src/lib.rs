@@ -58,6 +58,7 @@ pub mod report;
 pub mod ring;
 pub mod sched;
 pub mod scheduler;
+pub mod segments;
 pub mod switch;
 #[cfg(test)]
 mod testing;

@@ -67,14 +67,3 @@ impl Registers {
         layout::is_guest(self.rip)
     }
 }
-
-/// A vCPU's processor state beside [`Registers`]; the machine saves and loads it on a switch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Segments {
-    /// Base of FS.
-    pub fs_base: u64,
-    /// Base of GS in kernel mode.
-    pub gs_base_kernel: u64,
-    /// Base of GS in user mode.
-    pub gs_base_user: u64,
-}

@@ -8,8 +8,9 @@ use hypercall_abi::trap::trap_flags;
 use hypercall_abi::vcpu::RunState;
 use hypercall_abi::{Mfn, Port};
 
-use crate::registers::{Registers, Segments};
+use crate::registers::Registers;
 use crate::ring::Ring;
+use crate::segments::Segments;
 use crate::time::Time;
 
 /// Exceptions that the processor can raise; vectors below this have their handler in place.

@@ -7,7 +7,6 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use hypercall_abi::{DomId, Mfn};
 use hypervisor_core::machine::{Machine, PciAddress, Storage};
 use hypervisor_core::memory::{MachineAddress, MachineMemory};
-use hypervisor_core::registers::Segments;
 use hypervisor_core::ring::Ring;
 use hypervisor_core::time::{Time, TimeScale};
 
@@ -43,10 +42,8 @@ pub(crate) struct Hardware {
     pub(crate) ring: Ring,
     /// Whose kernel could write to the entry area's stacks last; number, incarnation and shared page make it one domain.
     pub(crate) area_user: Option<(DomId, u32, Mfn)>,
-    /// Segment bases as they were loaded for the domain that has the processor.
-    pub(crate) segments: Segments,
-    /// Whether of the bases of GS that of user mode was loaded.
-    pub(crate) user_mode: bool,
+    /// Whether the base of GS that was loaded is one of processes alone.
+    pub(crate) user_gs: bool,
 }
 
 /// A word of RAM.

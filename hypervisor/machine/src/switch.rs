@@ -7,7 +7,7 @@ use hypercall_abi::DomId;
 use hypervisor_core::effects::Todo;
 use hypervisor_core::ring::Ring;
 use hypervisor_core::time::Time;
-use hypervisor_core::vcpu::Mode;
+use hypervisor_core::vcpu::{Mode, Vcpu};
 
 use crate::cpu::{self, control, segments};
 use crate::hardware::Hardware;
@@ -34,8 +34,12 @@ pub(crate) fn to(system: &mut System, from: Option<DomId>, to: DomId) {
         ring1::area::set_gates(vcpu);
     }
     segments::load(hardware.features, &vcpu.segments, vcpu.mode == Mode::User);
-    hardware.segments = vcpu.segments;
-    hardware.user_mode = vcpu.mode == Mode::User;
+    hardware.user_gs = has_user_gs(vcpu);
+}
+
+/// Whether the base of GS in the processor is the one of processes alone.
+fn has_user_gs(vcpu: &Vcpu) -> bool {
+    vcpu.segments.gs_apart && vcpu.mode == Mode::User
 }
 
 /// Sets the processor up for kernels in another ring than so far.
@@ -80,11 +84,7 @@ fn put_away(system: &mut System, from: Option<DomId>) {
     let vcpu = &mut domain.vcpu;
     let (fs, gs) = segments::save(hardware.features);
     vcpu.segments.fs_base = fs;
-    if vcpu.mode == Mode::User {
-        vcpu.segments.gs_base_user = gs;
-    } else {
-        vcpu.segments.gs_base_kernel = gs;
-    }
+    *vcpu.segments.gs_base_mut(vcpu.mode == Mode::User) = gs;
     fpu::take_away(&mut vcpu.fpu);
 }
 
@@ -105,8 +105,8 @@ pub(crate) fn effects(system: &mut System) {
         if todo.contains(Todo::GATES) && vcpu.ring == Ring::One {
             ring1::area::set_gates(vcpu);
         }
-        if todo.contains(Todo::SEGMENTS) {
-            load_changed_bases(hardware, vcpu);
+        if todo.intersects(Todo::SEGMENTS | Todo::FS | Todo::GS_KERNEL | Todo::GS_USER) {
+            load_changed_bases(hardware, vcpu, todo);
         }
         if todo.contains(Todo::FPU) && vcpu.fpu.trap {
             fpu::take_away(&mut vcpu.fpu);
@@ -127,21 +127,18 @@ pub(crate) fn effects(system: &mut System) {
     }
 }
 
-/// Loads the bases that the core has set since they were loaded; the others are as the guest itself left them.
-fn load_changed_bases(hardware: &mut Hardware, vcpu: &hypervisor_core::vcpu::Vcpu) {
-    let (loaded, wanted) = (hardware.segments, vcpu.segments);
-    if wanted.fs_base != loaded.fs_base {
-        segments::set_fs_base(hardware.features, wanted.fs_base);
+/// Loads the bases that the guest has set by a call, and exchanges those of GS if its mode has changed. The others are as
+/// the guest itself left them.
+fn load_changed_bases(hardware: &mut Hardware, vcpu: &mut Vcpu, todo: Todo) {
+    let features = hardware.features;
+    if todo.contains(Todo::FS) {
+        segments::set_fs_base(features, vcpu.segments.fs_base);
     }
-    let user_mode = vcpu.mode == Mode::User;
-    let gs = |bases: &hypervisor_core::registers::Segments, user_mode| {
-        if user_mode { bases.gs_base_user } else { bases.gs_base_kernel }
-    };
-    if gs(&wanted, user_mode) != gs(&loaded, hardware.user_mode) {
-        segments::set_gs_base(hardware.features, gs(&wanted, user_mode));
+    let (loaded, wanted) = (hardware.user_gs, has_user_gs(vcpu));
+    if let Some(base) = vcpu.segments.exchange_gs(todo, loaded, wanted, || segments::save(features).1) {
+        segments::set_gs_base(features, base);
     }
-    hardware.segments = wanted;
-    hardware.user_mode = user_mode;
+    hardware.user_gs = wanted;
 }
 
 /// Sets the timer for the next deadline, unless it fires no later than that anyway.

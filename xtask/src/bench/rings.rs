@@ -16,7 +16,7 @@ use crate::scenario::{Scenario, lower};
 use crate::table::{fraction, grouped, new, or_dash};
 use crate::{compile, interrupt, paths, setup};
 
-/// Rounds of the runs whose time counts; their medians are compared.
+/// Rounds of the runs whose time counts. Those of one round are compared, so that a busy hour does not count.
 const ROUNDS: usize = 3;
 const SCENARIO: &str = "rings";
 
@@ -56,8 +56,10 @@ struct Row {
     /// Entries into the hypervisor for each.
     hypervisor_entries_ring1: Option<f64>,
     hypervisor_entries_ring3: Option<f64>,
-    /// Time, as a multiple of ring 3's on Denizen.
+    /// Time, as a multiple of ring 3's on Denizen in the same round; the median of the rounds.
     wall: Columns<f64>,
+    /// The lowest and the highest of them.
+    wall_spread: Columns<[f64; 2]>,
     /// Repetitions that each figure is the mean of.
     n: u64,
 }
@@ -154,20 +156,24 @@ fn rows(counted: &[Vec<Measured>; 3], timed: &[Vec<Vec<Measured>>; 3]) -> BTreeM
         }
     }
     for (name, row) in &mut rows {
-        let times = [0, 1, 2].map(|column| median(&timed[column], name));
-        for (column, time) in times.into_iter().enumerate() {
-            *row.wall.of(column) = time.zip(times[1]).map(|(time, ring3)| time / ring3);
+        for (column, runs) in timed.iter().enumerate() {
+            let mut ratios: Vec<f64> = runs
+                .iter()
+                .zip(&timed[1])
+                .filter_map(|(run, ring3)| Some(time(run, name)? / time(ring3, name)?))
+                .collect();
+            ratios.sort_by(f64::total_cmp);
+            *row.wall.of(column) = ratios.get(ratios.len() / 2).copied();
+            *row.wall_spread.of(column) =
+                ratios.first().zip(ratios.last()).map(|(&lowest, &highest)| [lowest, highest]);
         }
     }
     rows
 }
 
-/// The median of a figure over runs.
-fn median(runs: &[Vec<Measured>], name: &str) -> Option<f64> {
-    let mut values: Vec<u64> =
-        runs.iter().flatten().filter(|one| one.name == name).map(|one| one.instructions).collect();
-    values.sort_unstable();
-    values.get(values.len() / 2).map(|&value| value.max(1) as f64)
+/// A figure of a run.
+fn time(run: &[Measured], name: &str) -> Option<f64> {
+    run.iter().find(|one| one.name == name).map(|one| one.instructions.max(1) as f64)
 }
 
 /// Prints the table in the order in which the guest measured.
@@ -194,17 +200,25 @@ fn print(rows: &BTreeMap<String, Row>, counted: &[Vec<Measured>; 3]) {
             number(row.instructions.xen),
             fraction(row.hypervisor_entries_ring1),
             fraction(row.hypervisor_entries_ring3),
-            fraction(row.wall.ring1),
-            fraction(row.wall.xen),
+            spread(row.wall.ring1, row.wall_spread.ring1),
+            spread(row.wall.xen, row.wall_spread.xen),
             grouped(row.n),
         ]);
     }
     println!("{table}");
     println!(
         "one tick an instruction (QEMU -icount shift=0), so there is no spread; entries into the hypervisor for each;\n\
-         time under QEMU's emulation as a multiple of ring 3's, medians of {ROUNDS} runs that took turns: a write to CR3 \
-         is dear there"
+         time under QEMU's emulation as a multiple of ring 3's in the same round, median and range of {ROUNDS} rounds: a \
+         write to CR3 is dear there"
     );
+}
+
+/// A ratio with its range.
+fn spread(median: Option<f64>, range: Option<[f64; 2]>) -> String {
+    match range {
+        Some([lowest, highest]) => format!("{} ({lowest:.2} to {highest:.2})", fraction(median)),
+        None => fraction(median),
+    }
 }
 
 #[cfg(test)]
@@ -216,14 +230,16 @@ mod tests {
     }
 
     #[test]
-    fn times_are_multiples_of_the_median_of_ring_3() {
+    fn times_are_multiples_of_ring_3s_in_the_same_round() {
         let counted = [vec![one(50, Some(0.0))], vec![one(250, Some(2.0))], vec![]];
         let runs = |times: [u64; 3]| times.map(|time| vec![one(time, None)]).to_vec();
-        let rows = rows(&counted, &[runs([30, 10, 20]), runs([90, 40, 30]), vec![]]);
+        let rows = rows(&counted, &[runs([30, 10, 20]), runs([90, 20, 50]), vec![]]);
         let row = &rows["user_system_call"];
         assert_eq!(row.instructions, Columns { ring1: Some(50), ring3: Some(250), xen: None });
         assert_eq!((row.hypervisor_entries_ring1, row.hypervisor_entries_ring3), (Some(0.0), Some(2.0)));
-        assert_eq!(row.wall, Columns { ring1: Some(0.5), ring3: Some(1.0), xen: None });
+        assert_eq!(row.wall, Columns { ring1: Some(0.4), ring3: Some(1.0), xen: None });
+        assert_eq!(row.wall_spread.ring1, Some([1.0 / 3.0, 0.5]));
+        assert_eq!(row.wall_spread.xen, None);
     }
 
     #[test]

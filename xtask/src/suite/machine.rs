@@ -86,6 +86,7 @@ fn inside() -> Result<String> {
         "{entries3} entries for one in ring 3, which the counters must see"
     );
     ensure!(instructions <= 60.0, "{instructions} instructions for a system call in ring 1");
+    ensure!(instructions3 <= 300.0, "{instructions3} instructions for a system call in ring 3");
     Ok(format!("{instructions} instructions in ring 1, {instructions3} in ring 3"))
 }
 

@@ -4,7 +4,7 @@ use hypercall_abi::Hypercall;
 use hypercall_abi::console::ConsoleOp;
 use hypercall_abi::layout::GUEST_DATA;
 use hypercall_abi::sched::{SchedOp, Shutdown, ShutdownReason};
-use hypercall_abi::trap::{CallbackOp, CallbackRegister, CallbackType, TrapInfo};
+use hypercall_abi::trap::{CallbackOp, CallbackRegister, CallbackType, SegmentBase, TrapInfo};
 use hypercall_abi::version::VersionOp;
 
 use super::raw::{call1, call2, call3};
@@ -85,13 +85,22 @@ pub(crate) unsafe fn set_entry_stack(end: u64) -> Result {
     done(unsafe { call2::<{ number(Hypercall::StackSwitch) }>(GUEST_DATA.into(), end) })
 }
 
-/// Has the next use of the FPU raise an exception.
+/// Has the next use of the FPU raise an exception, or allows it.
 ///
 /// # Errors
 /// As the hypervisor says.
-pub(crate) fn forbid_fpu() -> Result {
+pub(crate) fn trap_fpu(trap: bool) -> Result {
     // SAFETY: no memory is touched, and this kernel does not use the FPU.
-    done(unsafe { call1::<{ number(Hypercall::FpuTaskswitch) }>(1) })
+    done(unsafe { call1::<{ number(Hypercall::FpuTaskswitch) }>(trap.into()) })
+}
+
+/// Sets the base of a segment register.
+///
+/// # Errors
+/// As the hypervisor says.
+pub(crate) fn set_segment_base(which: SegmentBase, base: u64) -> Result {
+    // SAFETY: no memory is touched, and this kernel uses neither register.
+    done(unsafe { call2::<{ number(Hypercall::SetSegmentBase) }>(which.raw().into(), base) })
 }
 
 /// Lets others run.

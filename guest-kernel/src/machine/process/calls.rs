@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use process_abi::{Call, Error};
 
+use super::context::Context;
 use super::member::Member;
 use crate::machine::clock;
 use crate::machine::hypercall::domain::console_write;
@@ -42,6 +43,8 @@ extern "C" fn quick_clock() -> Quick {
 
 /// The most text that one call writes.
 const TEXT_BYTES: usize = 512;
+/// First bit of an address that is not in the lower half.
+const LOWER_HALF_BITS: u32 = 47;
 
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
@@ -80,6 +83,15 @@ impl Member {
     /// Makes room for pages of zeros.
     pub(super) fn map(&mut self, pages: u64) -> Result<u64, Error> {
         self.space.map(pages).map_err(invalid)
+    }
+
+    /// Changes the base of FS or GS to an address of the lower half.
+    pub(super) fn set_base(&mut self, base: u64, set: fn(&mut Context, u64)) -> Result<u64, Error> {
+        if base >> LOWER_HALF_BITS != 0 {
+            return Err(Error::Invalid);
+        }
+        set(&mut self.context, base);
+        Ok(0)
     }
 
     /// Gives pages back.

@@ -1,5 +1,6 @@
 //! A process's registers, and the one frame in which they lie while it runs.
-//! They are moved only when another process has its turn: a system call that returns to its caller moves nothing.
+//! They are moved only when another process has its turn: a system call that returns to its caller moves nothing. The
+//! same goes for bases of FS and GS and for the FPU, which lie in the processor itself meanwhile.
 
 extern crate alloc;
 
@@ -10,7 +11,9 @@ use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 use hypercall_abi::layout::{GUEST_CODE, GUEST_DATA};
 use process_abi::layout::STACK_END;
 
+use super::bases::Bases;
 use super::entry::{self, reason};
+use super::fpu::{self, Fpu};
 use crate::machine::{trap, upcall};
 use crate::process::area::Access;
 
@@ -71,8 +74,15 @@ fn frame() -> *mut Registers {
     ENTRY_STACK.0.get().cast::<u8>().wrapping_add(FRAME).cast()
 }
 
-/// Where the registers in the frame belong; null for nowhere.
-static OWNER: AtomicPtr<Registers> = AtomicPtr::new(core::ptr::null_mut());
+/// What a process computes with, while it has not its turn.
+#[derive(Debug)]
+struct Saved {
+    registers: Registers,
+    bases: Bases,
+}
+
+/// Whose turn it is: where the registers in the frame belong; null for nowhere.
+static OWNER: AtomicPtr<Saved> = AtomicPtr::new(core::ptr::null_mut());
 
 /// Why a process stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,13 +107,16 @@ pub enum Stop {
 
 /// What a process computes with.
 #[derive(Debug)]
-pub struct Context(Box<UnsafeCell<Registers>>);
+pub struct Context {
+    saved: Box<UnsafeCell<Saved>>,
+    fpu: Fpu,
+}
 
 impl Context {
     /// At its first instruction, with an argument in RDI and an empty stack.
     #[must_use]
     pub fn new(entry: u64, argument: u64) -> Self {
-        Self(Box::new(UnsafeCell::new(Registers {
+        let registers = Registers {
             rdi: argument,
             rip: entry,
             cs: GUEST_CODE.into(),
@@ -112,20 +125,60 @@ impl Context {
             rsp: STACK_END - 8,
             ss: GUEST_DATA.into(),
             ..Registers::default()
-        })))
+        };
+        Self::with(Saved { registers, bases: Bases::default() }, Fpu::default())
+    }
+
+    fn with(saved: Saved, fpu: Fpu) -> Self {
+        Self { saved: Box::new(UnsafeCell::new(saved)), fpu }
     }
 
     /// With the same registers.
     #[must_use]
     pub fn copy(&mut self) -> Self {
-        Self(Box::new(UnsafeCell::new(*self.registers())))
+        let registers = *self.registers();
+        let bases = self.bases();
+        Self::with(Saved { registers, bases }, self.fpu.copy())
+    }
+
+    /// The bases of FS and GS. It is this process's turn from now on.
+    fn bases(&mut self) -> Bases {
+        self.registers();
+        let saved = self.saved();
+        saved.bases.keep();
+        saved.bases
+    }
+
+    fn saved(&mut self) -> &mut Saved {
+        // SAFETY: nobody else has a reference: others only have a pointer, and use it when they have the frame.
+        unsafe { &mut *self.saved.get() }
+    }
+
+    /// Changes the base of FS.
+    pub(super) fn set_fs_base(&mut self, base: u64) {
+        let bases = Bases { fs: base, ..self.bases() };
+        self.saved().bases = bases;
+        bases.load();
+    }
+
+    /// Changes the base of GS.
+    pub(super) fn set_gs_base(&mut self, base: u64) {
+        let bases = Bases { gs: base, ..self.bases() };
+        self.saved().bases = bases;
+        bases.load();
+    }
+
+    /// Gives it the FPU, which it used without having it.
+    pub(super) fn hand_over_fpu(&mut self) {
+        self.registers();
+        self.fpu.hand_over();
     }
 
     /// The registers, which lie in the frame from now on.
     #[inline]
     pub fn registers(&mut self) -> &mut Registers {
         let owner = OWNER.load(Relaxed);
-        if owner != self.0.get() {
+        if owner != self.saved.get() {
             self.take_frame(owner);
         }
         // SAFETY: no process runs, and this context has the frame as long as it is borrowed.
@@ -133,14 +186,19 @@ impl Context {
     }
 
     #[cold]
-    fn take_frame(&self, owner: *mut Registers) {
-        if !owner.is_null() {
-            // SAFETY: an owner is a living context's, and the frame holds its registers.
-            unsafe { owner.copy_from_nonoverlapping(frame(), 1) };
+    fn take_frame(&mut self, owner: *mut Saved) {
+        fpu::withhold();
+        // SAFETY: an owner is a living context's, and not this one's, so that nobody else has a reference to it.
+        if let Some(owner) = unsafe { owner.as_mut() } {
+            // SAFETY: no process runs, and the frame holds its registers.
+            owner.registers = unsafe { *frame() };
+            owner.bases.keep();
         }
-        // SAFETY: these registers are this context's, and it is alive; the frame's are stored.
-        unsafe { frame().copy_from_nonoverlapping(self.0.get(), 1) };
-        OWNER.store(self.0.get(), Relaxed);
+        let own = self.saved();
+        // SAFETY: no process runs; what the frame holds is stored.
+        unsafe { *frame() = own.registers };
+        own.bases.load();
+        OWNER.store(self.saved.get(), Relaxed);
     }
 
     /// Lets the process go on until something stops it. Its address space must be active.
@@ -168,7 +226,7 @@ impl Context {
 
 impl Drop for Context {
     fn drop(&mut self) {
-        if OWNER.load(Relaxed) == self.0.get() {
+        if OWNER.load(Relaxed) == self.saved.get() {
             OWNER.store(core::ptr::null_mut(), Relaxed);
         }
     }

@@ -12,7 +12,6 @@ use process_abi::{Call, Error, Exit};
 use super::context::{Context, Stop};
 use super::tables::Tables;
 use super::{Setup, gate_code};
-use crate::machine::hypercall::domain;
 use crate::machine::memory::Page;
 use crate::process::leaf::Frame;
 use crate::process::program::Program;
@@ -113,11 +112,11 @@ impl Member {
                     Refusal::Memory => Exit::Memory,
                 }))
             }
+            Stop::Exception { vector: NO_FPU } => {
+                self.context.hand_over_fpu();
+                None
+            }
             Stop::Exception { vector } => {
-                if vector == NO_FPU {
-                    // The exception has allowed its use; where this fails nobody uses the FPU either.
-                    let _ = domain::forbid_fpu();
-                }
                 let rip = self.context.registers().rip;
                 Some(Step::End(Exit::Fault { vector, rip, address: 0 }))
             }
@@ -136,6 +135,8 @@ impl Member {
             Some(Call::Grow) => self.grow(a),
             Some(Call::Map) => self.map(a),
             Some(Call::Unmap) => self.unmap(a, b),
+            Some(Call::FsBase) => self.set_base(a, Context::set_fs_base),
+            Some(Call::GsBase) => self.set_base(a, Context::set_gs_base),
             Some(call) => return Some(Step::Call(call, a)),
         };
         self.answer(answer);

@@ -5,9 +5,11 @@
 //! end of its slice. Read [`run`] first, then `calls`, `context` and `entry`; what needs no machine is
 //! [`crate::process`].
 
+mod bases;
 mod calls;
 mod context;
 mod entry;
+mod fpu;
 mod member;
 mod run;
 mod tables;
@@ -52,6 +54,7 @@ impl Setup {
         let on_denizen = Hypervisor::detect().is_denizen();
         if !READY.load(Relaxed) {
             register(ring1)?;
+            bases::set_up(ring1, on_denizen);
             if on_denizen {
                 // On Xen the executor has it; all that counts here is that it interrupts.
                 let _ = EventPort::virq(Virq::Timer)?.release();
@@ -103,7 +106,7 @@ fn register(ring1: bool) -> hypercall::Result {
     };
     // SAFETY: the entry code handles frames of system calls.
     unsafe { domain::set_trap_table(&mut [gate, TrapInfo::zeroed()]) }?;
-    domain::forbid_fpu()
+    domain::trap_fpu(true)
 }
 
 /// Notes that tasks may have been woken, so that they run before a process does.

@@ -117,7 +117,7 @@ fn registers_of_the_processor_are_given_out_with_care() {
     let mut system = System::new(alloc::vec![domain("a")]);
     let fs = u64::from(SegmentBase::Fs.raw());
     assert_eq!(system.hypercall(Hypercall::SetSegmentBase, [fs, BASE, 0, 0, 0]), Ok(0));
-    assert!(system.todo.contains(Todo::SEGMENTS));
+    assert!(system.todo.contains(Todo::FS));
     for base in [layout::HYPERVISOR_START, 1 << 47] {
         let result = system.hypercall(Hypercall::SetSegmentBase, [fs, base, 0, 0, 0]);
         assert_eq!(result, Err(Errno::Inval), "{base:#x}");

@@ -146,7 +146,7 @@ fn segment_bases_are_set_through_model_specific_registers() {
     system.exception(Vector::GeneralProtection.raw(), 0, 0);
     assert_eq!(system.regs.rip, rip + 2);
     assert_eq!(system.world.domains.get(a).unwrap().vcpu.segments.gs_base_kernel, 0x7f_1234_5000);
-    assert!(system.todo.contains(Todo::SEGMENTS));
+    assert!(system.todo.contains(Todo::GS_KERNEL));
 }
 
 #[test]

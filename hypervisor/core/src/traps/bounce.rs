@@ -110,12 +110,24 @@ pub(super) fn arrive<M: Machine>(
     entry: &Entry,
     selectors: Selectors,
 ) {
+    (regs.cs, regs.ss) = (selectors.code, selectors.stack);
+    arrive_by_call(m, shared, regs, sp, entry);
+}
+
+/// The same for who came by `syscall`, whose selectors are those of a kernel in ring 3 already.
+#[inline(always)]
+pub(super) fn arrive_by_call<M: Machine>(
+    m: &mut M,
+    shared: Mfn,
+    regs: &mut Registers,
+    sp: u64,
+    entry: &Entry,
+) {
     if entry.masks {
         m.fetch_or(MachineAddress::in_frame(shared, 0), 1 << 8);
     }
     regs.rip = entry.address;
     regs.rsp = sp;
-    (regs.cs, regs.ss) = (selectors.code, selectors.stack);
     regs.rflags &= !CLEARED;
 }
 

@@ -1,9 +1,9 @@
 //! Instructions that a guest's kernel cannot execute and the hypervisor carries out for it.
 //! There are few: segment bases through MSRs, `hlt`, and interrupt flags, since guests use hypercalls for the rest.
 
+use hypercall_abi::trap::SegmentBase;
 use hypercall_abi::{DomId, Errno, layout};
 
-use crate::effects::Todo;
 use crate::guest_access;
 use crate::machine::Machine;
 use crate::memory::MachineAddress;
@@ -84,12 +84,14 @@ fn carry_out<M: Machine>(
     let flags_at = MachineAddress::in_frame(domain.shared_info, 0);
     match instruction {
         Instruction::Rdmsr => {
-            let stored = *msr(domain, regs.rcx)?;
+            let segments = &domain.vcpu.segments;
             // The guest may have changed those in use without a trap since they were stored.
-            let value = match (u32::try_from(regs.rcx & 0xffff_ffff), m.segment_bases()) {
-                (Ok(FS_BASE), Some((fs, _))) => fs,
-                (Ok(GS_BASE), Some((_, gs))) => gs,
-                _ => stored,
+            let value = match (base_of_msr(regs.rcx)?, m.segment_bases()) {
+                (SegmentBase::Fs, Some((fs, _))) => fs,
+                (SegmentBase::Fs, None) => segments.fs_base,
+                (SegmentBase::GsKernel, Some((_, gs))) => gs,
+                (SegmentBase::GsKernel, None) => segments.gs_base_kernel,
+                (SegmentBase::GsUser | SegmentBase::GsUserSelector, _) => segments.gs_base_user,
             };
             (regs.rax, regs.rdx) = (value & 0xffff_ffff, value >> 32);
         }
@@ -98,8 +100,8 @@ fn carry_out<M: Machine>(
             if !layout::is_guest(value) {
                 return Err(Errno::Inval);
             }
-            *msr(domain, regs.rcx)? = value;
-            world.effects.todo |= Todo::SEGMENTS;
+            let todo = domain.vcpu.segments.set(base_of_msr(regs.rcx)?, value);
+            world.effects.todo |= todo;
         }
         Instruction::Hlt => {
             let mut call = crate::call::Call { world, memory: m, caller: id };
@@ -116,12 +118,11 @@ fn carry_out<M: Machine>(
 }
 
 /// The segment base behind an MSR, in kernel mode.
-fn msr(domain: &mut crate::domain::Domain, number: u64) -> Result<&mut u64, Errno> {
-    let segments = &mut domain.vcpu.segments;
+fn base_of_msr(number: u64) -> Result<SegmentBase, Errno> {
     match u32::try_from(number & 0xffff_ffff) {
-        Ok(FS_BASE) => Ok(&mut segments.fs_base),
-        Ok(GS_BASE) => Ok(&mut segments.gs_base_kernel),
-        Ok(KERNEL_GS_BASE) => Ok(&mut segments.gs_base_user),
+        Ok(FS_BASE) => Ok(SegmentBase::Fs),
+        Ok(GS_BASE) => Ok(SegmentBase::GsKernel),
+        Ok(KERNEL_GS_BASE) => Ok(SegmentBase::GsUser),
         _ => Err(Errno::Inval),
     }
 }

@@ -4,13 +4,13 @@
 //!
 //! Like those of a handler ([`super::short`]) they look at everything before they change anything, and have a long way
 //! beside them: they take a process that runs with upcalls unmasked and none pending, and a kernel whose stack for
-//! entries lies in the page that was translated last. A kernel in ring 3 must have bases of GS that are alike too, so that
-//! the root is all that a change of mode changes.
+//! entries lies in the page that was translated last. A kernel in ring 3 must have one base of GS for both modes too, so
+//! that the root is all that a change of mode changes.
 
 use hypercall_abi::DomId;
 use hypercall_abi::trap::{IRET_IN_SYSCALL, Vector};
 
-use super::bounce::{Entry, MASK, arrive, push_at_hand};
+use super::bounce::{Entry, MASK, arrive, arrive_by_call, push_at_hand};
 use super::short::{CR2, LOWER_HALF_BITS, PENDING, unmask};
 use crate::attention::Attention;
 use crate::domain::Domain;
@@ -24,7 +24,7 @@ use crate::world::{Short, World};
 
 /// Whether a change of mode changes the root alone.
 const fn changes_root_alone(domain: &Domain) -> bool {
-    domain.vcpu.segments.gs_base_user == domain.vcpu.segments.gs_base_kernel
+    !domain.vcpu.segments.gs_apart
 }
 
 /// Goes over to the kernel or to a process of it, by the long ways. What is left to be done.
@@ -69,17 +69,17 @@ pub(crate) fn system_call<M: Machine>(
     let Some(sp) = push::<_, 7>(domain, m, regs, 0) else { return Short::No };
     domain.counters.system_calls = domain.counters.system_calls.wrapping_add(1);
     let entry = Entry { address, masks: domain.vcpu.callbacks.syscall_masks, error: None };
-    to_kernel(domain, m, regs, sp, &entry);
+    to_kernel(domain, m);
+    arrive_by_call(m, domain.shared_info, regs, sp, &entry);
     world.attention = Attention::empty();
     Short::Done
 }
 
-/// Goes on in the kernel, whose frame begins at `sp`.
+/// Goes over to the kernel.
 #[inline(always)]
-fn to_kernel<M: Machine>(domain: &mut Domain, m: &mut M, regs: &mut Registers, sp: u64, entry: &Entry) {
+fn to_kernel<M: Machine>(domain: &mut Domain, m: &mut M) {
     domain.vcpu.mode = Mode::Kernel;
     m.load_root(Ring::Three, domain.vcpu.kernel_root);
-    arrive(m, domain.shared_info, regs, sp, entry, Ring::USER);
 }
 
 /// A process caused a page fault, and nothing but that a process runs is out of the ordinary.
@@ -100,7 +100,8 @@ pub(crate) fn page_fault<M: Machine>(
         return Short::No;
     }
     let Some((sp, entry)) = tell_of_page_fault(domain, m, regs, error, address) else { return Short::No };
-    to_kernel(domain, m, regs, sp, &entry);
+    to_kernel(domain, m);
+    arrive(m, domain.shared_info, regs, sp, &entry, Ring::USER);
     world.attention = Attention::empty();
     Short::Done
 }
@@ -155,15 +156,15 @@ pub(crate) fn iret<M: Machine>(world: &mut World, m: &mut M, regs: &mut Register
     let remembered = domain.address_space.remembered();
     let Some(at) = remembered.find_words::<9>(domain.vcpu.kernel_root, regs.rsp) else { return Short::No };
     let word = |index: u64| m.load(MachineAddress(at.0.wrapping_add(index << 3)));
-    let (flags, rip, cs) = (word(3), word(4), word(5));
+    let (rip, cs) = (word(4), word(5));
     if rip >> LOWER_HALF_BITS != 0 || cs & 3 != 3 || !changes_root_alone(domain) {
         return Short::No;
     }
-    (regs.rax, regs.r11, regs.rcx) = (word(0), word(1), word(2));
-    let (rflags, rsp) = (word(6), word(7));
-    (regs.rip, regs.rsp) = (rip, rsp);
+    regs.rip = rip;
+    (regs.rax, regs.r11, regs.rcx, regs.rsp) = (word(0), word(1), word(2), word(7));
+    let rflags = word(6);
     regs.rflags = (rflags & rflags::GUEST) | rflags::RESERVED | rflags::INTERRUPT;
-    if flags & IRET_IN_SYSCALL == 0 {
+    if word(3) & IRET_IN_SYSCALL == 0 {
         // RCX and R11 count, so the way back is not that of a hypercall.
         regs.entry = 0;
     }

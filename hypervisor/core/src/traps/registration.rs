@@ -147,13 +147,8 @@ pub fn set_segment_base<M: Machine>(call: &mut Call<'_, M>, args: Arguments) -> 
     if which == SegmentBase::GsUserSelector && base != 0 {
         return Err(Errno::Inval);
     }
-    let segments = &mut call.domain_mut()?.vcpu.segments;
-    match which {
-        SegmentBase::Fs => segments.fs_base = base,
-        SegmentBase::GsKernel => segments.gs_base_kernel = base,
-        SegmentBase::GsUser | SegmentBase::GsUserSelector => segments.gs_base_user = base,
-    }
-    call.world.effects.todo |= Todo::SEGMENTS;
+    let todo = call.domain_mut()?.vcpu.segments.set(which, base);
+    call.world.effects.todo |= todo;
     Ok(0)
 }
 

@@ -10,7 +10,6 @@ use hypervisor_core::frames::FrameTable;
 use hypervisor_core::machine::PciAddress;
 use hypervisor_core::memory::MachineAddress;
 use hypervisor_core::pci::Function;
-use hypervisor_core::registers::Segments;
 use hypervisor_core::ring::Ring;
 use hypervisor_core::time::Time;
 use hypervisor_core::world::{Setup, World};
@@ -77,8 +76,7 @@ pub(crate) extern "C" fn enter(protocol: u32, information: u32) -> ! {
         features,
         root: space.root(),
         timer: Time::NEVER,
-        segments: Segments::default(),
-        user_mode: false,
+        user_gs: false,
         ring: Ring::Three,
         area_user: None,
     };

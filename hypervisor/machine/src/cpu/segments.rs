@@ -4,7 +4,7 @@
 use core::arch::asm;
 
 use hypercall_abi::layout::GUEST_DATA;
-use hypervisor_core::registers::Segments;
+use hypervisor_core::segments::Segments;
 
 use super::control::Features;
 use super::msr;
@@ -22,7 +22,7 @@ pub(crate) fn save(features: Features) -> (u64, u64) {
 pub(crate) fn load(features: Features, bases: &Segments, user_mode: bool) {
     reset_selectors();
     set_fs_base(features, bases.fs_base);
-    set_gs_base(features, if user_mode { bases.gs_base_user } else { bases.gs_base_kernel });
+    set_gs_base(features, bases.gs_base(user_mode));
 }
 
 /// Loads the base of FS.

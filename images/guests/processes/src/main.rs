@@ -19,7 +19,6 @@ const LIMITS: Limits = Limits { pages: 256, processes: 16, time_ns: 5_000_000_00
 /// Of those that loop.
 const SHORT_NS: u64 = 20_000_000;
 const PAGE_FAULT: u8 = 14;
-const NO_FPU: u8 = 7;
 
 /// What an act must come to.
 #[derive(Clone, Copy)]
@@ -38,7 +37,7 @@ const COURSE: [(&str, Wanted); 18] = [
     ("read the kernel", Wanted::Fault(PAGE_FAULT)),
     ("write code", Wanted::Fault(PAGE_FAULT)),
     ("overflow the stack", Wanted::Fault(PAGE_FAULT)),
-    ("use the FPU", Wanted::Fault(NO_FPU)),
+    ("FPU and bases, three processes", Wanted::Status(0)),
     ("exhaust memory", Wanted::Memory),
     ("grow and give back", Wanted::Status(0)),
     ("fork, copies", Wanted::Status(0)),
@@ -77,13 +76,14 @@ async fn run(guest: Guest) {
         ("a task beside a loop", beside(&program).await),
         ("dropped in its run", dropped(&program).await),
         ("two at once", both(&program).await),
+        ("FPU and bases, two families", families(&program).await),
     ] {
         good += u32::from(ok);
         println!("@process {{\"act\":\"{name}\",\"ok\":{ok}}}");
     }
     println!(
         "@processes {{\"good\":{good},\"of\":{},\"cpl\":{},\"hypercalls\":{}}}",
-        COURSE.len() + 3,
+        COURSE.len() + 4,
         guest.cpl(),
         entries() - before
     );
@@ -125,6 +125,13 @@ async fn dropped(program: &Program) -> bool {
     }
     Timer::after(Duration::from_millis(2)).await;
     start(program, 0).run().await == Exit::Status(7)
+}
+
+/// Processes of two families keep their own in the processor, and those after them find nothing of it.
+async fn families(program: &Program) -> bool {
+    const STATE: u64 = 6;
+    let (one, other) = join(start(program, STATE).run(), start(program, STATE).run()).await;
+    one == Exit::Status(0) && other == Exit::Status(0) && start(program, STATE).run().await == Exit::Status(0)
 }
 
 /// Two families take turns.

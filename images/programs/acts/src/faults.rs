@@ -1,6 +1,5 @@
 //! What a process is killed for.
 
-use core::arch::asm;
 use core::hint::black_box;
 
 use program_runtime::layout;
@@ -34,11 +33,4 @@ pub(crate) fn overflow_the_stack() -> u32 {
         if depth == u64::MAX { depth } else { deeper(depth + 1) + here[0] }
     }
     deeper(black_box(0)) as u32
-}
-
-/// The state of the FPU is not kept for processes.
-pub(crate) fn compute_with_the_fpu() -> u32 {
-    // SAFETY: the instruction changes a register that nothing here uses.
-    unsafe { asm!("xorps xmm0, xmm0", options(nomem, nostack, preserves_flags)) };
-    0
 }

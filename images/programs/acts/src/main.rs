@@ -7,6 +7,7 @@
 mod faults;
 mod forks;
 mod memory;
+mod own;
 mod refused;
 
 use program_runtime::{calls, println};
@@ -21,7 +22,7 @@ fn run(act: u64) -> u32 {
         3 => faults::read_the_kernel(),
         4 => faults::write_code(),
         5 => faults::overflow_the_stack(),
-        6 => faults::compute_with_the_fpu(),
+        6 => own::state(),
         7 => memory::exhaust(),
         8 => memory::grow_and_give_back(),
         9 => forks::copies(),

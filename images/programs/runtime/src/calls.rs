@@ -119,6 +119,22 @@ pub fn sleep(ns: u64) {
     let _ = plain(Call::Sleep, ns);
 }
 
+/// Sets the base of FS to an address of the lower half.
+///
+/// # Errors
+/// [`Error::Invalid`] for another one.
+pub fn set_fs_base(address: u64) -> Result<(), Error> {
+    plain(Call::FsBase, address).map(drop)
+}
+
+/// Sets the base of GS to an address of the lower half.
+///
+/// # Errors
+/// [`Error::Invalid`] for another one.
+pub fn set_gs_base(address: u64) -> Result<(), Error> {
+    plain(Call::GsBase, address).map(drop)
+}
+
 /// Waits until a child has ended; how, as [`process_abi::Exit::to_word`] says.
 ///
 /// # Errors
