@@ -37,6 +37,15 @@ impl fmt::Display for PciAddress {
     }
 }
 
+/// What struck the processor wherever it was, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Strikes {
+    /// Non-maskable interrupts.
+    pub nmis: u64,
+    /// Machine checks after which all went on.
+    pub machine_checks: u64,
+}
+
 /// What the machine does for the core while the core decides. Time is read through it rather than passed, because
 /// most hypercalls need no clock and the trace needs two readings of it.
 pub trait Machine: MachineMemory + Storage {
@@ -64,6 +73,10 @@ pub trait Machine: MachineMemory + Storage {
     /// there is no processor to ask.
     fn segment_bases(&self) -> Option<(u64, u64)> {
         None
+    }
+    /// NMIs and machine checks survived so far; none where nobody counts them.
+    fn strikes(&self) -> Strikes {
+        Strikes::default()
     }
     /// How the ticks of the trace's clock become system time; as nanoseconds if nothing else is said.
     fn trace_scale(&self) -> TimeScale {

@@ -66,6 +66,8 @@ struct Snapshot<'a> {
     heap_used: u64,
     trace_lost: u64,
     trace_written: u64,
+    nmis: u64,
+    machine_checks: u64,
     domains: Vec<DomainCounters>,
 }
 
@@ -152,7 +154,7 @@ struct ListLine {
 
 /// `@snapshot`: all counters at this moment.
 pub(crate) fn snapshot<M: Machine>(world: &mut World, m: &M, label: &str) {
-    let now = m.now();
+    let (now, strikes) = (m.now(), m.strikes());
     let counters = world.domains.iter().filter(|domain| domain.state == State::Running).map(|domain| {
         let counters = &domain.counters;
         let [running_ns, runnable_ns, blocked_ns, _] = domain.vcpu.times.spent_at(now);
@@ -189,6 +191,8 @@ pub(crate) fn snapshot<M: Machine>(world: &mut World, m: &M, label: &str) {
         heap_used: m.heap_used(),
         trace_lost: world.trace.lost(),
         trace_written: world.trace.written(),
+        nmis: strikes.nmis,
+        machine_checks: strikes.machine_checks,
         domains: counters.collect(),
     };
     line(world, "snapshot", &snapshot);

@@ -2,10 +2,10 @@
 //! All of it is behind the one lock, beside the world.
 
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering, Ordering::Relaxed};
 
 use hypercall_abi::{DomId, Mfn};
-use hypervisor_core::machine::{Machine, PciAddress, Storage};
+use hypervisor_core::machine::{Machine, PciAddress, Storage, Strikes};
 use hypervisor_core::memory::{MachineAddress, MachineMemory};
 use hypervisor_core::ring::Ring;
 use hypervisor_core::time::{Time, TimeScale};
@@ -18,6 +18,7 @@ use crate::cpu::string;
 use crate::heap;
 use crate::paging::direct;
 use crate::pci::{Config, MessageTable};
+use crate::per_cpu::PER_CPU;
 
 /// The hardware.
 #[derive(Debug)]
@@ -139,6 +140,11 @@ impl Machine for Hardware {
 
     fn segment_bases(&self) -> Option<(u64, u64)> {
         Some(cpu::segments::save(self.features))
+    }
+
+    fn strikes(&self) -> Strikes {
+        let count = |counter: &AtomicU64| counter.load(Relaxed);
+        Strikes { nmis: count(&PER_CPU.nmis), machine_checks: count(&PER_CPU.machine_checks) }
     }
 
     fn trace_scale(&self) -> TimeScale {

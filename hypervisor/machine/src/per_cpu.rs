@@ -15,7 +15,7 @@ use hypervisor_core::registers::Registers;
 /// Bytes of a processor's stack; entries from guests start at its end.
 const STACK_BYTES: usize = 64 * 1024;
 /// Bytes of the stacks for the vectors that may strike anywhere.
-const INTERRUPT_STACK_BYTES: usize = 8 * 1024;
+pub(crate) const INTERRUPT_STACK_BYTES: usize = 8 * 1024;
 
 /// A stack.
 #[repr(C, align(4096))]
@@ -56,8 +56,10 @@ pub(crate) struct PerCpu {
     guest_rsp: AtomicU64,
     /// Vectors that came in while the processor was idle, a bit each.
     pub(crate) pending: [AtomicU64; 4],
-    /// Non-maskable interrupts taken.
+    /// Non-maskable interrupts taken. These three words may be read from outside, in this order.
     pub(crate) nmis: AtomicU64,
+    /// Address of the instruction before which the last of them came.
+    nmi_at: AtomicU64,
     /// Machine checks survived.
     pub(crate) machine_checks: AtomicU64,
 }
@@ -74,6 +76,7 @@ pub(crate) static PER_CPU: PerCpu = PerCpu {
     guest_rsp: AtomicU64::new(0),
     pending: [const { AtomicU64::new(0) }; 4],
     nmis: AtomicU64::new(0),
+    nmi_at: AtomicU64::new(0),
     machine_checks: AtomicU64::new(0),
 };
 
@@ -87,6 +90,8 @@ pub(crate) const GUEST_RSP: usize = offset_of!(PerCpu, guest_rsp);
 pub(crate) const PENDING: usize = offset_of!(PerCpu, pending);
 /// Offset of [`PerCpu::nmis`].
 pub(crate) const NMIS: usize = offset_of!(PerCpu, nmis);
+/// Offset of [`PerCpu::nmi_at`].
+pub(crate) const NMI_AT: usize = offset_of!(PerCpu, nmi_at);
 /// Offset of [`PerCpu::guest_root`].
 pub(crate) const GUEST_ROOT: usize = offset_of!(PerCpu, guest_root);
 /// Offset of [`PerCpu::area_used`].
@@ -100,3 +105,8 @@ const INTERRUPT_STACKS: usize = offset_of!(PerCpu, interrupt_stacks);
 pub(crate) const fn interrupt_stack_end(number: u8) -> usize {
     INTERRUPT_STACKS + number as usize * INTERRUPT_STACK_BYTES
 }
+
+const _: () = assert!(
+    NMI_AT == NMIS + 8 && offset_of!(PerCpu, machine_checks) == NMIS + 16,
+    "what is read from outside"
+);

@@ -4,13 +4,16 @@
 //! The processor has pushed SS, RSP, RFLAGS, CS and RIP at the end of the processor's stack, and for some vectors an
 //! error code, which the other stubs make up for with 0. The vector goes into the upper half of that word. #DB may
 //! strike on the first instruction of any other entry (MOV SS), so it comes on a stack of its own: from a guest
-//! its frame is carried over to the usual place, from ring 0 it is ignored. An NMI is counted and recorded, and
-//! touches nothing else, and a machine check is judged on its stack wherever it struck.
+//! its frame is carried over to the usual place, from ring 0 it is ignored. An NMI is counted and recorded with the
+//! address that it struck, and touches nothing else, and a machine check is judged on its stack wherever it struck. If
+//! that was in the way in for NMIs, it goes back without `iretq`, which would let the next NMI in, over the frame of the
+//! one under way.
 
 use core::arch::global_asm;
 
 use super::{pop_scratch, push_preserved, push_scratch, skip_preserved, unskip_preserved};
-use crate::per_cpu::{NMIS, PER_CPU, STACK_END};
+use crate::descriptors::tss;
+use crate::per_cpu::{INTERRUPT_STACK_BYTES, NMI_AT, NMIS, PER_CPU, STACK_END, interrupt_stack_end};
 
 /// Bytes from one stub to the next.
 const STUB_BYTES: u64 = 16;
@@ -115,7 +118,11 @@ global_asm!(
     ".balign 16",
     ".globl nmi_entry",
     "nmi_entry:",
+    "push rax",
+    "mov rax, [rsp + 8]",
+    "mov [rip + {per_cpu} + {nmi_at}], rax",
     "lock inc qword ptr [rip + {per_cpu} + {nmis}]",
+    "pop rax",
     // For the trace, which has a stream that nobody but this writes. The processor has aligned its stack before it
     // pushed five words.
     "cld",
@@ -131,12 +138,39 @@ global_asm!(
     push_scratch!(),
     "call {machine_check}",
     pop_scratch!(),
+    "test byte ptr [rsp + 8], 3",
+    "jnz 8f",
+    // Whether RSP is on the stack for NMIs. A guest's may be, on the first instruction of `syscall`'s entry; then no NMI
+    // is under way and nothing lies there.
+    "push rax",
+    "lea rax, [rip + {per_cpu} + {nmi_end}]",
+    "sub rax, [rsp + 32]",
+    "cmp rax, {nmi_bytes}",
+    "jb 6f",
+    "pop rax",
+    "8:",
     "iretq",
+    "6:",
+    // RIP, RFLAGS and RAX go below what is there, to be taken from there.
+    "mov rax, [rsp + 32]",
+    "push qword ptr [rsp + 8]",
+    "pop qword ptr [rax - 8]",
+    "push qword ptr [rsp + 24]",
+    "pop qword ptr [rax - 16]",
+    "push qword ptr [rsp]",
+    "pop qword ptr [rax - 24]",
+    "lea rsp, [rax - 24]",
+    "pop rax",
+    "popfq",
+    "ret",
     ".popsection",
     stub_bytes = const STUB_BYTES,
     per_cpu = sym PER_CPU,
     stack_end = const STACK_END,
     nmis = const NMIS,
+    nmi_at = const NMI_AT,
+    nmi_end = const interrupt_stack_end(tss::NMI),
+    nmi_bytes = const INTERRUPT_STACK_BYTES,
     record_nmi = sym crate::nmi::record,
     page_fault = sym crate::run::page_fault,
     quick = sym crate::exit::exit_quickly,

@@ -4,14 +4,17 @@
 //! Where they struck decides how they go back. In the hypervisor proper (its own root is loaded): their frame moves to a
 //! stack that no guest sees, and the area's words are cleared. In a guest, or in a stub on its way in: the frame stays
 //! and is marked, so that the next exit clears it. In the last two instructions of the exit: they are carried out here,
-//! as the frame for the guest lies complete where the exit has put it.
+//! as the frame for the guest lies complete where the exit has put it. In the way in for NMIs a machine check goes back
+//! without `iretq`: that would let the next NMI in, over the frame of the one under way.
 
 use core::arch::global_asm;
 
 use super::area::{ROOT, STACK_END as AREA_END, USED, interrupt_stack_end as area_end};
 use crate::descriptors::tss;
 use crate::entry::{pop_scratch, push_preserved, push_scratch};
-use crate::per_cpu::{NMIS, PER_CPU, STACK_END, interrupt_stack_end as own_end};
+use crate::per_cpu::{
+    INTERRUPT_STACK_BYTES, NMI_AT, NMIS, PER_CPU, STACK_END, interrupt_stack_end as own_end,
+};
 
 unsafe extern "C" {
     fn ring1_nmi();
@@ -114,9 +117,22 @@ global_asm!(
     ".globl ring1_nmi",
     "ring1_nmi:",
     save_root!(),
+    "mov rax, [rsp + 16]",
+    "mov [rip + {per_cpu} + {nmi_at}], rax",
     "lock inc qword ptr [rip + {per_cpu} + {nmis}]",
+    // What is asked of Rust happens on the hypervisor's own stack.
+    "mov rax, rsp",
+    "lea rsp, [rip + {per_cpu} + {own_nmi}]",
+    "push rax",
+    "cld",
+    push_scratch!(),
+    "mov rdi, [rax + 16]",
+    "call {record_nmi}",
+    pop_scratch!(),
+    "pop rsp",
     go_back!("{area_nmi}", "{own_nmi}"),
     ".balign 16",
+    // The end of the way in for NMIs, too.
     ".globl ring1_debug",
     "ring1_debug:",
     save_root!(),
@@ -154,7 +170,6 @@ global_asm!(
     ".globl ring1_machine_check",
     "ring1_machine_check:",
     save_root!(),
-    // What is asked of Rust happens on the hypervisor's own stack.
     "mov rax, rsp",
     "lea rsp, [rip + {per_cpu} + {own_machine_check}]",
     "push rax",
@@ -163,7 +178,43 @@ global_asm!(
     "call {machine_check}",
     pop_scratch!(),
     "pop rsp",
+    // Whether it struck the way in for NMIs, or what that asked of Rust.
+    "test byte ptr [rsp + 24], 3",
+    "jnz 8f",
+    "lea rax, [rip + ring1_nmi]",
+    "cmp [rsp + 16], rax",
+    "jb 7f",
+    "lea rax, [rip + ring1_debug]",
+    "cmp [rsp + 16], rax",
+    "jb 9f",
+    "7:",
+    "mov rax, [rsp]",
+    "cmp rax, [rip + {per_cpu} + {root}]",
+    "jne 8f",
+    "lea rax, [rip + {per_cpu} + {own_nmi}]",
+    "sub rax, [rsp + 40]",
+    "cmp rax, {own_bytes}",
+    "jb 9f",
+    "8:",
     go_back!("{area_machine_check}", "{own_machine_check}"),
+    "9:",
+    // RIP, RFLAGS, RAX and CR3 go below what the way in for NMIs has on its stack, to be taken from there.
+    "mov byte ptr [rip + {per_cpu} + {used}], 1",
+    "mov rax, [rsp + 40]",
+    "push qword ptr [rsp + 16]",
+    "pop qword ptr [rax - 8]",
+    "push qword ptr [rsp + 32]",
+    "pop qword ptr [rax - 16]",
+    "push qword ptr [rsp + 8]",
+    "pop qword ptr [rax - 24]",
+    "push qword ptr [rsp]",
+    "pop qword ptr [rax - 32]",
+    "lea rsp, [rax - 32]",
+    "pop rax",
+    "mov cr3, rax",
+    "pop rax",
+    "popfq",
+    "ret",
     ".balign 16",
     ".globl ring1_double_fault",
     "ring1_double_fault:",
@@ -183,8 +234,11 @@ global_asm!(
     area_end = const AREA_END,
     used = const USED,
     nmis = const NMIS,
+    nmi_at = const NMI_AT,
     area_nmi = const area_end(tss::NMI),
     own_nmi = const own_end(tss::NMI),
+    own_bytes = const INTERRUPT_STACK_BYTES,
+    record_nmi = sym crate::nmi::record,
     area_debug = const area_end(tss::DEBUG),
     own_debug = const own_end(tss::DEBUG),
     area_machine_check = const area_end(tss::MACHINE_CHECK),

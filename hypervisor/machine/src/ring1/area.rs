@@ -117,9 +117,11 @@ pub(crate) fn enter() {
     // An NMI may have left its frame there.
     PER_CPU.area_used.store(1, Relaxed);
     let end = |offset: usize| &raw const PER_CPU as u64 + offset as u64;
+    let before = struck();
     PER_CPU.tss.set_stacks(end(STACK_END), [1, 2, 3, 4].map(|number| end(interrupt_stack_end(number))));
     // SAFETY: every gate leads to a stub that expects the stacks just set, or into a guest.
     unsafe { PER_CPU.area.idt.load() };
+    clear_if_struck(before);
     // SAFETY: the stub expects no stack and finds the rest at fixed addresses.
     unsafe { msr::write(msr::LSTAR, stubs::system_call()) };
     // SAFETY: as above.
@@ -128,14 +130,29 @@ pub(crate) fn enter() {
 
 /// Makes the processor enter the hypervisor as for guests in ring 3.
 pub(crate) fn leave() {
+    let before = struck();
     // The table first: its stubs work on any stack, those of the area on the area's alone.
     // SAFETY: until the next line, all that can come is an NMI, which works on the area's stack too.
     unsafe { idt::load() };
     descriptors::set_stacks();
+    clear_if_struck(before);
     // SAFETY: the entry is a stub of the hypervisor, which is mapped while a guest in ring 3 runs.
     unsafe { msr::write(msr::LSTAR, entry::syscall::address()) };
     // SAFETY: as above.
     unsafe { msr::write(msr::CSTAR, entry::syscall::address()) };
+}
+
+/// NMIs and machine checks so far.
+fn struck() -> u64 {
+    PER_CPU.nmis.load(Relaxed) + PER_CPU.machine_checks.load(Relaxed)
+}
+
+/// What strikes between new stacks and their table uses the area's stacks with the usual stubs, which need more of them
+/// than the way out clears.
+fn clear_if_struck(before: u64) {
+    if struck() != before {
+        clear();
+    }
 }
 
 /// Clears the page that guests in ring 1 can write, so that none sees what another wrote there.

@@ -38,9 +38,9 @@ global_asm!(
     // With interrupts off a guest could never be stopped.
     "test dword ptr [rip + {per_cpu} + {frame} + {rflags}], {interrupt}",
     "jz 4f",
+    "5:",
     "cmp byte ptr [rip + {per_cpu} + {used}], 0",
     "jne 3f",
-    "5:",
     pop_scratch!(),
     "lea rsp, [rip + {per_cpu} + {area_end}]",
     "push qword ptr [rip + {per_cpu} + {frame} + {ss}]",
@@ -59,6 +59,8 @@ global_asm!(
     "ring1_left_end:",
     // Something struck anywhere, and its frame still lies on its stack.
     "3:",
+    // Before all else: what strikes meanwhile marks it again.
+    "mov byte ptr [rip + {per_cpu} + {used}], 0",
     "xor eax, eax",
     ".set at, 8",
     ".rept {words}",
@@ -67,8 +69,11 @@ global_asm!(
     "mov [rip + {per_cpu} + {machine_check} - at], rax",
     ".set at, at + 8",
     ".endr",
-    "mov [rip + {per_cpu} + {area_end} - 56], rax",
-    "mov byte ptr [rip + {per_cpu} + {used}], 0",
+    ".set at, 56",
+    ".rept 4",
+    "mov [rip + {per_cpu} + {area_end} - at], rax",
+    ".set at, at + 8",
+    ".endr",
     "jmp 5b",
     "4:",
     "lea rdi, [rip + {per_cpu} + {frame}]",
@@ -94,8 +99,9 @@ global_asm!(
     interrupts_off = sym interrupts_off,
 );
 
-/// Words of a stack for what strikes anywhere that are ever used: a frame and two registers.
-pub(super) const WORDS: usize = 7;
+/// Words of a stack for what strikes anywhere that are ever used: a frame, two registers, and what a machine check puts
+/// below them to go back to an NMI.
+pub(super) const WORDS: usize = 11;
 
 /// A guest in ring 1 would have run with interrupts off.
 extern "C" fn interrupts_off(regs: &Registers) -> ! {
