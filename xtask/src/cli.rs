@@ -2,12 +2,14 @@
 //! It is one place so that names and help stay alike across commands.
 
 mod measure;
+mod strike;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::measure::{Creation, Load as MeasuredLoad, MeasureKind, Slices, Spread, Sweep, Window};
+pub(crate) use self::strike::{StrikeKind, StrikePaced, StrikeSweep};
 use crate::scenario::{Delivery, Load, Size};
 
 /// Builds, runs and measures Denizen.
@@ -59,6 +61,12 @@ longer=NS, stop=call:NS|delay:NS|death; each of them turns the trace on")]
         /// What to measure
         #[command(subcommand)]
         what: MeasureKind,
+    },
+    /// Strike the processor with NMIs and machine checks, and see that all goes on
+    Strike {
+        /// How
+        #[command(subcommand)]
+        what: StrikeKind,
     },
     /// Read a trace file
     #[command(after_help = "Examples:

@@ -73,6 +73,7 @@ fn dispatch(command: Command) -> Result<()> {
             setup::need(setup::EXT4)?;
             setup::need_target()
         }
+        Command::Strike { what } => run::strike::strike(&what),
         Command::Trace(options) => trace::trace(&options),
         Command::Tidy { bless } => tidy::tidy(bless),
         Command::Bench(options) => bench::bench(&options),

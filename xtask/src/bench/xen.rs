@@ -91,6 +91,7 @@ pub(super) fn options(kernel: PathBuf, guest: &Path, command_line: &str, clock: 
         drives: Vec::new(),
         trace: None,
         gdb: false,
+        more: Vec::new(),
     }
 }
 

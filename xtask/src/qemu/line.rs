@@ -40,6 +40,8 @@ pub(crate) struct Options {
     pub(crate) trace: Option<(PathBuf, u64)>,
     /// Wait for gdb.
     pub(crate) gdb: bool,
+    /// More of QEMU's own options, for those who look at the machine from outside.
+    pub(crate) more: Vec<String>,
 }
 
 /// QEMU's user network and what it forwards.
@@ -97,6 +99,7 @@ pub(crate) fn arguments(options: &Options) -> Vec<String> {
     if options.gdb {
         add(&["-s", "-S"]);
     }
+    line.extend(options.more.iter().cloned());
     line
 }
 
@@ -125,6 +128,7 @@ mod tests {
             drives: Vec::new(),
             trace: None,
             gdb: false,
+            more: Vec::new(),
         }
     }
 

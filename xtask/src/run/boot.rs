@@ -43,6 +43,11 @@ pub(crate) struct Booted {
 
 /// Builds what the plan of a scenario needs and starts it.
 pub(crate) fn boot(how: How, scenario: &Scenario, plan: Plan) -> Result<Booted> {
+    boot_with(how, scenario, plan, Vec::new())
+}
+
+/// The same with more of QEMU's own options.
+pub(crate) fn boot_with(how: How, scenario: &Scenario, plan: Plan, more: Vec<String>) -> Result<Booted> {
     if how.forwarded && how.port.is_some() {
         // Said at once; the ports are chosen when everything is built.
         qemu::choose(how.port, plan.guests.len())?;
@@ -83,6 +88,7 @@ pub(crate) fn boot(how: How, scenario: &Scenario, plan: Plan) -> Result<Booted> 
             drives: plan.drives.clone(),
             trace: Some((trace, TRACE_BYTES)),
             gdb: how.gdb,
+            more,
         },
         &folder.join("serial.log"),
     )?;

@@ -10,6 +10,7 @@ mod measure;
 mod options;
 mod report;
 mod session;
+pub(crate) mod strike;
 mod watch;
 
 use std::time::{Duration, Instant};

@@ -3,8 +3,8 @@
 
 use anyhow::{Result, ensure};
 
-use super::judge::{figures, found, sound};
-use super::machine::{compare, coverage, crashed, hostility};
+use super::judge::{figures, found, number, sound};
+use super::machine::{compare, coverage, crashed, hostility, swept};
 use super::part::Part;
 use crate::run::Coverage;
 
@@ -22,6 +22,10 @@ pub(super) fn parts(seeds: u32) -> Vec<Part> {
         Part::here("hostile neighbours and the host, 20 s", beside_the_host),
         Part::here(format!("{seeds} hostile seeds of half a second, ring 3"), move || many(seeds, "3")),
         Part::here(format!("{seeds} hostile seeds of half a second, ring 1"), move || many(seeds, "1")),
+        Part::here("strikes at each instruction, ring 1", || strikes("1")),
+        Part::here("strikes at each instruction, ring 3", || strikes("3")),
+        Part::here("10,000 paced NMIs, ring 1", || paced("1")),
+        Part::here("10,000 paced NMIs, ring 3", || paced("3")),
         Part::here("planted faults are found", planted),
         Part::here("hostile neighbours, 60 s counted", a_minute),
     ]
@@ -112,6 +116,21 @@ fn hostile(seed: u32, seconds: f64, ring: &str) -> Result<(serde_json::Value, St
     )?;
     let remark = format!("{}; {}", sound(&figures, 16)?, hostility(&figures)?);
     Ok((figures, remark))
+}
+
+/// No instruction of the ways in and out is left out without a reason.
+fn strikes(ring: &str) -> Result<String> {
+    swept(&figures(&format!("strikes-all-{ring}"), &["strike", "sweep", "--ring", ring])?)
+}
+
+/// As many NMIs are counted as came.
+fn paced(ring: &str) -> Result<String> {
+    let line = ["strike", "paced", "--ring", ring, "--count", "10000"];
+    let figures = figures(&format!("paced-{ring}"), &line)?;
+    let of = |key: &str| number(&figures, key);
+    let (counted, in_stubs) = (of("/counted")?, of("/in_stubs")?);
+    ensure!(counted == 10_000.0, "{counted} of 10,000 NMIs were counted");
+    Ok(format!("{counted} counted, {in_stubs} of them in the ways in and out"))
 }
 
 /// The hostile guest in ring 1 finds each fault that is planted into the hypervisor.

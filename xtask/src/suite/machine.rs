@@ -27,6 +27,8 @@ pub(super) fn parts() -> Vec<Part> {
         Part::here("hostile neighbours in ring 3, 1 s counted", || hostile("3")),
         Part::here("hostile neighbours in ring 1, 1 s counted", || hostile("1")),
         Part::here("kernels in both rings, counted", mixed),
+        Part::here("strikes in ring 1, a brief sweep", || strikes("1")),
+        Part::here("strikes in ring 3, a brief sweep", || strikes("3")),
         Part::here("bad images beside good ones", bad_images::beside_good_ones),
         Part::here("disks, judged by their images", disks::written),
         Part::here("files of an ext4 disk from 8 guests", files::served),
@@ -197,6 +199,20 @@ fn hostile(ring: &str) -> Result<String> {
         ],
     )?;
     Ok(format!("{}; {}", sound(&figures, 4)?, hostility(&figures)?))
+}
+
+/// An NMI and a machine check before most instructions of the ways in and out, and all goes on.
+fn strikes(ring: &str) -> Result<String> {
+    swept(&figures(&format!("strikes-{ring}"), &["strike", "sweep", "--brief", "--ring", ring])?)
+}
+
+/// Says what a sweep struck, if that was enough for a brief one.
+pub(super) fn swept(figures: &Value) -> Result<String> {
+    let of = |key: &str| number(figures, key);
+    let (struck, instructions, open) = (of("/struck")?, of("/instructions")?, of("/open")?);
+    ensure!(struck > 0.8 * instructions, "only {struck} of {instructions} instructions were struck");
+    let (nmis, checks) = (of("/nmis_counted")?, of("/machine_checks_counted")?);
+    Ok(format!("{struck} of {instructions} instructions, {open} open; {nmis} NMIs, {checks} machine checks"))
 }
 
 /// Guests in ring 1 whose driver domain and client are in ring 3.

@@ -18,6 +18,7 @@ static ACTS: &[u8] = include_bytes!(env!("PROGRAM_acts"));
 const LIMITS: Limits = Limits { pages: 256, processes: 16, time_ns: 5_000_000_000, slice_ns: 1_000_000 };
 /// Of those that loop.
 const SHORT_NS: u64 = 20_000_000;
+const DEBUG: u8 = 1;
 const PAGE_FAULT: u8 = 14;
 
 /// What an act must come to.
@@ -30,7 +31,7 @@ enum Wanted {
 }
 
 /// Each act of the program, by its number.
-const COURSE: [(&str, Wanted); 18] = [
+const COURSE: [(&str, Wanted); 19] = [
     ("hello", Wanted::Status(7)),
     ("loop", Wanted::Time),
     ("read at 0", Wanted::Fault(PAGE_FAULT)),
@@ -49,6 +50,7 @@ const COURSE: [(&str, Wanted); 18] = [
     ("other rings", Wanted::Status(0)),
     ("bad arguments", Wanted::Status(0)),
     ("sleep", Wanted::Status(0)),
+    ("single step", Wanted::Fault(DEBUG)),
 ];
 
 impl Wanted {

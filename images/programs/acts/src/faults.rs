@@ -1,5 +1,6 @@
 //! What a process is killed for.
 
+use core::arch::asm;
 use core::hint::black_box;
 
 use program_runtime::layout;
@@ -33,4 +34,11 @@ pub(crate) fn overflow_the_stack() -> u32 {
         if depth == u64::MAX { depth } else { deeper(depth + 1) + here[0] }
     }
     deeper(black_box(0)) as u32
+}
+
+/// Asks for an exception after the next instruction.
+pub(crate) fn single_step() -> u32 {
+    // SAFETY: the point is that it faults; the word that it pushes is gone by then.
+    unsafe { asm!("pushfq", "or dword ptr [rsp], 0x100", "popfq", "nop") };
+    0
 }

@@ -34,6 +34,7 @@ fn run(act: u64) -> u32 {
         15 => refused::rings(),
         16 => refused::arguments(),
         17 => sleep(),
+        18 => faults::single_step(),
         _ => u32::MAX,
     }
 }

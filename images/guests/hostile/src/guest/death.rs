@@ -23,7 +23,7 @@ pub(super) fn die(actor: &mut Actor, way: u64) -> ! {
         2 => fault_on_stack(0x8000_0000_0000_0000),
         3 => fault_on_stack(0xffff_8080_0020_1000),
         4 => fault_on_stack(estate.read_only + 0x800),
-        5 => fault_on_stack(0),
+        5 => page_fault_on_stack(0),
         6 => {
             let traps = |address| TrapInfo { vector: 6, flags: 0, cs: 0xe033, pad: 0, address };
             let table = [traps(estate.unmapped), TrapInfo::zeroed()];
@@ -91,6 +91,12 @@ fn fault() -> ! {
 fn fault_on_stack(stack: u64) -> ! {
     // SAFETY: the domain ends here.
     unsafe { asm!("mov rsp, {0}", "ud2", in(reg) stack, options(noreturn)) }
+}
+
+/// The same with a page fault.
+fn page_fault_on_stack(stack: u64) -> ! {
+    // SAFETY: the domain ends here.
+    unsafe { asm!("mov rsp, {0}", "mov rax, [rsp]", "ud2", in(reg) stack, options(noreturn)) }
 }
 
 /// Returns by hypercall to a frame of our making.

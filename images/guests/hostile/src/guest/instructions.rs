@@ -95,6 +95,7 @@ instructions! {
     may "int 0xff": "int 0xff";
     traps "divide by zero": "xor ecx, ecx", "xor edx, edx", "div ecx";
     traps "into": ".byte 0xce";
+    traps "int 4": "int 4";
     may "popf all": "push 0x3ffed7 & ~0x100", "popfq", "pushfq", "pop rax";
     may "single step": "pushfq", "or qword ptr [rsp], 0x100", "popfq", "nop", "nop";
     may "nested task iret": "pushfq", "or qword ptr [rsp], 0x4000", "popfq", "nop";
