@@ -1,6 +1,7 @@
 //! The command line: every command and option that `cargo xtask` knows.
 //! It is one place so that names and help stay alike across commands.
 
+mod kv;
 mod measure;
 mod strike;
 
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::kv::{Kv, KvCheck, KvLoad};
 pub(crate) use self::measure::{Creation, Load as MeasuredLoad, MeasureKind, Slices, Spread, Sweep, Window};
 pub(crate) use self::strike::{StrikeKind, StrikePaced, StrikeSweep};
 use crate::scenario::{Delivery, Load, Size};
@@ -43,6 +45,12 @@ pub(crate) enum Command {
 Settings of --trace-set: on, mode=flight|live, buffer=BYTES, categories=LIST, domains=PATTERNS, calls=LIST,
 longer=NS, stop=call:NS|delay:NS|death; each of them turns the trace on")]
     Run(Run),
+    /// Load a key-value server that keeps its data on a disk, and check what is on the disk
+    Kv {
+        /// What to do
+        #[command(subcommand)]
+        what: Kv,
+    },
     /// Write a bootable ISO of a scenario
     #[command(after_help = "Examples:
   cargo xtask image

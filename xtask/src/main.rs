@@ -62,6 +62,7 @@ fn dispatch(command: Command) -> Result<()> {
     match command {
         Command::Build => build(),
         Command::Run(options) => run::run(&options),
+        Command::Kv { what } => run::kv::kv(&what),
         Command::Image(options) => image::image(&options),
         Command::New { name } => new_guest::lay_out(&name),
         Command::Test(options) => suite::test(&options),

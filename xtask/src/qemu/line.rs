@@ -1,7 +1,7 @@
 //! QEMU's command line, from what a run wants.
 //! It exists apart from the process so that it can be printed and tested.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::scenario::{Drive, Guest, Size};
 
@@ -82,13 +82,26 @@ pub(crate) fn arguments(options: &Options) -> Vec<String> {
         }
         add(&["-netdev", &user, "-device", "virtio-net-pci,netdev=n0,disable-legacy=on,romfile="]);
     }
-    for (number, Drive { path, read_only, slot, .. }) in options.drives.iter().enumerate() {
+    for (number, Drive { path, read_only, slot, recording, .. }) in options.drives.iter().enumerate() {
         // A comma ends a value unless it is doubled.
-        let file = path.to_string_lossy().replace(',', ",,");
-        let access = if *read_only { "on" } else { "off" };
-        let drive = format!("file={file},format=raw,if=none,id=d{number},readonly={access}");
+        let name = |path: &Path| path.to_string_lossy().replace(',', ",,");
+        let (file, access) = (name(path), if *read_only { "on" } else { "off" });
+        match recording {
+            None => {
+                add(&["-drive", &format!("file={file},format=raw,if=none,id=d{number},readonly={access}")]);
+            }
+            Some(recording) => {
+                let log = name(recording);
+                let of_file =
+                    |node: &str, file: &str| format!("driver=file,node-name={node},filename={file}");
+                add(&["-blockdev", &of_file(&format!("f{number}"), &file)]);
+                add(&["-blockdev", &of_file(&format!("l{number}"), &log)]);
+                let both = format!("file=f{number},log=l{number},log-sector-size=512");
+                add(&["-blockdev", &format!("driver=blklogwrites,node-name=d{number},{both}")]);
+            }
+        }
         let device = format!("virtio-blk-pci,drive=d{number},addr={slot:#x},disable-legacy=on");
-        add(&["-drive", &drive, "-device", &device]);
+        add(&["-device", &device]);
     }
     if let Some((path, bytes)) = &options.trace {
         let file = path.to_string_lossy();

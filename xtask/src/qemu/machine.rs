@@ -140,6 +140,13 @@ impl Machine {
         writeln!(self.input, "{text}").and_then(|()| self.input.flush()).map_err(|_| self.death())
     }
 
+    /// Kills QEMU at once, whatever it is doing.
+    pub(crate) fn kill(&mut self) {
+        // An end by itself came first then.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// Why the machine has ended, as an error: for an end that nobody asked for.
     pub(crate) fn death(&mut self) -> anyhow::Error {
         let status = self.status();

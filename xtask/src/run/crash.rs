@@ -27,7 +27,17 @@ impl Crashes {
     /// What the options want, if they want any.
     pub(super) fn new(options: &cli::Run) -> Option<Self> {
         let name = options.crash.clone()?;
-        Some(Self { name, left: options.crashes, begun: 0, next: None })
+        Some(Self::of(name, options.crashes))
+    }
+
+    /// So many crashes of a domain.
+    pub(super) const fn of(name: String, times: u32) -> Self {
+        Self { name, left: times, begun: 0, next: None }
+    }
+
+    /// Crashes that are still to come.
+    pub(super) const fn left(&self) -> u32 {
+        self.left
     }
 
     /// Crashes the domain if it is time for that; to be called often while there is load.

@@ -6,6 +6,7 @@ mod coverage;
 mod crash;
 mod figures_of;
 mod inside;
+pub(crate) mod kv;
 mod measure;
 mod options;
 mod report;

@@ -26,6 +26,8 @@ pub(super) struct Watch {
     pub(super) snapshots: Vec<Value>,
     /// `@result` records of guests.
     pub(super) results: Vec<Value>,
+    /// `@kv` records: what key-value guests found on their disks.
+    pub(super) stores: Vec<Value>,
     /// What hostile guests tried.
     pub(super) coverage: Coverage,
     /// The last audit.
@@ -61,6 +63,7 @@ impl Watch {
                 }
             }
             "result" => self.results.push(body),
+            "kv" => self.stores.push(body),
             _ => return self.coverage.note(domain, &kind, body),
         }
         None

@@ -61,6 +61,8 @@ pub(crate) struct Drive {
     pub(crate) folder: Option<PathBuf>,
     /// Nobody writes to it.
     pub(crate) read_only: bool,
+    /// Where each write and flush is recorded, if it is.
+    pub(crate) recording: Option<PathBuf>,
     /// Device number on PCI bus 0.
     pub(crate) slot: u8,
     /// Name of the domain that owns it.
@@ -128,7 +130,8 @@ pub(super) fn drives(system: &System) -> Vec<Drive> {
             None => {
                 let slot = FIRST_SLOT.saturating_add(u8::try_from(drives.len()).unwrap_or(u8::MAX));
                 let (read_only, folder) = (!disk.writes(), disk.folder());
-                drives.push(Drive { path, folder, read_only, slot, backend: backend.clone() });
+                let (backend, recording) = (backend.clone(), None);
+                drives.push(Drive { path, folder, read_only, recording, slot, backend });
             }
         }
     }

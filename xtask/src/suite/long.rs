@@ -4,6 +4,7 @@
 use anyhow::{Result, ensure};
 
 use super::judge::{figures, found, number, sound};
+use super::kv;
 use super::machine::{compare, coverage, crashed, hostility, swept};
 use super::part::Part;
 use crate::run::Coverage;
@@ -19,6 +20,9 @@ pub(super) fn parts(seeds: u32) -> Vec<Part> {
         Part::here("icount, 32 guests, twice", repeated),
         Part::here("driver domain crashes 20 times, host", || crashed("web", 32, 20, 20.0)),
         Part::here("driver domain crashes 20 times, inside", || crashed("inside", 32, 20, 20.0)),
+        Part::here("kv: its driver domain crashes 100 times", || kv::crashed("storage", 100)),
+        Part::here("kv: its network's domain crashes 20 times", || kv::crashed("network", 20)),
+        Part::here("kv: QEMU is killed 200 times", || kv::killed(200)),
         Part::here("hostile neighbours and the host, 20 s", beside_the_host),
         Part::here(format!("{seeds} hostile seeds of half a second, ring 3"), move || many(seeds, "3")),
         Part::here(format!("{seeds} hostile seeds of half a second, ring 1"), move || many(seeds, "1")),

@@ -8,6 +8,7 @@ use super::bad_images;
 use super::disks;
 use super::files;
 use super::judge::{figures, number, plain, sound};
+use super::kv;
 use super::part::Part;
 use crate::bench;
 use crate::run::Coverage;
@@ -32,6 +33,8 @@ pub(super) fn parts() -> Vec<Part> {
         Part::here("bad images beside good ones", bad_images::beside_good_ones),
         Part::here("disks, judged by their images", disks::written),
         Part::here("files of an ext4 disk from 8 guests", files::served),
+        Part::here("kv: its driver domain crashes 5 times", || kv::crashed("storage", 5)),
+        Part::here("kv: QEMU is killed 10 times", || kv::killed(10)),
         Part::here("driver domain crashes 5 times", || crashed("web", 4, 5, 4.0)),
         Part::here("bench: twice the same counts", benched),
         Part::here("sensitive instructions in each ring", sensitive),
