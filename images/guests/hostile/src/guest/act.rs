@@ -11,6 +11,7 @@ use hypercall_abi::Hypercall;
 use hypercall_abi::mmu::{flush, pte};
 use hypercall_abi::shared_info::{VcpuInfo, VcpuTimeInfo};
 
+use super::image::Image;
 use super::instructions::INSTRUCTIONS;
 use super::probe::{self, probe};
 use super::surroundings::Home;
@@ -27,6 +28,8 @@ pub(super) struct Actor {
     pub(super) seed: u64,
     /// Its own clock.
     pub(super) clock: Clock,
+    /// Its image, as it was at the start.
+    pub(super) image: Image,
 }
 
 /// A copy of the clock's record, since the guest writes rubbish over the shared one.
@@ -115,6 +118,7 @@ impl Actor {
         if let Answer::Odd(rax) = answer {
             // An attack may have put other pages under the arguments, whose bytes then mean nothing.
             if self.arguments_are_ours() {
+                self.check_image();
                 self.coverage.count(call.operation(), answer);
                 println!(
                     "\n@breach {{\"seed\":{},\"odd\":{rax},\"why\":\"{why}\",\"args\":\"{:x?}\",\"after\":\"{after:x?}\"}}",
@@ -125,6 +129,7 @@ impl Actor {
         }
         self.coverage.count(call.operation(), answer);
         if call.expect == Expect::Refusal && answer == Answer::Accepted {
+            self.check_image();
             self.coverage.breaches += 1;
             println!(
                 "\n@breach {{\"seed\":{},\"accepted\":\"{}\",\"why\":\"{why}\",\"args\":\"{:x?}\"}}",
@@ -234,6 +239,15 @@ impl Actor {
             Ok(())
         });
         debug_assert!(done.is_ok());
+    }
+
+    /// Ends this life if somebody has written to our image: what we say after that means nothing.
+    pub(super) fn check_image(&mut self) {
+        if Image::now() != self.image {
+            self.breach("somebody wrote to our image", "");
+            self.report();
+            death::die(self, 0);
+        }
     }
 
     /// Prints what was done since the last time.

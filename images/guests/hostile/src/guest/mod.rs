@@ -4,6 +4,7 @@ mod act;
 mod death;
 mod entry_area;
 mod fpu;
+mod image;
 mod instructions;
 mod own_process;
 mod probe;
@@ -15,6 +16,7 @@ use guest_kernel::{Guest, clock, println, upcall};
 use hostile_plan::{Coverage, Generator};
 
 use self::act::Actor;
+use self::image::Image;
 
 /// Calls after which the counts are reported even if nothing else happens.
 const CALLS_A_REPORT: u64 = 4096;
@@ -41,7 +43,8 @@ pub(crate) async fn run(guest: Guest) {
     };
     let end_ns = clock::now_ns().saturating_add(life_ns);
     let mut generator = Generator::new(seed, home.estate.clone());
-    let mut actor = Actor { home, coverage: Coverage::default(), seed, clock: act::Clock::start() };
+    let mut actor =
+        Actor { home, coverage: Coverage::default(), seed, clock: act::Clock::start(), image: Image::now() };
     if !fpu {
         actor.breach("a fresh domain has another's FPU state", "");
     }
@@ -77,11 +80,13 @@ pub(crate) async fn run(guest: Guest) {
             actor.report();
         }
         if now >= end_ns && !generator.is_in_the_midst() {
+            actor.check_image();
             actor.report();
             println!("@life {{\"seed\":{seed},\"ms\":{}}}", number("life_ms"));
             death::die(&mut actor, 0);
         }
         if drawn.is_multiple_of(4096) {
+            actor.check_image();
             generator.tidy_up();
         }
     }

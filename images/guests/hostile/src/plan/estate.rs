@@ -3,6 +3,7 @@
 
 use alloc::vec::Vec;
 
+use hypercall_abi::mmu::pte;
 use hypercall_abi::{Mfn, PAGE_SIZE};
 
 /// Pages that a guest may lose: each is one frame of its own, mapped at one address, without a use.
@@ -86,6 +87,16 @@ impl Estate {
         (self.start..end).contains(&va)
             && !(self.argument..self.argument_end()).contains(&va)
             && !playground.contains(&va)
+    }
+
+    /// Whether a word that an attack puts anywhere may hit the image: as an address, a frame, or an entry of a page table.
+    #[must_use]
+    pub fn may_hit_image(&self, word: u64) -> bool {
+        let holds = |frame: u64| {
+            let page = self.frames.iter().position(|own| own.0 == frame);
+            page.is_some_and(|page| self.is_image(self.start + (page * PAGE_SIZE) as u64))
+        };
+        self.is_image(word) || holds(word) || holds((word & pte::ADDRESS) >> 12)
     }
 
     /// First address past the argument pages.

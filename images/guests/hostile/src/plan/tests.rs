@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
+use hypercall_abi::grant_table::{CopyGrant, GrantTableOp};
 use hypercall_abi::{Hypercall, Mfn};
+
+use zerocopy::FromBytes;
 
 use crate::{Action, Deed, Estate, Expect, Generator, Playground};
 
@@ -100,6 +103,32 @@ fn rubbish_spares_the_code_that_draws_it() {
     for elsewhere in [0, 0x3f_ffff, 0x60_0000, estate.argument, estate.playground.va, u64::MAX] {
         assert!(!estate.is_image(elsewhere), "{elsewhere:#x}");
     }
+}
+
+#[test]
+fn no_copy_names_a_frame_of_the_image() {
+    let mut estate = estate();
+    // Low numbers, which rubbish is likely to hit.
+    estate.frames = (0x1000..0x1200).map(Mfn).collect();
+    estate.playground.frames = estate.frames[256..272].to_vec();
+    assert!(estate.may_hit_image(0x1003) && estate.may_hit_image(0x100_3067));
+    assert!(!estate.may_hit_image(0x1100) && !estate.may_hit_image(0x110_0067));
+    let mut generator = Generator::new(11, estate.clone());
+    let mut frames = 0;
+    for _ in 0..1_000_000 {
+        let Deed::Call(call) = generator.draw().deed else { continue };
+        let copies = call.number == u64::from(Hypercall::GrantTableOp.raw())
+            && call.args[0] as u32 == GrantTableOp::Copy.raw();
+        for (_, bytes) in call.writes.iter().filter(|_| copies) {
+            for element in bytes.chunks_exact(size_of::<CopyGrant>()) {
+                let frame = Mfn(CopyGrant::read_from_bytes(element).unwrap().dest.frame_or_ref);
+                let lost = estate.playground.frames.contains(&frame);
+                assert!(lost || !estate.frames.contains(&frame), "{frame:?}");
+                frames += 1;
+            }
+        }
+    }
+    assert!(frames > 10_000, "{frames}");
 }
 
 #[test]

@@ -62,6 +62,11 @@ impl Generator {
             if let Some(piece) = bytes.get_mut(at..at + width) {
                 piece.copy_from_slice(&value[..width]);
             }
+            // What the piece is now part of may name something that the piece alone does not.
+            if let Some(word) = bytes.get_mut(at & !7..(at & !7) + 8).and_then(|word| word.first_chunk_mut())
+            {
+                *word = self.spare_image(u64::from_le_bytes(*word)).to_le_bytes();
+            }
         }
     }
 
@@ -89,7 +94,7 @@ impl Generator {
 
     /// A word that is likely to be wrong somewhere.
     pub(super) fn rubbish(&mut self) -> u64 {
-        match self.random.below(12) {
+        let word = match self.random.below(12) {
             0 => self.random.below(8),
             1 => u64::MAX - self.random.below(4),
             2 => 1 << self.random.below(64),
@@ -100,12 +105,14 @@ impl Generator {
             7 => self.bad_pointer(),
             8 => self.random.below(64),
             9 => self.random.below(8192),
-            _ => {
-                let word = self.random.any_size();
-                // An attack that by chance overwrites our own code or records proves nothing.
-                if self.estate.is_image(word) { word | 1 << 40 } else { word }
-            }
-        }
+            _ => self.random.any_size(),
+        };
+        self.spare_image(word)
+    }
+
+    /// An attack that by chance overwrites our own code or records proves nothing.
+    fn spare_image(&self, word: u64) -> u64 {
+        if self.estate.may_hit_image(word) { word | 1 << 45 } else { word }
     }
 
     /// A frame that is not the domain's own, and may be the hypervisor's or nobody's.
