@@ -4,6 +4,7 @@
 mod kv;
 mod measure;
 mod strike;
+mod trace;
 
 use std::path::PathBuf;
 
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use self::kv::{Kv, KvCheck, KvLoad};
 pub(crate) use self::measure::{Creation, Load as MeasuredLoad, MeasureKind, Slices, Spread, Sweep, Window};
 pub(crate) use self::strike::{StrikeKind, StrikePaced, StrikeSweep};
+pub(crate) use self::trace::{Control, Live, Record, RecordMode, Report, Sort, Timeline};
 use crate::scenario::{Delivery, Load, Size};
 
 /// Builds, runs and measures Denizen.
@@ -76,8 +78,9 @@ longer=NS, stop=call:NS|delay:NS|death; each of them turns the trace on")]
         #[command(subcommand)]
         what: StrikeKind,
     },
-    /// Read a trace file
+    /// Record, watch and read traces
     #[command(after_help = "Examples:
+  cargo xtask trace record inside --icount --guests 4 --output trace.bin
   cargo xtask trace stats target/denizen/web/trace.bin
   cargo xtask trace text target/denizen/web/trace.bin | less")]
     Trace(Trace),
@@ -164,6 +167,9 @@ pub(crate) struct Run {
     /// Trace from the start, and what: `on` or a setting, for which see below (may be repeated)
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) trace_set: Vec<String>,
+    /// Open QEMU's monitor at this socket
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) monitor: Option<PathBuf>,
     /// Wait for gdb on port 1234 before the first instruction
     #[arg(long)]
     pub(crate) gdb: bool,
@@ -238,6 +244,15 @@ pub(crate) struct Trace {
 /// A view of a trace.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum TraceView {
+    /// Record a run of a scenario, or a run that is up, into a file of any length
+    #[command(after_help = trace::RECORD_HELP)]
+    Record(Box<Record>),
+    /// Watch a run that is up: domains, run states, hypercalls, events, rings
+    #[command(after_help = trace::LIVE_HELP)]
+    Live(Live),
+    /// Choose what a run that is up records, and show how its trace stands
+    #[command(after_help = trace::CONTROL_HELP)]
+    Control(Control),
     /// Counts and durations: hypercalls, run states, batches, delays by stage, who interrupts whom
     #[command(after_help = "Examples:
   cargo xtask trace stats trace.bin --json stats.json
@@ -252,6 +267,16 @@ pub(crate) enum TraceView {
         #[command(flatten)]
         json: Json,
     },
+    /// A short time seen closely: who had the processor when, and each record in between
+    #[command(after_help = "Examples:
+  cargo xtask trace timeline trace.bin --around 0.25
+  cargo xtask trace timeline trace.bin --around 250ms --window 200 --domain driver --domain 'web-*'")]
+    Timeline(Timeline),
+    /// An HTML page with plots: timelines, delays by stage, batches, who calls what
+    #[command(after_help = "Examples:
+  cargo xtask trace report trace.bin
+  cargo xtask trace report trace.bin --output page.html --json stats.json")]
+    Report(Report),
     /// What changed between two runs, by hypercall and stage, with its share of the whole
     #[command(after_help = "Examples:
   cargo xtask trace diff synchronous.bin batched.bin
@@ -283,6 +308,9 @@ pub(crate) enum TraceView {
         /// Which records
         #[command(flatten)]
         filter: Filter,
+        /// Where the figures go: how many events there are, and what is missing
+        #[command(flatten)]
+        json: Json,
     },
     /// What requests waited for: the run queue, other domains' turns, the back end
     #[command(after_help = "Examples:
@@ -306,6 +334,9 @@ something for a back end, when that has taken it. For the last, trace the catego
         /// What each line shows [default: time,domain,record,fields]
         #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
         columns: Vec<Column>,
+        /// Where the records go, with their fields as numbers
+        #[command(flatten)]
+        json: Json,
     },
 }
 
@@ -348,7 +379,8 @@ pub(crate) struct Filter {
 }
 
 /// A format that other tools read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Format {
     /// Perfetto's native protobuf
     Perfetto,

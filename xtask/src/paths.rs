@@ -20,6 +20,11 @@ pub(crate) fn run(name: &str) -> PathBuf {
     target().join("denizen").join(name)
 }
 
+/// The socket of a run of this name that stays up.
+pub(crate) fn door(name: &str) -> PathBuf {
+    run(name).join("door")
+}
+
 /// A path as people like to read it: relative to where they stand, if it is below.
 pub(crate) fn shown(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();

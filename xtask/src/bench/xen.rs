@@ -90,6 +90,7 @@ pub(super) fn options(kernel: PathBuf, guest: &Path, command_line: &str, clock: 
         network: None,
         drives: Vec::new(),
         trace: None,
+        monitor: None,
         gdb: false,
         more: Vec::new(),
     }

@@ -38,6 +38,8 @@ pub(crate) struct Options {
     pub(crate) drives: Vec<Drive>,
     /// File that backs the shared trace, and its bytes.
     pub(crate) trace: Option<(PathBuf, u64)>,
+    /// Socket of QEMU's monitor.
+    pub(crate) monitor: Option<PathBuf>,
     /// Wait for gdb.
     pub(crate) gdb: bool,
     /// More of QEMU's own options, for those who look at the machine from outside.
@@ -66,7 +68,9 @@ pub(crate) fn arguments(options: &Options) -> Vec<String> {
             add(&["-rtc", "base=2026-01-01T00:00:00,clock=vm", "-seed", &seed.to_string()]);
         }
     }
-    add(&["-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot"]);
+    add(&["-display", "none", "-serial", "stdio", "-no-reboot"]);
+    let monitor = options.monitor.as_ref().map(|path| format!("unix:{},server,nowait", path.display()));
+    add(&["-monitor", monitor.as_deref().unwrap_or("none")]);
     add(&["-kernel", &options.kernel.to_string_lossy(), "-initrd", &options.initrd.to_string_lossy()]);
     if let Some(append) = &options.append {
         add(&["-append", append]);
@@ -140,6 +144,7 @@ mod tests {
             network: None,
             drives: Vec::new(),
             trace: None,
+            monitor: None,
             gdb: false,
             more: Vec::new(),
         }

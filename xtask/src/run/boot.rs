@@ -87,6 +87,7 @@ pub(crate) fn boot_with(how: How, scenario: &Scenario, plan: Plan, more: Vec<Str
             network,
             drives: plan.drives.clone(),
             trace: Some((trace, TRACE_BYTES)),
+            monitor: plan.monitor.clone(),
             gdb: how.gdb,
             more,
         },

@@ -114,7 +114,11 @@ fn traced(options: &cli::Run, scenario: &Scenario, figures: &mut Figures) -> Res
 }
 
 /// Follows the machine until it powers off.
-fn follow(session: &mut Session, wall_s: &mut Option<f64>, mut crashes: Option<&mut Crashes>) -> Result<()> {
+pub(super) fn follow(
+    session: &mut Session,
+    wall_s: &mut Option<f64>,
+    mut crashes: Option<&mut Crashes>,
+) -> Result<()> {
     let bar = ProgressBar::new_spinner();
     bar.enable_steady_tick(Duration::from_millis(200));
     let guests = session.plan.guests.len();

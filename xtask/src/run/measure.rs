@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow, bail};
 
 use super::crash::{Crashes, LOOK};
+use super::door::Door;
 use super::figures_of;
 use super::session::Session;
 use super::{boot, options as wanted, report};
@@ -31,7 +32,7 @@ pub(super) fn measure(options: &cli::Run, scenario: &Scenario) -> Result<()> {
     session.await_guests()?;
     let speaks_http = session.plan.guests.iter().all(|guest| guest.port == HTTP);
     if options.keep && !speaks_http {
-        return keep(session, "");
+        return keep(session, &scenario.name, "");
     }
     let ready = session.snapshot("ready")?;
     let silent = session.fetch()?;
@@ -44,7 +45,7 @@ pub(super) fn measure(options: &cli::Run, scenario: &Scenario) -> Result<()> {
     figures.silent = silent;
     println!("{} of {} guests answer", figures.ready, figures.guests);
     if options.keep {
-        return keep(session, "http://");
+        return keep(session, &scenario.name, "http://");
     }
     if figures.ready == 0 {
         bail!("no guest answers; the log is {}", session.machine.log().display());
@@ -129,16 +130,18 @@ fn traced(
 }
 
 /// Stays up until Ctrl-C.
-fn keep(mut session: Session, scheme: &str) -> Result<()> {
+fn keep(mut session: Session, name: &str, scheme: &str) -> Result<()> {
     interrupt::be_gentle();
     for target in &session.targets {
         let end = if scheme.is_empty() { "" } else { "/" };
         println!("{:<12} {scheme}{}{end}", target.name, target.address);
     }
-    println!("Ctrl-C ends the machine");
+    let mut door = Door::open(name, &session)?;
+    println!("watch it with `cargo xtask trace live {name}`; Ctrl-C ends the machine");
     while !interrupt::pressed() {
-        std::thread::sleep(Duration::from_millis(100));
+        door.serve(&mut session, Duration::from_millis(100))?;
         session.drain()?;
     }
+    drop(door);
     session.end()
 }

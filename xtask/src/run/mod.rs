@@ -4,12 +4,15 @@
 pub(crate) mod boot;
 mod coverage;
 mod crash;
+mod door;
 mod figures_of;
 mod inside;
 pub(crate) mod kv;
 mod measure;
 mod options;
+mod record;
 mod report;
+mod rescue;
 mod session;
 pub(crate) mod strike;
 mod watch;
@@ -20,6 +23,7 @@ use anyhow::{Context, Result};
 use hypervisor_core::config::OnCrash;
 
 pub(crate) use self::coverage::Coverage;
+pub(crate) use self::record::record;
 use self::session::Session;
 use crate::cli;
 use crate::qemu::Next;
@@ -32,6 +36,17 @@ const FOREVER: Duration = Duration::from_secs(86_400);
 
 /// Runs a scenario.
 pub(crate) fn run(options: &cli::Run) -> Result<()> {
+    let scenario = prepared(options)?;
+    let result = match scenario.subject() {
+        None => listen(options, &scenario),
+        Some(_) if options::from_inside(options) => inside::measure(options, &scenario),
+        Some(_) => measure::measure(options, &scenario),
+    };
+    result.inspect_err(|_error| rescue::rescue(&scenario.name))
+}
+
+/// The scenario as the options want it, checked; and this machine made ready for it.
+fn prepared(options: &cli::Run) -> Result<Scenario> {
     let root = paths::root();
     let mut scenario = Scenario::open(&root, options::scenario_name(options))?;
     options::apply(options, &mut scenario)?;
@@ -44,11 +59,7 @@ pub(crate) fn run(options: &cli::Run) -> Result<()> {
     setup::need(setup::QEMU)?;
     setup::need_target()?;
     interrupt::install()?;
-    match scenario.subject() {
-        None => listen(options, &scenario),
-        Some(_) if options::from_inside(options) => inside::measure(options, &scenario),
-        Some(_) => measure::measure(options, &scenario),
-    }
+    Ok(scenario)
 }
 
 /// A scenario without a subject: its serial log is the result.
@@ -57,7 +68,18 @@ fn listen(options: &cli::Run, scenario: &Scenario) -> Result<()> {
     let mut session = Session::new(boot::boot(options::how(options, scenario), scenario, plan)?, scenario);
     let limit = options.seconds.map(Duration::from_secs_f64);
     let limit = limit.or(scenario.system.runtime.map(|span| Duration::from_micros(span.us)));
-    let deadline = Instant::now() + limit.unwrap_or(FOREVER);
+    hear(&mut session, Instant::now() + limit.unwrap_or(FOREVER), show)?;
+    if let Some(path) = &options.json.json {
+        let mut figures = figures_of::listened(options, scenario, &session);
+        figures_of::conclude(&mut figures, &session.watch);
+        let text = serde_json::to_string_pretty(&figures).context("writing JSON")? + "\n";
+        std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Follows a machine to the end of all that runs in it, or ends it when it is time.
+fn hear(session: &mut Session, deadline: Instant, mut show: impl FnMut(&Line)) -> Result<()> {
     loop {
         match session.machine.next(deadline)? {
             Next::Line(line) => {
@@ -75,28 +97,16 @@ fn listen(options: &cli::Run, scenario: &Scenario) -> Result<()> {
                 let over = stays && session.watch.all_dead(domains.len(), backs);
                 if over {
                     session.machine.tell("poweroff")?;
-                    session.follow_out(show)?;
-                    break;
+                    return session.follow_out(&mut show);
                 }
             }
             Next::Timeout => {
                 session.machine.tell("poweroff")?;
-                session.follow_out(show)?;
-                break;
+                return session.follow_out(&mut show);
             }
-            Next::End => {
-                session.judge_end()?;
-                break;
-            }
+            Next::End => return session.judge_end(),
         }
     }
-    if let Some(path) = &options.json.json {
-        let mut figures = figures_of::listened(options, scenario, &session);
-        figures_of::conclude(&mut figures, &session.watch);
-        let text = serde_json::to_string_pretty(&figures).context("writing JSON")? + "\n";
-        std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
-    }
-    Ok(())
 }
 
 /// Prints a line as it came.

@@ -2,7 +2,6 @@
 //! It exists so that a changed scenario passes the same checks as a written one.
 
 use hypervisor_core::ring::Ring;
-use hypervisor_core::trace::choice::Choice;
 use toml::Spanned;
 
 use super::boot::How;
@@ -10,6 +9,7 @@ use crate::BadInput;
 use crate::cli::{Idle, Run, Switch};
 use crate::qemu::Clock;
 use crate::scenario::{HTTP, Load, OnCrash, Plan, Scenario, lower};
+use crate::trace::setting;
 
 /// Which scenario is meant.
 pub(super) fn scenario_name(options: &Run) -> &str {
@@ -53,6 +53,7 @@ pub(super) fn connections(options: &Run, guests: usize) -> usize {
 /// The scenario's plan, the words in braces of its command lines filled in.
 pub(super) fn plan(options: &Run, scenario: &Scenario) -> anyhow::Result<Plan> {
     let mut plan = lower(scenario)?;
+    plan.monitor = options.monitor.clone();
     let policies: Vec<&str> = options.delivery.list().iter().map(|delivery| delivery.word()).collect();
     let targets = plan.guests.first().map(|first| format!("{}+{}", first.address, plan.guests.len()));
     let words = [
@@ -145,13 +146,7 @@ fn trace(given: &[String], scenario: &mut Scenario) -> Result<(), BadInput> {
     let trace = &mut scenario.system.trace;
     trace.on |= !given.is_empty();
     for text in given.iter().filter(|text| *text != "on") {
-        let Some((key, value)) = text.split_once('=') else {
-            return Err(BadInput(format!("--trace-set {text}: it is `on` or KEY=VALUE")));
-        };
-        let setting = format!("{key} {}", value.replace(':', " "));
-        let words: Vec<&str> = setting.split_whitespace().collect();
-        Choice::default().set(&words).map_err(|why| BadInput(format!("--trace-set {text}: {why}")))?;
-        trace.more.push(setting);
+        trace.more.push(setting("--trace-set", text)?);
     }
     Ok(())
 }

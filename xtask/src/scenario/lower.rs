@@ -40,6 +40,8 @@ pub(crate) struct Plan {
     pub(crate) network: [u8; 2],
     /// Drives of the machine.
     pub(crate) drives: Vec<Drive>,
+    /// Socket of QEMU's monitor, if it is to have one.
+    pub(crate) monitor: Option<std::path::PathBuf>,
 }
 
 /// Turns a checked scenario into a plan.
@@ -65,6 +67,7 @@ pub(crate) fn lower(scenario: &Scenario) -> anyhow::Result<Plan> {
         subjects: 0,
         network,
         drives: disks::drives(system),
+        monitor: None,
     };
     let mut next = 0_u16;
     for entry in &system.domain {

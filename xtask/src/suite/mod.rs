@@ -7,6 +7,7 @@ mod files;
 mod host;
 mod iso;
 mod judge;
+mod kept;
 mod kv;
 mod long;
 mod machine;

@@ -16,6 +16,9 @@ pub(super) fn parts() -> Vec<Part> {
         Part::here("trace diff: switches saved", compared),
         Part::here("trace export: babeltrace2", exported),
         Part::here("trace why: a neighbour that floods", blamed),
+        Part::here("trace views: timeline, page, text", seen),
+        Part::here("trace of a run that is up: live, control, record", super::kept::watched),
+        Part::here("trace saved from a panic", super::kept::saved),
     ]
 }
 
@@ -24,12 +27,14 @@ fn place(name: &str) -> PathBuf {
     crate::paths::run("suite").join(name)
 }
 
-/// A short counted run under one policy, and its trace.
+/// A short counted run under one policy, recorded live: whatever its length, nothing is lost.
 fn recorded(delivery: &str) -> Result<String> {
     let trace = place(&format!("{delivery}.bin")).to_string_lossy().into_owned();
-    let line = "run inside --icount --guests 8 --seconds 0.2 --suppress off --delivery";
-    let line: Vec<&str> = line.split(' ').chain([delivery, "--trace", &trace]).collect();
-    plain(&format!("trace-{delivery}"), &line)?;
+    let line = "trace record inside --icount --guests 8 --seconds 0.2 --suppress off --delivery";
+    let line: Vec<&str> = line.split(' ').chain([delivery, "--output", &trace]).collect();
+    let recorded = figures(&format!("trace-{delivery}"), &line)?;
+    ensure!(recorded["lost"] == 0, "{} records are lost", recorded["lost"]);
+    ensure!(recorded["records"].as_u64() > Some(10_000), "{} records", recorded["records"]);
     Ok(trace)
 }
 
@@ -62,7 +67,7 @@ fn exported() -> Result<String> {
 
 fn blamed() -> Result<String> {
     let trace = place("flood.bin").to_string_lossy().into_owned();
-    let line = "run flood --icount --seconds 0.2 --delivery batched --trace";
+    let line = "trace record flood --icount --seconds 0.2 --delivery batched --output";
     plain("trace-flood", &line.split(' ').chain([trace.as_str()]).collect::<Vec<_>>())?;
     let why = figures("trace-why", &["trace", "why", &trace, "--slowest", "5"])?;
     let requests = why["requests"].as_array().context("no requests")?;
@@ -73,4 +78,28 @@ fn blamed() -> Result<String> {
     let share = why["blame"][0]["share"].as_f64().context("no share")?;
     ensure!(share > 0.5, "the neighbour is blamed for {share} only");
     Ok(why["verdict"].as_str().unwrap_or_default().to_owned())
+}
+
+/// The other views of the trace that names the neighbour.
+fn seen() -> Result<String> {
+    let trace = place("flood.bin").to_string_lossy().into_owned();
+    let why = figures("trace-why", &["trace", "why", &trace, "--slowest", "1"])?;
+    let begin = format!("{}ns", why["requests"][0]["begin_ns"]);
+    let line = ["trace", "timeline", &trace, "--around", &begin, "--window", "200"];
+    let closely = figures("trace-timeline", &line)?;
+    let states = closely["states"].as_array().context("no run states")?;
+    let floods = |state: &serde_json::Value| state["domain"] == "flood" && state["state"] == "running";
+    ensure!(states.iter().any(floods), "the neighbour does not run where the request waits");
+    let page = place("flood.html").to_string_lossy().into_owned();
+    let stats = figures("trace-report", &["trace", "report", &trace, "--output", &page])?;
+    let text = std::fs::read_to_string(&page).context("reading the page")?;
+    let plots = text.matches("<svg").count();
+    ensure!(plots == 5 && text.contains("flood"), "{plots} plots");
+    let line = ["trace", "text", &trace, "--record", "Switch", "--domain", "flood"];
+    let switches = figures("trace-text", &line)?;
+    let switches = switches.as_array().context("no records")?.len() as u64;
+    let domains = stats["domains"].as_array().context("no domains")?;
+    let flood = domains.iter().find(|domain| domain["name"] == "flood").context("no such domain")?;
+    ensure!(flood["switches"] == switches, "{switches} switches listed, {} counted", flood["switches"]);
+    Ok(format!("{} run states in 200 us, {plots} plots, {switches} switches", states.len()))
 }

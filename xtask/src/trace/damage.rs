@@ -12,7 +12,7 @@ use hypervisor_core::trace::{Mode, Storage, Stream};
 use proptest::prelude::*;
 
 use super::names::Names;
-use super::{export, follow, stats, text, why};
+use super::{export, follow, report, stats, text, timeline, why};
 
 /// Storage in memory with a clock that is set.
 struct Memory {
@@ -84,6 +84,8 @@ fn looked_at(bytes: &[u8]) {
     super::diff::tried(&stats, &stats);
     export::tried(&entries, &names);
     why::tried(&entries, &names);
+    timeline::tried(&entries, &names);
+    report::tried(&entries, &names);
 }
 
 proptest! {
@@ -134,4 +136,10 @@ fn a_file_that_is_not_there_or_no_trace_is_bad_input() {
         let error = super::open(path).map(drop).unwrap_err();
         assert!(error.is::<crate::BadInput>(), "{error}");
     }
+}
+
+#[test]
+fn a_domain_of_any_number_ends_every_view() {
+    // A switch from the largest number that a record can name.
+    looked_at(&file(&[(8, 1, 0, [u64::from(u16::MAX); 4], 5), (6, 1, 0, [1; 4], 5)]));
 }

@@ -10,19 +10,26 @@ use std::io::BufWriter;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use serde::Serialize;
 
 use super::filter::Filter;
 use super::names::Names;
-use super::{input, remark};
+use super::{input, remark, write_json};
 use crate::BadInput;
-use crate::cli::{self, Format};
+use crate::cli::{self, Format, Json};
 use crate::table::grouped;
 
 /// Writes a trace in another format.
 ///
 /// # Errors
 /// [`BadInput`] for a file that is no trace or a filter that nothing can fit; others when the output cannot be written.
-pub(super) fn export(format: Format, file: &Path, output: &Path, filter: &cli::Filter) -> Result<()> {
+pub(super) fn export(
+    format: Format,
+    file: &Path,
+    output: &Path,
+    filter: &cli::Filter,
+    json: &Json,
+) -> Result<()> {
     let mut reader = input::open(file)?;
     let names = Names::new(reader.names());
     let filter = Filter::new(filter, &names)?;
@@ -45,8 +52,24 @@ pub(super) fn export(format: Format, file: &Path, output: &Path, filter: &cli::F
     };
     let written = written.with_context(|| format!("writing {}", output.display()))?;
     println!("{} events in {}", grouped(written), output.display());
-    eprintln!("{}", remark(&reader.tally()));
-    Ok(())
+    let tally = reader.tally();
+    eprintln!("{}", remark(&tally));
+    write_json(json, &Exported { format, output, events: written, records: tally.records, lost: tally.lost })
+}
+
+/// What was written.
+#[derive(Debug, Serialize)]
+struct Exported<'a> {
+    /// The format.
+    format: Format,
+    /// Where it lies.
+    output: &'a Path,
+    /// Events in it.
+    events: u64,
+    /// Records of the trace, wanted or not.
+    records: u64,
+    /// Records that should be in the trace but are not.
+    lost: u64,
 }
 
 fn create(path: &Path) -> Result<BufWriter<File>> {

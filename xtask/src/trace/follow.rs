@@ -12,7 +12,7 @@ use hypervisor_core::trace::records::{Stage, Why};
 
 use calls::Calls;
 use events::Events;
-pub(crate) use facts::{Delivery, Fact, Gap, Span, State};
+pub(crate) use facts::{Call, Delivery, Fact, Gap, Span, State};
 
 /// Follows a trace from record to record.
 #[derive(Debug, Default)]
@@ -124,9 +124,14 @@ impl Follow {
     }
 
     /// Tells what is still open at the end.
-    pub(crate) fn finish(&mut self, mut tell: impl FnMut(Fact)) {
-        let now = self.now;
-        for (id, track) in (0..).zip(&mut self.domains) {
+    pub(crate) fn finish(&mut self, tell: impl FnMut(Fact)) {
+        self.finish_at(self.now, tell);
+    }
+
+    /// Tells what is still open at a later time: what was, goes on until then.
+    pub(crate) fn finish_at(&mut self, now: u64, mut tell: impl FnMut(Fact)) {
+        let now = now.max(self.now);
+        for (id, track) in (0..=u16::MAX).zip(&mut self.domains) {
             let Some(track) = track else { continue };
             if let Some(state) = track.state.filter(|_| track.since < now) {
                 tell(Fact::State(Span { domain: DomId(id), state, from: track.since, to: now }));

@@ -20,6 +20,13 @@ pub(crate) struct Words {
     bytes: Vec<u8>,
 }
 
+impl Words {
+    /// Of an open file.
+    pub(crate) fn new(file: File) -> Self {
+        Self { file, bytes: Vec::new() }
+    }
+}
+
 impl Source for Words {
     fn read(&mut self, first: usize, into: &mut [u64]) -> usize {
         self.bytes.resize(into.len() * 8, 0);
@@ -51,5 +58,5 @@ pub(crate) fn open(path: &Path) -> Result<Records> {
     if file.metadata().is_ok_and(|about| about.is_dir()) {
         return Err(bad(&"is a folder, not a trace").into());
     }
-    Reader::new(Words { file, bytes: Vec::new() }).map_err(|error| bad(&error).into())
+    Reader::new(Words::new(file)).map_err(|error| bad(&error).into())
 }

@@ -1,7 +1,9 @@
-//! `cargo xtask trace`: what a trace file says, in every way that it can be asked.
+//! `cargo xtask trace`: traces recorded and watched, and what a trace file says, in every way that it can be asked.
 //! It exists so that a trace is read with the hypervisor's own reader, by the same declarations that wrote it.
 
+mod attach;
 mod audit;
+mod control;
 #[cfg(test)]
 mod damage;
 mod diff;
@@ -10,10 +12,16 @@ mod export;
 mod filter;
 mod follow;
 mod input;
+mod live;
 mod names;
+mod record;
+mod report;
+mod setting;
+mod spool;
 mod spread;
 mod stats;
 mod text;
+mod timeline;
 mod why;
 
 use std::io::{BufWriter, Write};
@@ -30,14 +38,23 @@ use names::Names;
 pub(crate) use drain::Drain;
 pub(crate) use filter::time;
 pub(crate) use input::open;
+pub(crate) use setting::setting;
+pub(crate) use spool::Spool;
 pub(crate) use stats::Stats;
 
 /// Shows a trace.
 pub(crate) fn trace(options: &Trace) -> Result<()> {
     match &options.view {
-        TraceView::Text { file, filter, columns } => write_text(file, filter, columns),
+        TraceView::Record(options) => record::record(options),
+        TraceView::Live(options) => live::live(options),
+        TraceView::Control(options) => control::control(options),
+        TraceView::Text { file, filter, columns, json } => write_text(file, filter, columns, json),
+        TraceView::Timeline(options) => timeline::timeline(options),
+        TraceView::Report(options) => report::report(options),
         TraceView::Diff { one, other, per, json } => diff::diff(one, other, per.as_deref(), json),
-        TraceView::Export { format, file, output, filter } => export::export(*format, file, output, filter),
+        TraceView::Export { format, file, output, filter, json } => {
+            export::export(*format, file, output, filter, json)
+        }
         TraceView::Why(options) => why::why(options),
         TraceView::Stats { file, filter, json } => {
             let reader = input::open(file)?;
@@ -61,25 +78,32 @@ fn write_json(json: &Json, figures: &impl serde::Serialize) -> Result<()> {
     std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
 }
 
-fn write_text(file: &Path, filter: &cli::Filter, columns: &[cli::Column]) -> Result<()> {
+fn write_text(file: &Path, filter: &cli::Filter, columns: &[cli::Column], json: &Json) -> Result<()> {
     let mut reader = input::open(file)?;
     let names = Names::new(reader.names());
     let filter = Filter::new(filter, &names)?;
     let columns = if columns.is_empty() { text::COLUMNS } else { columns };
     let mut last = None;
+    let mut kept = json.json.as_deref().map(text::Kept::create).transpose()?;
     printed(|output| {
         for entry in reader.by_ref().filter(|entry| filter.wants(entry)) {
             let before = last.replace(entry.time_ns).unwrap_or(entry.time_ns);
             writeln!(output, "{}", text::line(&names, columns, before, &entry))?;
+            if let Some(kept) = &mut kept {
+                kept.add(&names, &entry)?;
+            }
         }
         Ok(())
     })?;
+    if let Some(kept) = kept {
+        kept.finish()?;
+    }
     eprintln!("{}", remark(&reader.tally()));
     Ok(())
 }
 
 /// Writes to the terminal until whoever reads has had enough: `| head`.
-fn printed(write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
+pub(crate) fn printed(write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
     let mut output = BufWriter::new(std::io::stdout().lock());
     match write(&mut output).and_then(|()| output.flush()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::audit::Counters;
 use super::spread::Summary;
 
-pub(crate) use gather::{of, of_some};
+pub(crate) use gather::{Gather, of, of_some};
 pub(super) use print::print;
 
 /// What a trace amounts to.

@@ -2,10 +2,15 @@
 //! It exists because every trace is read by eye sooner or later.
 
 use std::fmt::Write;
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::Path;
 
+use anyhow::{Context, Result};
 use hypercall_abi::DomId;
 use hypervisor_core::trace::declare::Meaning;
 use hypervisor_core::trace::reader::Entry;
+use serde_json::json;
 
 use super::names::{Names, call, result};
 use crate::cli::Column;
@@ -26,6 +31,44 @@ pub(crate) fn line(names: &Names, columns: &[Column], last: u64, entry: &Entry) 
         };
     }
     line.trim_end().to_owned()
+}
+
+/// Records being written as a JSON array, one by one: a trace may be longer than memory.
+pub(super) struct Kept {
+    file: BufWriter<File>,
+    first: bool,
+}
+
+impl Kept {
+    /// Begins the file.
+    pub(super) fn create(path: &Path) -> Result<Self> {
+        let file = File::create(path).with_context(|| format!("writing {}", path.display()))?;
+        Ok(Self { file: BufWriter::new(file), first: true })
+    }
+
+    /// Adds a record.
+    pub(super) fn add(&mut self, names: &Names, entry: &Entry) -> std::io::Result<()> {
+        let mut numbers = serde_json::Map::new();
+        entry.record.each_field(|field, value| drop(numbers.insert(field.name.to_owned(), value.into())));
+        let body = json!({
+            "time_ns": entry.time_ns,
+            "cpu": entry.cpu,
+            "vcpu": entry.vcpu,
+            "domain": names.of(entry.domain),
+            "record": entry.record.name(),
+            "fields": numbers,
+            "text": fields(names, entry).trim(),
+        });
+        self.file.write_all(if std::mem::take(&mut self.first) { b"[\n" } else { b",\n" })?;
+        serde_json::to_writer(&mut self.file, &body)?;
+        Ok(())
+    }
+
+    /// Ends the file.
+    pub(super) fn finish(mut self) -> Result<()> {
+        let end: &[u8] = if self.first { b"[]\n" } else { b"\n]\n" };
+        self.file.write_all(end).and_then(|()| self.file.flush()).context("writing JSON")
+    }
 }
 
 /// A time in seconds, to the nanosecond.

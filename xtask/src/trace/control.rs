@@ -1,0 +1,78 @@
+//! `cargo xtask trace control`: what a running system records, changed while it runs.
+
+use anyhow::Result;
+use hypervisor_core::trace::{Category, Mode};
+use serde::Serialize;
+
+use super::attach::Attached;
+use super::{input, setting, write_json};
+use crate::BadInput;
+use crate::cli::Control;
+use crate::table::grouped;
+
+/// How the trace of a running system stands.
+#[derive(Clone, Debug, Serialize)]
+struct Standing {
+    /// What runs.
+    scenario: String,
+    /// Whether records are written.
+    on: bool,
+    /// `flight` or `live`.
+    mode: &'static str,
+    /// Categories that are recorded; none while the trace is off.
+    categories: Vec<&'static str>,
+    /// Whether some domains, some hypercalls, short hypercalls are left out on purpose.
+    left_out: Vec<&'static str>,
+    /// What ended the recording by itself.
+    triggered: Option<String>,
+    /// Records for which there was no room.
+    dropped: u64,
+}
+
+/// Gives settings to a run that is up, in their order, and says how its trace stands.
+///
+/// # Errors
+/// [`BadInput`] for a bad setting, of which nothing is given, and if no run is up.
+pub(super) fn control(options: &Control) -> Result<()> {
+    let line = |text: &String| match text.as_str() {
+        word @ ("on" | "off") => Ok(format!("trace {word}")),
+        _ => setting("setting", text).map(|setting| format!("trace {setting}")),
+    };
+    let lines: Vec<String> = options.settings.iter().map(line).collect::<Result<_, BadInput>>()?;
+    let mut run = Attached::find(options.run.as_deref())?;
+    for line in lines {
+        run.ask(&line)?;
+    }
+    let standing = standing(&run)?;
+    let list = |words: &[&str]| if words.is_empty() { "none".to_owned() } else { words.join(", ") };
+    println!("{}: the trace is {}", standing.scenario, if standing.on { "on" } else { "off" });
+    println!("mode        {}", standing.mode);
+    println!("categories  {}", list(&standing.categories));
+    println!("left out    {}", list(&standing.left_out));
+    if let Some(condition) = &standing.triggered {
+        println!("ended by    {condition}");
+    }
+    println!("dropped     {}", grouped(standing.dropped));
+    write_json(&options.json, &standing)
+}
+
+fn standing(run: &Attached) -> Result<Standing> {
+    let reader = input::open(run.trace())?;
+    let header = reader.header();
+    let left = [(1, "domains"), (2, "hypercalls"), (4, "short hypercalls")];
+    Ok(Standing {
+        scenario: run.scenario().to_owned(),
+        on: header.categories != 0,
+        mode: if header.mode == Mode::Live { "live" } else { "flight" },
+        categories: words(header.categories),
+        left_out: left.iter().filter(|(bit, _)| header.left_out & bit != 0).map(|(_, word)| *word).collect(),
+        triggered: header.triggered.map(|condition| format!("{condition:?}").to_lowercase()),
+        dropped: header.dropped.values().sum(),
+    })
+}
+
+/// Categories by name.
+pub(super) fn words(bits: u32) -> Vec<&'static str> {
+    let wanted = Category::ALL.iter().filter(|category| bits & category.bit() != 0);
+    wanted.map(|category| category.word()).collect()
+}
