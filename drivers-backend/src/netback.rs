@@ -21,6 +21,8 @@ use crate::work::WorkList;
 pub(crate) const BATCH: usize = 64;
 /// Frames that one front end may send in one turn.
 pub(crate) const BUDGET: usize = 16;
+/// Pieces of work, such as frames, that a front end is charged for at a time: so many that a charge costs nothing beside them.
+const CHARGED: u32 = 64;
 /// Changes of state handled in one turn.
 const STATE_BUDGET: usize = 16;
 /// Wrong requests in a row that end a connection.
@@ -103,6 +105,8 @@ pub struct NetBack<P: Platform, U> {
     pub(crate) receivers: WorkList,
     /// Front ends whose rings were worked on in this turn.
     pub(crate) touched: WorkList,
+    /// Pieces of work done for front ends that have not been charged for it.
+    pub(crate) work: u32,
     /// The uplink may have frames.
     pub(crate) uplink_ready: bool,
     asked: BTreeSet<[u8; 4]>,
@@ -131,6 +135,7 @@ impl<P: Platform, U: Uplink> NetBack<P, U> {
             senders: WorkList::default(),
             receivers: WorkList::default(),
             touched: WorkList::default(),
+            work: 0,
             uplink_ready: true,
             asked: BTreeSet::new(),
             answers: Answers::default(),
@@ -176,6 +181,7 @@ impl<P: Platform, U: Uplink> NetBack<P, U> {
             self.pool.note_unqueued();
             self.pool.give_back(packet);
         }
+        self.work = self.work.saturating_sub(vif.work);
         self.ports.remove(&vif.front.state_port);
         self.switch.detach(id, vif.front.mac, vif.front.ipv4);
         if let Step::Down(port) = vif.end(&mut self.platform) {
@@ -277,6 +283,18 @@ impl<P: Platform, U: Uplink> NetBack<P, U> {
                     Step::Down(port) => self.went_down(id, port),
                 }
             }
+        }
+    }
+
+    /// Notes that work was done for a front end.
+    pub(crate) fn note_work(&mut self, id: VifId, pieces: u32) {
+        let Some(Some(vif)) = self.vifs.get_mut(usize::from(id.0)) else { return };
+        vif.work += pieces;
+        self.work += pieces;
+        if vif.work >= CHARGED {
+            self.platform.charge(vif.front.peer, vif.work, self.work);
+            self.work -= vif.work;
+            vif.work = 0;
         }
     }
 

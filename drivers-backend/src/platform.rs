@@ -36,6 +36,12 @@ pub trait Platform {
     /// Raises the event at the other end of a port.
     fn notify(&mut self, port: Port);
 
+    /// `part` of `of` pieces of our work were done for `peer`, since this was last called for whomever. Nothing where
+    /// nobody keeps such accounts.
+    fn charge(&mut self, peer: DomId, part: u32, of: u32) {
+        let _ = (peer, part, of);
+    }
+
     /// Whether somebody wants records of rings.
     fn traces_rings(&self) -> bool {
         false

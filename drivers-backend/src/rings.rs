@@ -29,7 +29,9 @@ impl<P: Platform, U: Uplink> NetBack<P, U> {
                 break;
             }
             let Some(id) = self.senders.take() else { break };
-            match self.gather_from(id) {
+            let gathered = self.gather_from(id);
+            self.note_work(id, 0);
+            match gathered {
                 Ok(drained) => {
                     self.touched.add(id);
                     if !drained {
@@ -71,6 +73,9 @@ impl<P: Platform, U: Uplink> NetBack<P, U> {
         let Some(Some(vif)) = self.vifs.get_mut(usize::from(id.0)) else { return Ok(true) };
         let peer = vif.front.peer;
         for _ in 0..BUDGET {
+            // Looking is work too, even if there is nothing.
+            vif.work += 1;
+            self.work += 1;
             if vif.wrong > WRONG_MAX {
                 return Err(NetError::Requests);
             }

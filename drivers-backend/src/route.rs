@@ -52,6 +52,8 @@ impl<P: Platform, U: Uplink> NetBack<P, U> {
             Verdict::Guest(to) => {
                 if sender == Sender::UPLINK {
                     self.answers.used(to);
+                    // Whoever sent it is outside, and the receiver is whom it was for.
+                    self.note_work(to, 1);
                 }
                 self.enqueue(sender, to, packet);
             }

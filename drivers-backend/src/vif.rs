@@ -49,6 +49,8 @@ pub(crate) struct Vif<G> {
     pub(crate) queue: Queue,
     /// Wrong requests since the last right one.
     pub(crate) wrong: u32,
+    /// Pieces of work done for it that it has not been charged for.
+    pub(crate) work: u32,
 }
 
 impl<G: SharedPage> Vif<G> {
@@ -62,6 +64,7 @@ impl<G: SharedPage> Vif<G> {
             counters: NetCounters::default(),
             queue: Queue::default(),
             wrong: 0,
+            work: 0,
         };
         vif.enter(platform, XenbusState::InitWait, NetError::None);
         vif

@@ -4,7 +4,7 @@
 /// Major version, in bits 16 to 31 of the answer to [`ExtensionOp::Version`]; a change breaks guests.
 pub const MAJOR: u32 = 1;
 /// Minor version, in bits 0 to 15; a change only adds.
-pub const MINOR: u32 = 1;
+pub const MINOR: u32 = 2;
 
 abi_enum! {
     /// Operation of [`crate::Hypercall::Extension`], in RDI.
@@ -29,6 +29,9 @@ abi_enum! {
         /// `(record, a, b)`: put one of the records that are a guest's to make into the trace; see [`GuestRecord`].
         /// Only of use while [`crate::shared_info::TRACE_OFFSET`] says so.
         TraceRecord = 8,
+        /// `(domid, part, of)`: we worked for a domain to one of whose devices we are the back end. `part / of` of the time
+        /// that we ran and have not charged yet shortens its next turn; `-EPERM` for any other domain. Returns the ns.
+        Charge = 9,
     }
 }
 

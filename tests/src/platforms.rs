@@ -95,6 +95,11 @@ impl drivers_backend::Platform for BackPlatform {
         self.world.state().notify(self.domain, port);
     }
 
+    fn charge(&mut self, peer: DomId, part: u32, of: u32) {
+        *self.world.state().charged.entry(peer).or_default() += u64::from(part);
+        assert!(part <= of, "{peer:?} is charged {part} of {of}");
+    }
+
     fn copy(&mut self, batch: &mut [CopyGrant]) {
         for copy in batch {
             copy.status = self.world.state().copy(self.domain, copy).raw();

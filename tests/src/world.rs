@@ -41,6 +41,8 @@ pub struct State {
     pub raised: u64,
     /// Copies refused.
     pub refused: u64,
+    /// Pieces of work that domains were charged for.
+    pub charged: BTreeMap<DomId, u64>,
 }
 
 /// The hypervisor; clones are the same one.

@@ -47,6 +47,18 @@ fn connect_guests(net: &mut Net, port: u16) -> (SocketHandle, SocketHandle) {
 }
 
 #[test]
+fn who_has_work_done_is_charged_for_it() {
+    let mut net = Net::new(3, 1, 0, true);
+    let sockets = connect_guests(&mut net, 80);
+    assert!(transfer(&mut net, 300_000, Duration::from_secs(5), guests, sockets));
+    let charged = |at: u16| net.world.state().charged.get(&Net::domain(at)).copied().unwrap_or(0);
+    // 1,460 bytes a frame: 206 of them, and acknowledgements back.
+    assert!(charged(0) >= 192, "the sender: {}", charged(0));
+    assert!(charged(0) > charged(1) && charged(1) < 206, "the receiver: {}", charged(1));
+    assert_eq!(charged(2), 0, "a bystander");
+}
+
+#[test]
 fn two_guests_exchange_data_through_ring_switch_and_ring() {
     for suppress in [true, false] {
         let mut net = Net::new(2, 1, 0, suppress);

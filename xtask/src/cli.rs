@@ -11,7 +11,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::kv::{Kv, KvCheck, KvLoad};
-pub(crate) use self::measure::{Creation, Load as MeasuredLoad, MeasureKind, Slices, Spread, Sweep, Window};
+pub(crate) use self::measure::{
+    Course, Creation, Load as MeasuredLoad, MeasureKind, Scale, Slices, Spread, Sweep, Ticks, Window,
+};
 pub(crate) use self::strike::{StrikeKind, StrikePaced, StrikeSweep};
 pub(crate) use self::trace::{Control, Live, Record, RecordMode, Report, Sort, Timeline};
 use crate::scenario::{Delivery, Load, Size};

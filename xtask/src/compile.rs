@@ -14,11 +14,21 @@ pub(crate) const TARGET: &str = "x86_64-unknown-none";
 /// Environment variable of the suites: the fault that is planted into the hypervisor.
 pub(crate) const PLANTED: &str = "DENIZEN_PLANTED_FAULT";
 
-/// The image of a hypervisor that has no trace in it, apart from where the usual one is built.
+/// The image of a hypervisor that has no trace in it.
 pub(crate) fn traceless() -> Result<PathBuf> {
-    cargo(&["hypervisor".to_owned()], "release", &["--no-default-features"])?;
+    apart("traceless", &["--no-default-features"])
+}
+
+/// The image of a hypervisor that counts its own instructions.
+pub(crate) fn accounting() -> Result<PathBuf> {
+    apart("accounting", &["--features", "account"])
+}
+
+/// Another hypervisor, apart from where the usual one is built.
+fn apart(name: &str, features: &[&str]) -> Result<PathBuf> {
+    cargo(&["hypervisor".to_owned()], "release", features)?;
     let built = paths::target().join(TARGET).join("release").join("hypervisor");
-    let folder = paths::run("traceless");
+    let folder = paths::run(name);
     std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     let path = folder.join("hypervisor");
     std::fs::copy(&built, &path).with_context(|| format!("copying {}", built.display()))?;

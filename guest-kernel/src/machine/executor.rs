@@ -1,7 +1,7 @@
 //! The executor: tasks run until none is ready, then the domain sleeps until an event or the next timer.
 
 use alloc::boxed::Box;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use embassy_executor::raw;
 use hypercall_abi::event_channel::Virq;
@@ -12,8 +12,8 @@ use super::{Hypervisor, clock, time_driver, upcall};
 
 /// Set when a task became ready.
 static READY: AtomicBool = AtomicBool::new(false);
-/// Sleep only when no timer is pending; otherwise spin.
-static PLAIN_IDLE: AtomicBool = AtomicBool::new(false);
+/// From this system time on, sleep only when no timer is pending; otherwise spin.
+static PLAIN_FROM_NS: AtomicU64 = AtomicU64::new(u64::MAX);
 
 /// Called by the executor when a task becomes ready, also from upcalls.
 #[unsafe(export_name = "__pender")]
@@ -21,9 +21,9 @@ fn pend(_context: *mut ()) {
     READY.store(true, Ordering::Release);
 }
 
-/// Makes the executor.
-pub(super) fn init(plain_idle: bool) -> &'static raw::Executor {
-    PLAIN_IDLE.store(plain_idle, Ordering::Relaxed);
+/// Makes the executor. From `plain_from_ns` on, if there is such a time, it idles as if there were no timeouts.
+pub(super) fn init(plain_from_ns: Option<u64>) -> &'static raw::Executor {
+    PLAIN_FROM_NS.store(plain_from_ns.unwrap_or(u64::MAX), Ordering::Relaxed);
     Box::leak(Box::new(raw::Executor::new(core::ptr::null_mut())))
 }
 
@@ -40,7 +40,7 @@ pub(super) fn run(executor: &'static raw::Executor, hypervisor: Hypervisor) -> !
             continue;
         }
         match next {
-            Some(deadline_ns) if PLAIN_IDLE.load(Ordering::Relaxed) => {
+            Some(deadline_ns) if is_plain() => {
                 upcall::unmask();
                 while !READY.load(Ordering::Acquire) && clock::now_ns() < deadline_ns {
                     core::hint::spin_loop();
@@ -49,6 +49,15 @@ pub(super) fn run(executor: &'static raw::Executor, hypervisor: Hypervisor) -> !
             // Both ways to sleep unmask upcalls, so that nothing is missed in between.
             _ => sleep.until(next.unwrap_or(u64::MAX)),
         }
+    }
+}
+
+/// Whether to sleep only when no timer is pending.
+fn is_plain() -> bool {
+    match PLAIN_FROM_NS.load(Ordering::Relaxed) {
+        0 => true,
+        u64::MAX => false,
+        from_ns => clock::now_ns() >= from_ns,
     }
 }
 

@@ -59,7 +59,9 @@ fn add_memory(start: u64, end: u64) {
 /// Runs `main` as the first task of the executor; [`crate::main!`] calls it.
 pub fn enter<F: Future<Output = ()> + 'static>(image: &'static str, main: fn(Guest) -> F) -> ! {
     let command_line = CommandLine::from_bytes(&info().cmd_line);
-    let executor = executor::init(command_line.get("idle") == Some("plain"));
+    let plain_from_ms: u64 = command_line.parse("plain_from_ms", 0).unwrap_or(0);
+    let is_plain = command_line.get("idle") == Some("plain");
+    let executor = executor::init(is_plain.then(|| plain_from_ms.saturating_mul(1_000_000)));
     let guest = Guest { image, command_line, hypervisor: Hypervisor::detect(), spawner: executor.spawner() };
     console::init_log(command_line.parse("log", log::LevelFilter::Info).unwrap_or(log::LevelFilter::Info));
     crate::println!(

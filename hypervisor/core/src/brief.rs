@@ -39,6 +39,8 @@ struct Image<'a> {
     runnable_ns: u64,
     blocked_ns: u64,
     frames: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hypervisor_ticks: Option<u64>,
     hypercalls: BTreeMap<String, u64>,
     #[serde(skip)]
     counts: Counters,
@@ -75,6 +77,10 @@ pub(crate) fn snapshot<M: Machine>(world: &mut World, m: &M, label: &str) {
             (&mut sum.counts.unknown, domain.counters.unknown),
         ] {
             *total = total.saturating_add(more);
+        }
+        if let Some(ticks) = m.hypervisor_ticks(domain.id) {
+            let total = sum.hypervisor_ticks.get_or_insert(0);
+            *total = total.saturating_add(ticks);
         }
         for (total, more) in sum.counts.hypercalls.iter_mut().zip(domain.counters.hypercalls) {
             *total = total.saturating_add(more);

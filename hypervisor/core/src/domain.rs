@@ -54,6 +54,8 @@ pub struct Domain {
     pub grants: GrantTable,
     /// Frame of its [`hypercall_abi::shared_info::SharedInfo`].
     pub shared_info: Mfn,
+    /// What it ran for others and has told so, in ns.
+    pub charged_ns: u64,
     /// Its ports.
     pub events: Ports,
     /// How its events reach it.
@@ -83,6 +85,7 @@ impl Domain {
             frames_given: 0,
             grants: GrantTable::empty(id),
             shared_info: Mfn(0),
+            charged_ns: 0,
             events: Ports::new(life::PORTS),
             delivery: Gathering::new(Policy::Batched(Window::NONE)),
             directory: Directory::default(),

@@ -7,7 +7,7 @@ use crate::call::Call;
 use crate::dispatch::Arguments;
 use crate::machine::Machine;
 use crate::trace::Record;
-use crate::{control, delivery, devices, sched, trace};
+use crate::{charge, control, delivery, devices, sched, trace};
 
 /// `extension(op, ...)`.
 ///
@@ -32,6 +32,7 @@ pub fn extension<M: Machine>(call: &mut Call<'_, M>, args: Arguments) -> Result<
         ExtensionOp::Devices => devices::devices_op(call, a),
         ExtensionOp::PciConfig => devices::pci_config(call, a),
         ExtensionOp::Control => control::control(call, a),
+        ExtensionOp::Charge => charge::charge(call, a, b, c),
         ExtensionOp::Counters => {
             let counters = counters(call)?;
             call.write(a, &counters)?;

@@ -26,6 +26,7 @@ mod attention;
 mod brief;
 pub mod builder;
 pub mod call;
+mod charge;
 pub mod check;
 pub mod config;
 pub mod console;

@@ -4,7 +4,7 @@
 
 use core::fmt;
 
-use hypercall_abi::Mfn;
+use hypercall_abi::{DomId, Mfn};
 
 use crate::memory::MachineMemory;
 use crate::ring::Ring;
@@ -54,6 +54,11 @@ pub trait Machine: MachineMemory + Storage {
     /// Bytes of the hypervisor's heap that are in use; 0 where nobody counts them.
     fn heap_used(&self) -> u64 {
         0
+    }
+    /// Ticks of the processor's clock that the hypervisor itself took while a domain had the processor; `None` where
+    /// nobody counts them.
+    fn hypervisor_ticks(&self, _id: DomId) -> Option<u64> {
+        None
     }
     /// Forgets at once what the processor remembers of an address under the loaded root. Everything that is flushed as
     /// a whole goes by [`crate::effects::Todo::FLUSH_TLB`]; one address is too common to take the long way back.

@@ -10,6 +10,7 @@ use hypervisor_core::memory::{MachineAddress, MachineMemory};
 use hypervisor_core::ring::Ring;
 use hypervisor_core::time::{Time, TimeScale};
 
+use crate::account::Account;
 use crate::apic::local::LocalApic;
 use crate::clock::Clock;
 use crate::cpu;
@@ -23,6 +24,8 @@ use crate::per_cpu::PER_CPU;
 /// The hardware.
 #[derive(Debug)]
 pub(crate) struct Hardware {
+    /// What the hypervisor takes of everybody's time.
+    pub(crate) account: Account,
     /// System time.
     pub(crate) clock: Clock,
     /// The processor's interrupt controller.
@@ -113,6 +116,10 @@ impl Machine for Hardware {
 
     fn heap_used(&self) -> u64 {
         heap::used() as u64
+    }
+
+    fn hypervisor_ticks(&self, id: DomId) -> Option<u64> {
+        self.account.of(id)
     }
 
     #[inline]

@@ -12,6 +12,8 @@
 extern crate alloc;
 
 #[cfg(target_os = "none")]
+mod account;
+#[cfg(target_os = "none")]
 mod acpi;
 #[cfg(target_os = "none")]
 mod apic;

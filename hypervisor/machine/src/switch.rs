@@ -76,6 +76,7 @@ pub(crate) fn to_idle(system: &mut System, from: Option<DomId>) {
 /// Saves what a domain has in the processor beside its general registers.
 fn put_away(system: &mut System, from: Option<DomId>) {
     let System { world, hardware } = system;
+    hardware.account.charge(from);
     let Some(Ok(domain)) = from.map(|from| world.domain_mut(from)) else {
         // Whoever had the FPU is gone, and what is in it is for nobody.
         control::trap_fpu();

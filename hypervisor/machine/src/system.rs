@@ -4,6 +4,7 @@
 use hypervisor_core::world::World;
 use spin::{Mutex, MutexGuard};
 
+use crate::account;
 use crate::hardware::Hardware;
 
 /// All that changes after boot.
@@ -28,7 +29,7 @@ pub(crate) fn install(system: System) {
 /// The system, if nobody has it.
 #[inline(always)]
 pub(crate) fn try_lock() -> Option<Guard> {
-    SYSTEM.try_lock().map(Guard)
+    SYSTEM.try_lock().map(Guard::new)
 }
 
 /// Waits for the system.
@@ -43,14 +44,35 @@ pub(crate) fn lock() -> Guard {
 #[cold]
 #[inline(never)]
 fn wait() -> Guard {
-    Guard(SYSTEM.lock())
+    Guard::new(SYSTEM.lock())
 }
 
 impl Guard {
+    #[inline(always)]
+    fn new(mut system: MutexGuard<'static, Option<System>>) -> Self {
+        if account::IS_ON
+            && let Some(system) = system.as_mut()
+        {
+            system.hardware.account.enter();
+        }
+        Self(system)
+    }
+
     /// What it guards.
     #[inline]
     pub(crate) fn system(&mut self) -> &mut System {
         // SAFETY: only entries from guests and the end of the boot come here, and there is no guest before `install`.
         unsafe { self.0.as_mut().unwrap_unchecked() }
+    }
+}
+
+impl Drop for Guard {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if account::IS_ON
+            && let Some(system) = self.0.as_mut()
+        {
+            system.hardware.account.leave();
+        }
     }
 }

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::cli::{Bench, BenchKind, Json, Peer};
 use crate::counters::ratio;
 use crate::qemu::{Clock, Machine, Next};
-use crate::run::boot::{self, How};
+use crate::run::boot::{self, Build, How};
 use crate::scenario::{Scenario, lower};
 use crate::serial::Line;
 use crate::table::{fraction, grouped, new, or_dash};
@@ -82,7 +82,7 @@ fn operations(options: &Bench) -> Result<()> {
         forwarded: false,
         port: None,
         gdb: false,
-        traceless: false,
+        build: Build::Usual,
     };
     let mut booted = boot::boot(how, &scenario, lower(&scenario)?)?;
     let ours = measured(&mut booted.machine, is_dead).context("on Denizen")?;

@@ -13,7 +13,7 @@ use super::load::{self, Load};
 use super::{is_dead, measured};
 use crate::cli::Bench;
 use crate::qemu::{Clock, Next};
-use crate::run::boot::{self, How};
+use crate::run::boot::{self, Build, How};
 use crate::scenario::{Plan, Scenario, lower};
 use crate::table::{grouped, new, or_dash};
 use crate::trace::{self, Drain};
@@ -209,7 +209,7 @@ fn boot(state: State, scenario: &Scenario, mut plan: Plan) -> Result<(crate::qem
         forwarded: false,
         port: None,
         gdb: false,
-        traceless: state == State::Out,
+        build: if state == State::Out { Build::Traceless } else { Build::Usual },
     };
     let machine = boot::boot(how, scenario, plan)?.machine;
     let drain = (state == State::Live).then(|| Drain::start(&paths::run(&scenario.name).join("trace.bin")));

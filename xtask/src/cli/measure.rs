@@ -25,6 +25,11 @@ pub(crate) enum MeasureKind {
     #[command(after_help = "Examples:
   cargo xtask measure window --guests 32 --events 4,16 --microseconds 50,200")]
     Window(Window),
+    /// Ticks of a game: each guest answers an update by UDP each period
+    #[command(after_help = "Examples:
+  cargo xtask measure ticks --guests 1,32,512 --json ticks.json
+  cargo xtask measure ticks --period 20 --delivery synchronous,batched:8:500")]
+    Ticks(Ticks),
     /// Creation: what the k-th guest costs, in instructions
     #[command(after_help = "Examples:
   cargo xtask measure creation --guests 1024 --json creation.json")]
@@ -34,6 +39,11 @@ pub(crate) enum MeasureKind {
   cargo xtask measure slices --json slices.json
   cargo xtask measure slices --guests 1,2,4,8,16,32,64,128 --slices 1,5")]
     Slices(Slices),
+    /// Single operations beside few guests and many: whether anything grows with their number
+    #[command(after_help = "Examples:
+  cargo xtask measure scale --json scale.json
+  cargo xtask measure scale --guests 1,256 --memory 1G")]
+    Scale(Scale),
     /// Put the parts of a sweep together
     #[command(after_help = "Examples:
   cargo xtask measure merge part-0.json part-1.json --json whole.json")]
@@ -63,6 +73,27 @@ pub(crate) struct Sweep {
     /// The load
     #[command(flatten)]
     pub(crate) load: Load,
+}
+
+/// Options of `ticks`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Ticks {
+    /// Numbers of guests
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,2,4,8,16,32,64,128,256,512,1024",
+          value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) guests: Vec<u32>,
+    /// Policies to compare; a window is written batched:EVENTS:US
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub(crate) delivery: Vec<Policy>,
+    /// Whether ring indices may suppress notifications; they batch by themselves
+    #[arg(long, value_name = "WHETHER", value_delimiter = ',', default_value = "off")]
+    pub(crate) suppress: Vec<Switch>,
+    /// Milliseconds between two updates to a guest
+    #[arg(long, value_name = "MS", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) period: u32,
+    /// How it is carried out
+    #[command(flatten)]
+    pub(crate) course: Course,
 }
 
 /// Options of `window`.
@@ -127,7 +158,25 @@ pub(crate) struct Slices {
     pub(crate) json: Json,
 }
 
-/// The load of a measurement, and how it is carried out.
+/// Options of `scale`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Scale {
+    /// Numbers of guests beside the two that measure
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,32,1024",
+          value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) guests: Vec<u32>,
+    /// Seed of everything drawn at random
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Memory of the machine
+    #[arg(long, value_name = "SIZE", default_value = "2G")]
+    pub(crate) memory: Size,
+    /// Where the figures go
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+/// The load of a measurement.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Load {
     /// Bytes of a document, like 2258 or 100K
@@ -145,6 +194,14 @@ pub(crate) struct Load {
     /// Requests of one connection
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) visit: u32,
+    /// How it is carried out
+    #[command(flatten)]
+    pub(crate) course: Course,
+}
+
+/// How a measurement is carried out.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Course {
     /// Rounds, each with every policy
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) rounds: u32,

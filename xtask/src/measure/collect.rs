@@ -37,6 +37,9 @@ pub(crate) struct Image {
     pub(crate) suppressed: u64,
     /// Upcalls.
     pub(crate) upcalls: u64,
+    /// Instructions of the hypervisor meanwhile, where it counts them.
+    #[serde(default)]
+    pub(crate) hypervisor_ticks: Option<u64>,
     /// Time on the processor.
     pub(crate) running_ns: u64,
     /// Hypercalls by name.

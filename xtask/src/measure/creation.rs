@@ -16,7 +16,7 @@ use super::sweep::qemu_version;
 use crate::cli::Creation;
 use crate::html::{Curve, Words, curves};
 use crate::qemu::{Clock, Next};
-use crate::run::boot::{self, How};
+use crate::run::boot::{self, Build, How};
 use crate::serial::Line;
 use crate::table::grouped;
 use crate::{interrupt, paths, setup};
@@ -65,7 +65,7 @@ pub(crate) fn measure(options: &Creation) -> Result<()> {
         forwarded: false,
         port: None,
         gdb: false,
-        traceless: false,
+        build: Build::Usual,
     };
     let mut machine = boot::boot(how, &scenario, plan)?.machine;
     let boot = loop {

@@ -1,5 +1,6 @@
 //! A sweep as rows of text: for the report's table, and as CSV for other programs.
 
+use super::own::Own;
 use super::point::Point;
 use super::sweep::Sweep;
 
@@ -8,6 +9,10 @@ type Column = (&'static str, fn(&Point) -> String);
 
 fn number(value: Option<f64>) -> String {
     value.map_or_else(String::new, |value| format!("{value}"))
+}
+
+const fn own(point: &Point) -> Option<&Own> {
+    point.instructions_per_request.hypervisor.as_ref()
 }
 
 const COLUMNS: &[Column] = &[
@@ -36,6 +41,11 @@ const COLUMNS: &[Column] = &[
     ("driver", |point| number(point.instructions_per_request.driver)),
     ("guest", |point| number(point.instructions_per_request.guests)),
     ("client", |point| number(point.instructions_per_request.clients)),
+    ("hypervisor", |point| number(own(point).map(|own| own.total))),
+    ("hypervisor for driver", |point| number(own(point).map(|own| own.driver))),
+    ("hypervisor for guests", |point| number(own(point).map(|own| own.guests))),
+    ("hypervisor for clients", |point| number(own(point).map(|own| own.clients))),
+    ("sleeps/request", |point| number(point.sleeps_per_request)),
     ("idle/request", |point| number(point.instructions_per_request.idle)),
     ("delay p50 ns", |point| number(point.delays.as_ref().map(|delays| delays.p50_ns as f64))),
     ("delay p99 ns", |point| number(point.delays.as_ref().map(|delays| delays.p99_ns as f64))),

@@ -7,18 +7,19 @@ use hypervisor_core::trace::decode::decode;
 use indicatif::ProgressBar;
 
 use super::collect::Collected;
+use super::own::own;
 use super::point::{Point, points, policy_of};
 use super::prepare::{View, plan, scenario};
 use super::settings::{Cell, Settings};
 use super::traced::delays;
 use crate::paths;
 use crate::qemu::{Clock, Next};
-use crate::run::boot::{self, How, is_orderly};
+use crate::run::boot::{self, Build, How, is_orderly};
 
 /// How long a machine may be silent.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Measures a cell: its figures, then a round under the trace.
+/// Measures a cell: its figures, then a round under the trace, then one for the hypervisor's own part.
 pub(crate) fn measure(settings: &Settings, cell: &Cell, bar: &ProgressBar) -> Result<Vec<Point>> {
     let collected = follow(settings, cell, View::Plain, bar)?;
     let mut points = points(settings, cell, &collected)?;
@@ -38,6 +39,12 @@ pub(crate) fn measure(settings: &Settings, cell: &Cell, bar: &ProgressBar) -> Re
             point.delays = Some(delays(&decoded, from, to));
         }
     }
+    let collected = follow(settings, cell, View::Accounted, bar).context("for the hypervisor's own part")?;
+    for number in 0..count {
+        if let Some(point) = points.get_mut(policy_of(number, count)) {
+            point.instructions_per_request.hypervisor = Some(own(&collected, number)?);
+        }
+    }
     Ok(points)
 }
 
@@ -50,7 +57,7 @@ fn follow(settings: &Settings, cell: &Cell, view: View, bar: &ProgressBar) -> Re
         forwarded: false,
         port: None,
         gdb: false,
-        traceless: false,
+        build: if view == View::Accounted { Build::Accounting } else { Build::Usual },
     };
     let mut machine = boot::boot(how, &scenario, plan)?.machine;
     let mut collected = Collected::default();
@@ -58,8 +65,12 @@ fn follow(settings: &Settings, cell: &Cell, view: View, bar: &ProgressBar) -> Re
         match machine.next(Instant::now() + PATIENCE)? {
             Next::Line(line) => {
                 collected.see(&line)?;
-                let (done, what) =
-                    (collected.snapshots.len() / 2, if view == View::Traced { "traced" } else { "measured" });
+                let done = collected.snapshots.len() / 2;
+                let what = match view {
+                    View::Plain => "measured",
+                    View::Traced => "traced",
+                    View::Accounted => "accounted for",
+                };
                 bar.set_message(format!("{} guests, {what}: {done} segments", cell.guests));
             }
             Next::Timeout => {

@@ -4,7 +4,8 @@
 //! A sweep has [`settings`], and a machine for each of its cells: [`prepare`] makes its scenario, [`machine`] runs it,
 //! [`collect`] reads its lines and [`point`] computes its figures. [`resume`] keeps them until the sweep ends,
 //! [`shard`] and [`merge`] spread it over machines. [`report`], [`findings`] and [`csv`] say what came out.
-//! [`creation`] is no sweep: one machine shows the cost of each creation. Nor is [`slices`]: its guests only compute.
+//! [`creation`] is no sweep: one machine shows the cost of each creation. Nor is [`slices`]: its guests only compute;
+//! nor [`scale`]: two of its guests do one operation after the other.
 
 mod collect;
 mod creation;
@@ -13,11 +14,13 @@ mod findings;
 mod latency;
 mod machine;
 mod merge;
+mod own;
 mod point;
 mod policy;
 mod prepare;
 mod report;
 mod resume;
+mod scale;
 mod settings;
 mod shard;
 mod slices;
@@ -36,7 +39,7 @@ use self::settings::Settings;
 pub(crate) use self::shard::Shard;
 use self::sweep::Sweep;
 use crate::BadInput;
-use crate::cli::{Json, MeasureKind, MeasuredLoad};
+use crate::cli::{Course, Json, MeasureKind};
 use crate::{host, interrupt, paths, setup};
 
 /// How QEMU runs in all measurements.
@@ -45,24 +48,26 @@ const ACCELERATOR: &str = "TCG, -icount shift=0,sleep=off";
 /// Measures.
 pub(crate) fn measure(what: &MeasureKind) -> Result<()> {
     match what {
-        MeasureKind::Batching(options) => sweep(&Settings::batching(options), &options.load),
-        MeasureKind::Idle(options) => sweep(&Settings::idle(options), &options.load),
-        MeasureKind::Window(options) => sweep(&Settings::window(options), &options.load),
+        MeasureKind::Batching(options) => sweep(&Settings::batching(options), &options.load.course),
+        MeasureKind::Idle(options) => sweep(&Settings::idle(options), &options.load.course),
+        MeasureKind::Window(options) => sweep(&Settings::window(options), &options.load.course),
+        MeasureKind::Ticks(options) => sweep(&Settings::ticks(options), &options.course),
         MeasureKind::Creation(options) => creation::measure(options),
         MeasureKind::Slices(options) => slices::measure(options),
+        MeasureKind::Scale(options) => scale::measure(options),
         MeasureKind::Merge { files, json } => finish(&merge::merge(files)?, json),
     }
 }
 
-fn sweep(settings: &Settings, load: &MeasuredLoad) -> Result<()> {
+fn sweep(settings: &Settings, course: &Course) -> Result<()> {
     prepare::fits(settings)?;
-    let shard = Shard::chosen(load.shard)?;
+    let shard = Shard::chosen(course.shard)?;
     host::raise_open_files();
     setup::need(setup::QEMU)?;
     setup::need_target()?;
     interrupt::install()?;
     let images = resume::images()?;
-    let store = resume::Store::open(settings, images, load.fresh)?;
+    let store = resume::Store::open(settings, images, course.fresh)?;
     let cells: Vec<_> = settings.cells();
     let mine: Vec<_> = cells.iter().enumerate().filter(|(number, _)| shard.holds(*number)).collect();
     let mut points = Vec::new();
@@ -96,7 +101,7 @@ fn sweep(settings: &Settings, load: &MeasuredLoad) -> Result<()> {
         accelerator: ACCELERATOR.to_owned(),
         points,
     };
-    finish(&figures, &load.json)?;
+    finish(&figures, &course.json)?;
     if shard.is_part() {
         eprintln!("a part of the sweep; cargo xtask measure merge puts the parts together");
     }

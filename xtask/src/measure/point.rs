@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::collect::{Collected, Image, Snapshot};
 use super::latency::Latency;
+use super::own::Own;
 use super::policy::Policy;
 use super::settings::{Cell, Settings};
 use super::spread::{Ratio, median};
@@ -56,6 +57,8 @@ pub(crate) struct Point {
     pub(crate) switches_per_request: Option<f64>,
     /// (raised + suppressed) / upcalls of the guests.
     pub(crate) events_per_upcall: Option<f64>,
+    /// How often a guest went to sleep for each request, or tried to: its wake-ups.
+    pub(crate) sleeps_per_request: Option<f64>,
     /// Hypercalls of all domains for each request.
     pub(crate) hypercalls_per_request: BTreeMap<String, f64>,
     /// By who had the processor.
@@ -84,7 +87,8 @@ pub(crate) struct Interrupts {
     pub(crate) switches: u64,
 }
 
-/// Instructions for each request. What the hypervisor does for a domain counts as that domain's.
+/// Instructions for each request. What the hypervisor does for a domain counts as that domain's; `hypervisor` says how
+/// much that is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Instructions {
     /// All of them, idle time left out.
@@ -99,13 +103,15 @@ pub(crate) struct Instructions {
     pub(crate) between: Option<f64>,
     /// Time in which nobody ran.
     pub(crate) idle: Option<f64>,
+    /// The hypervisor's own part of the above, from a round of its own.
+    pub(crate) hypervisor: Option<Own>,
 }
 
 /// A segment's two ends.
-struct Phase<'a> {
+pub(super) struct Phase<'a> {
     number: usize,
     before: &'a Snapshot,
-    after: &'a Snapshot,
+    pub(super) after: &'a Snapshot,
     wall_s: f64,
 }
 
@@ -115,7 +121,7 @@ impl Phase<'_> {
     }
 
     /// What a counter of the domains of one image grew by.
-    fn of(&self, image: &str, field: fn(&Image) -> u64) -> u64 {
+    pub(super) fn of(&self, image: &str, field: fn(&Image) -> u64) -> u64 {
         let at =
             |snapshot: &Snapshot| snapshot.images.iter().find(|found| found.image == image).map_or(0, field);
         at(self.after).saturating_sub(at(self.before))
@@ -166,7 +172,7 @@ fn wall_ratios(rates: &[f64], count: usize, index: usize) -> Vec<f64> {
     rates.chunks_exact(count).enumerate().filter_map(round).filter(|ratio| ratio.is_finite()).collect()
 }
 
-fn phase(collected: &Collected, number: usize) -> Result<Phase<'_>> {
+pub(super) fn phase(collected: &Collected, number: usize) -> Result<Phase<'_>> {
     let at = |label: usize| {
         collected.snapshots.get(&(label as u64)).with_context(|| format!("snapshot {label} is missing"))
     };
@@ -174,7 +180,7 @@ fn phase(collected: &Collected, number: usize) -> Result<Phase<'_>> {
     Ok(Phase { number, before, after, wall_s: to.duration_since(*from).as_secs_f64() })
 }
 
-fn requests(collected: &Collected, number: usize) -> u64 {
+pub(super) fn requests(collected: &Collected, number: usize) -> u64 {
     collected.segments.get(&number).map_or(0, |seen| seen.requests)
 }
 
@@ -240,6 +246,10 @@ fn point(
         switches_per_request: a_request(interrupts.switches),
         events_per_upcall: ratio(interrupts.raised + interrupts.suppressed, interrupts.upcalls),
         interrupts,
+        // A web guest has no other use for this hypercall.
+        sleeps_per_request: a_request(of(GUEST, |image| {
+            image.hypercalls.get("extension").copied().unwrap_or(0)
+        })),
         hypercalls_per_request: hypercalls(phases, answers),
         instructions_per_request: Instructions {
             total: a_request(time.saturating_sub(idle)),
@@ -248,15 +258,16 @@ fn point(
             clients: a_request(run(CLIENT)),
             between: a_request(time.saturating_sub(idle + ran)),
             idle: a_request(idle),
+            hypervisor: None,
         },
         idle_share: ratio(idle, time),
         delays: None,
     })
 }
 
-const DRIVER: &str = "guests/driver-domain";
-const GUEST: &str = "guests/web";
-const CLIENT: &str = "guests/client";
+pub(super) const DRIVER: &str = "guests/driver-domain";
+pub(super) const GUEST: &str = "guests/web";
+pub(super) const CLIENT: &str = "guests/client";
 
 /// Hypercalls of all domains for each request.
 fn hypercalls(phases: &[&Phase<'_>], requests: u64) -> BTreeMap<String, f64> {

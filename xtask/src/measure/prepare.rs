@@ -17,8 +17,6 @@ const SCENARIO: &str = "measure";
 /// runs costs nothing.
 const START_MS: u32 = 150;
 const START_MS_A_GUEST: u32 = 6;
-/// The same where guests spin while a timer is pending: each way of a packet then takes a slice of each guest.
-const START_MS_A_SPINNING_GUEST: u32 = 60;
 
 /// How a machine is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +25,8 @@ pub(crate) enum View {
     Plain,
     /// One round under the trace.
     Traced,
+    /// One round with a hypervisor that counts its own instructions.
+    Accounted,
 }
 
 /// The scenario of a cell.
@@ -49,7 +49,10 @@ pub(crate) fn scenario(settings: &Settings, cell: &Cell) -> Result<Scenario> {
         }
         if entry.name.get_ref() == "web" {
             entry.net.iter_mut().for_each(|device| device.suppress = cell.suppress == "on");
-            let line = format!("{} idle={}", entry.command_line.get_ref(), cell.idle);
+            // Guests that spin while a timer is pending would need a slice of each for each packet until all are up.
+            let ticks = if settings.period_ms.is_some() { " ticks=7000" } else { "" };
+            let line =
+                format!("{} idle={} plain_from_ms={{start}}{ticks}", entry.command_line.get_ref(), cell.idle);
             replace(&mut entry.command_line, line);
         }
     }
@@ -87,22 +90,23 @@ pub(crate) fn plan(settings: &Settings, cell: &Cell, scenario: &Scenario, view: 
     let rounds = if view == View::Plain { settings.rounds } else { 1 };
     let traced = if view == View::Traced { " trace" } else { "" };
     let rate = settings.rate.map(|rate| format!(" rate={rate}")).unwrap_or_default();
-    let start_ms_a_guest = if cell.idle == "plain" { START_MS_A_SPINNING_GUEST } else { START_MS_A_GUEST };
+    let start_ms = START_MS + START_MS_A_GUEST * cell.guests;
+    let period = settings.period_ms.map(|ms| format!(" period_ms={ms}")).unwrap_or_default();
     let words = [
+        ("{start}", start_ms.to_string()),
         ("{document}", settings.document.to_string()),
         ("{targets}", targets),
         (
             "{load}",
             format!(
-                "clients={clients} connections={connections} visit={} size={} spread={} seed={}{rate}",
+                "clients={clients} connections={connections} visit={} size={} spread={} seed={}{rate}{period}",
                 settings.visit, settings.document, settings.spread, settings.seed
             ),
         ),
         (
             "{schedule}",
             format!(
-                "start_ms={} warm_ms={} settled_ms={} pause_ms={} rounds={rounds} policies={}{traced}",
-                START_MS + start_ms_a_guest * cell.guests,
+                "start_ms={start_ms} warm_ms={} settled_ms={} pause_ms={} rounds={rounds} policies={}{traced}",
                 settings.warm_ms,
                 settings.settled_ms,
                 settings.pause_ms,

@@ -70,8 +70,8 @@ const DRAWN: &[Drawn] = &[
     },
 ];
 
-/// Who had the processor, from the ground up.
-const PARTS: &[&str] = &["driver domain", "guests", "clients", "idle"];
+/// Whose instructions, from the ground up.
+const PARTS: &[&str] = &["hypervisor", "driver domain", "guests", "clients", "idle"];
 
 /// Writes the report and its pictures into a folder; returns the page's path.
 pub(crate) fn write(figures: &Sweep, folder: &Path) -> Result<PathBuf> {
@@ -100,7 +100,7 @@ pub(crate) fn write(figures: &Sweep, folder: &Path) -> Result<PathBuf> {
     }
     page.push_str("</div><h2>Where the instructions went</h2><div class=\"plots\">");
     let words = Words {
-        title: "instructions for a request, by who had the processor",
+        title: "instructions for a request, by whose they are",
         across: "",
         up: "thousands",
         source: &source,
@@ -108,7 +108,8 @@ pub(crate) fn write(figures: &Sweep, folder: &Path) -> Result<PathBuf> {
     let svg = html::stacks(words, PARTS, &stacks(figures))?;
     put(&folder.join(format!("{kind}-breakdown.svg")), &svg)?;
     page.push_str(&svg);
-    page.push_str("</div><p class=\"sub\">What the hypervisor does for a domain counts as that domain's. Instructions are exact and repeat; they \
+    page.push_str("</div><p class=\"sub\">The columns driver, guest and client have within them what the hypervisor did for each; its own part, which the plot \
+        shows apart, is of a round with a build that counts it. Instructions are exact and repeat; they \
         price no miss of a cache or of the TLB, which the wall ratio does, in QEMU's own way: under TCG a switch of address spaces costs \
         far more than on a processor.</p><h2>Figures</h2>");
     table(&mut page, figures)?;
@@ -126,6 +127,17 @@ fn put(path: &Path, text: &str) -> Result<()> {
 /// The load in words.
 fn about(figures: &Sweep) -> String {
     let settings = &figures.settings;
+    if let Some(ms) = settings.period_ms {
+        return format!(
+            "an update of a game by UDP to each guest each {ms} ms; {} rounds of {} ms after {} ms of warm-up; seed {}, QEMU {}, {}",
+            settings.rounds,
+            settings.settled_ms,
+            settings.warm_ms,
+            settings.seed,
+            figures.qemu,
+            figures.accelerator
+        );
+    }
     let load =
         settings.rate.map_or("closed loop".to_owned(), |rate| format!("open loop of {rate} requests/s"));
     format!(
@@ -199,7 +211,16 @@ fn stacks(figures: &Sweep) -> Vec<Stack> {
             _ => short(&point.delivery),
         };
         let name = format!("{} {which}", point.guests);
-        (name, vec![height(parts.driver), height(parts.guests), height(parts.clients), height(parts.idle)])
+        let own = parts.hypervisor.clone().unwrap_or_default();
+        let rest = |part: Option<f64>, own: f64| part.map(|part| (part - own).max(0.0));
+        let heights = [
+            Some(own.total),
+            rest(parts.driver, own.driver),
+            rest(parts.guests, own.guests),
+            rest(parts.clients, own.clients),
+            parts.idle,
+        ];
+        (name, heights.map(height).to_vec())
     };
     figures.points.iter().map(stack).collect()
 }

@@ -4,18 +4,20 @@
 use serde::{Deserialize, Serialize};
 
 use super::policy::Policy;
-use crate::cli::{Creation, Idle, MeasuredLoad, Spread, Sweep, Switch, Window};
+use crate::cli::{Course, Creation, Idle, MeasuredLoad, Spread, Sweep, Switch, Ticks, Window};
 use crate::scenario::Delivery;
 
 /// Most connections when nobody says otherwise.
 const CONNECTIONS: u32 = 128;
+/// Guests of one client that sends updates.
+const TARGETS_A_CLIENT: u32 = 128;
 /// Connections of one client: its stack looks at all its sockets with each packet.
 const CONNECTIONS_A_CLIENT: u32 = 32;
 
 /// What a sweep measures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Settings {
-    /// `batching`, `idle` or `window`.
+    /// `batching`, `idle`, `window` or `ticks`.
     pub(crate) kind: String,
     /// Numbers of guests.
     pub(crate) guests: Vec<u32>,
@@ -31,6 +33,9 @@ pub(crate) struct Settings {
     pub(crate) spread: String,
     /// Open loop: requests a second.
     pub(crate) rate: Option<u32>,
+    /// Updates of a game in place of requests: ms between two to a guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) period_ms: Option<u32>,
     /// Connections, if they were chosen.
     pub(crate) connections: Option<u32>,
     /// Requests of a connection.
@@ -88,8 +93,8 @@ impl Settings {
         let mut settings =
             Self::new("idle", sweep.guests.clone(), policies, &sweep.suppress, &ways, &sweep.load);
         // Guests that spin until their slices end answer seldom.
-        settings.warm_ms = sweep.load.warm.unwrap_or(4 * settings.warm_ms);
-        settings.settled_ms = sweep.load.settled.unwrap_or(4 * settings.settled_ms);
+        settings.warm_ms = sweep.load.course.warm.unwrap_or(4 * settings.warm_ms);
+        settings.settled_ms = sweep.load.course.settled.unwrap_or(4 * settings.settled_ms);
         settings
     }
 
@@ -104,6 +109,29 @@ impl Settings {
         Self::new("window", guests, policies, &[window.suppress], &[Idle::Timeout], &window.load)
     }
 
+    /// The sweep of a game's ticks.
+    pub(crate) fn ticks(ticks: &Ticks) -> Self {
+        let policies = match ticks.delivery.as_slice() {
+            [] => Delivery::ALL.map(Policy::plain).to_vec(),
+            chosen => chosen.to_vec(),
+        };
+        let load = MeasuredLoad {
+            document: 1,
+            spread: Spread::Even,
+            rate: None,
+            connections: None,
+            visit: 1,
+            course: ticks.course.clone(),
+        };
+        let mut settings =
+            Self::new("ticks", ticks.guests.clone(), policies, &ticks.suppress, &[Idle::Timeout], &load);
+        settings.period_ms = Some(ticks.period);
+        // Several updates to each guest.
+        settings.warm_ms = ticks.course.warm.unwrap_or(2 * ticks.period);
+        settings.settled_ms = ticks.course.settled.unwrap_or(10 * ticks.period);
+        settings
+    }
+
     /// A machine of so many guests, for one that is looked at without load.
     pub(crate) fn creation(options: &Creation) -> Self {
         Self {
@@ -115,6 +143,7 @@ impl Settings {
             document: 2258,
             spread: "even".to_owned(),
             rate: None,
+            period_ms: None,
             connections: None,
             visit: 1,
             rounds: 1,
@@ -134,6 +163,7 @@ impl Settings {
         idle: &[Idle],
         load: &MeasuredLoad,
     ) -> Self {
+        let Course { rounds, warm, settled, seed, memory, .. } = &load.course;
         guests.sort_unstable();
         guests.dedup();
         // A large document takes its time on each of many connections.
@@ -147,14 +177,15 @@ impl Settings {
             document: load.document,
             spread: if load.spread == Spread::Zipf { "zipf" } else { "even" }.to_owned(),
             rate: load.rate,
+            period_ms: None,
             connections: load.connections,
             visit: load.visit,
-            rounds: load.rounds,
-            warm_ms: load.warm.unwrap_or(20 + 4 * slow),
-            settled_ms: load.settled.unwrap_or(100 + 8 * slow),
+            rounds: *rounds,
+            warm_ms: warm.unwrap_or(20 + 4 * slow),
+            settled_ms: settled.unwrap_or(100 + 8 * slow),
             pause_ms: 30 + 16 * slow,
-            seed: load.seed,
-            memory: load.memory.0,
+            seed: *seed,
+            memory: memory.0,
         }
     }
 
@@ -173,6 +204,9 @@ impl Settings {
 
     /// Connections of the load, and the clients that share them.
     pub(crate) fn connections(&self, guests: u32) -> (u32, u32) {
+        if self.period_ms.is_some() {
+            return (1, guests.div_ceil(TARGETS_A_CLIENT).max(1));
+        }
         let all = self.connections.unwrap_or_else(|| guests.saturating_mul(2).min(CONNECTIONS));
         let clients = all.div_ceil(CONNECTIONS_A_CLIENT).max(1);
         (all.div_ceil(clients), clients)

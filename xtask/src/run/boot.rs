@@ -26,8 +26,19 @@ pub(crate) struct How {
     pub(crate) port: Option<u16>,
     /// Whether to wait for gdb.
     pub(crate) gdb: bool,
-    /// Whether the hypervisor is one that cannot record a trace.
-    pub(crate) traceless: bool,
+    /// Which hypervisor.
+    pub(crate) build: Build,
+}
+
+/// A build of the hypervisor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Build {
+    /// The one that everybody uses.
+    Usual,
+    /// One that cannot record a trace.
+    Traceless,
+    /// One that counts its own instructions.
+    Accounting,
 }
 
 /// A machine that has been started.
@@ -52,7 +63,11 @@ pub(crate) fn boot_with(how: How, scenario: &Scenario, plan: Plan, more: Vec<Str
         // Said at once; the ports are chosen when everything is built.
         qemu::choose(how.port, plan.guests.len())?;
     }
-    let kernel = if how.traceless { compile::traceless()? } else { compile::hypervisor()? };
+    let kernel = match how.build {
+        Build::Usual => compile::hypervisor()?,
+        Build::Traceless => compile::traceless()?,
+        Build::Accounting => compile::accounting()?,
+    };
     let folder = paths::run(&scenario.name);
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     let initrd = folder.join("boot.cpio");

@@ -4,7 +4,7 @@
 use hypervisor_core::ring::Ring;
 use toml::Spanned;
 
-use super::boot::How;
+use super::boot::{Build, How};
 use crate::BadInput;
 use crate::cli::{Idle, Run, Switch};
 use crate::qemu::Clock;
@@ -36,7 +36,7 @@ pub(super) fn how(options: &Run, scenario: &Scenario) -> How {
         forwarded: !from_inside(options),
         port: options.port,
         gdb: options.gdb,
-        traceless: false,
+        build: Build::Usual,
     }
 }
 

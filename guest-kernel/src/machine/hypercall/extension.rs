@@ -4,7 +4,7 @@ use hypercall_abi::extension::{
     Control, DeliveryPolicy, DeviceDirectoryInfo, DomainCounters, ExtensionOp, GuestRecord, IdleResult,
     PciConfig,
 };
-use hypercall_abi::{Errno, Hypercall};
+use hypercall_abi::{DomId, Errno, Hypercall};
 
 use super::raw::{call1, call2, call4};
 use super::{Result, address, done, number};
@@ -88,6 +88,18 @@ pub fn pci_config(argument: &mut PciConfig) -> Result {
 /// As the hypervisor says.
 pub fn control(mut argument: Control) -> Result {
     operate(ExtensionOp::Control, &mut argument)
+}
+
+/// Charges a domain that we serve for `part / of` of the time that we ran and have not charged yet; the ns.
+///
+/// # Errors
+/// [`Errno::Perm`] if we serve no device of it.
+pub fn charge(domain: DomId, part: u32, of: u32) -> Result<u64> {
+    let op = ExtensionOp::Charge.raw().into();
+    // SAFETY: no memory is touched.
+    let rax =
+        unsafe { call4::<{ number(Hypercall::Extension) }>(op, domain.0.into(), part.into(), of.into()) };
+    Errno::from_rax(rax)
 }
 
 /// What the hypervisor counted for us since our start.

@@ -166,6 +166,13 @@ fn connect<M: Machine>(world: &mut World, m: &mut M, id: DomId, index: u32) -> O
     Some(other)
 }
 
+/// Whether `back` is the back end of one of the devices of `front`, of which there are few.
+pub(crate) fn serves(world: &World, back: DomId, front: DomId) -> bool {
+    let Some(domain) = world.domains.get(front) else { return false };
+    let mut links = domain.directory.links.iter().filter_map(|&index| link(world, index)?.ends);
+    links.any(|ends| ends.front == front && ends.back == back)
+}
+
 /// Breaks each link of a domain that ends: its half says closed, and the other end's entry has no peer.
 pub(crate) fn disconnect_all<M: Machine>(world: &mut World, m: &mut M, id: DomId) {
     let Some(domain) = world.domains.get(id) else { return };

@@ -10,7 +10,7 @@ pub use links::Link;
 pub use physical::{DeviceRequest, bind_pirq, bindable_pirq, pci_config, physdev_op, unbind_pirq};
 
 pub(crate) use directory::write_first;
-pub(crate) use links::{connect_all, disconnect_all, plan, suppressed_toward};
+pub(crate) use links::{connect_all, disconnect_all, plan, serves, suppressed_toward};
 pub(crate) use physical::{assign, interrupt, release};
 
 use alloc::collections::BTreeMap;

@@ -9,6 +9,9 @@
 //! those pays, a number of targets is let in at once, as under synchronous delivery, before it is tried again, and that number doubles with
 //! each failure. So what a useless grace costs stays below one event in a hundred. Whoever makes room keeps its turn, and whoever
 //! goes ahead pays from the rest of its own.
+//!
+//! Where [`CROWD`] wait already nobody goes ahead: a target takes its place at the tail, as under batched delivery. Its wait
+//! gathers more events than going ahead would save time, and what runs ahead of a crowd only lengthens it for all.
 
 use hypercall_abi::DomId;
 
@@ -21,6 +24,8 @@ pub(super) const GRACE_NS: u64 = 500_000;
 pub(super) const GATHERED_MIN: usize = 4;
 /// As many are worth it even if who runs did not sleep within it.
 const GATHERED_MANY: usize = 2 * GATHERED_MIN;
+/// So many that wait are a crowd. It is not less than what a grace may have to gather, or no grace would ever pay.
+pub(super) const CROWD: usize = GATHERED_MANY;
 /// Targets that are let in at once after the first failure, and after many.
 pub(super) const REFUSALS_FIRST: u16 = 16;
 const REFUSALS_MAX: u16 = 512;
@@ -59,13 +64,14 @@ impl Graces {
 }
 
 impl Scheduler {
-    /// A domain wants the processor soon: it goes before all that did not come this way, if something is left of its turn;
-    /// otherwise it waits like anybody. Returns whether it did go ahead.
+    /// A domain wants the processor soon: it goes before all that did not come this way, if something is left of its turn
+    /// and there is no crowd; otherwise it waits like anybody. Returns whether it did go ahead.
     pub fn precede(&mut self, id: DomId, now: Time) -> bool {
         if self.current == Some(id) {
             self.wake(id, now);
             return true;
         }
+        let is_crowded = self.waiting() >= CROWD;
         let Some(entity) = self.entity_mut(id) else { return false };
         if entity.turn == 0 {
             return false;
@@ -73,7 +79,7 @@ impl Scheduler {
         if entity.queued && entity.ahead {
             return true;
         }
-        if entity.left <= 0 {
+        if entity.left <= 0 || is_crowded {
             self.wake(id, now);
             return false;
         }

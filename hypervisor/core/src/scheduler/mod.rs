@@ -23,6 +23,8 @@ use queue::Queue;
 
 /// The shortest turn, which keeps debts from shrinking a turn to nothing.
 const TURN_NS_MIN: i64 = 1_000;
+/// What others did for a domain leaves it at least this part of a turn, so that it does not live on switches alone.
+const CHARGED_PART: i64 = 64;
 
 /// What the scheduler keeps of a domain.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,6 +33,8 @@ struct Entity {
     turn: i64,
     /// What is left of the turn; negative if it was overrun.
     left: i64,
+    /// What others ran for it and it has not paid yet; at most a turn.
+    owed: i64,
     /// Whether it wants the processor.
     awake: bool,
     /// Whether it stands in the queue.
@@ -44,6 +48,18 @@ struct Entity {
     /// Neighbours in the queue.
     before: Option<DomId>,
     after: Option<DomId>,
+}
+
+impl Entity {
+    /// A new turn, less what the last was overrun by, and less what others ran for it.
+    fn begin_turn(&mut self) {
+        self.fresh = false;
+        let turn = self.turn.saturating_add(self.left.min(0)).max(TURN_NS_MIN);
+        let least = self.turn.checked_div(CHARGED_PART).unwrap_or(0).max(TURN_NS_MIN);
+        let paid = self.owed.min(turn.saturating_sub(least).max(0));
+        self.owed = self.owed.saturating_sub(paid);
+        self.left = turn.saturating_sub(paid);
+    }
 }
 
 /// Bytes that one domain takes here.
@@ -167,6 +183,14 @@ impl Scheduler {
         }
     }
 
+    /// Somebody ran `ns` for a domain: its next turn is shorter by that. What is more than a turn is forgiven.
+    pub fn charge(&mut self, id: DomId, ns: u64) {
+        if let Some(entity) = self.entity_mut(id) {
+            let ns = i64::try_from(ns).unwrap_or(i64::MAX);
+            entity.owed = entity.owed.saturating_add(ns).min(entity.turn);
+        }
+    }
+
     /// The current domain lets the others run first. Returns whether anybody waits.
     pub fn give_way(&mut self) -> bool {
         let Some(current) = self.current else { return false };
@@ -205,8 +229,7 @@ impl Scheduler {
         if let Some(entity) = self.current.and_then(|next| self.entity_mut(next))
             && entity.fresh
         {
-            entity.fresh = false;
-            entity.left = entity.turn.saturating_add(entity.left.min(0)).max(TURN_NS_MIN);
+            entity.begin_turn();
         }
         self.paid = now;
         if !self.ahead.is_empty() {

@@ -46,6 +46,50 @@ fn shares_follow_weights() {
 }
 
 #[test]
+fn a_domain_pays_for_what_others_ran_for_it() {
+    // Domain 2 works for domain 1 whenever it has the processor.
+    let mut scheduler = scheduler(&[256; 3]);
+    for number in 0..3 {
+        scheduler.wake(DomId(number), Time(0));
+    }
+    let mut ran = [0; 3];
+    let mut now = Time(0);
+    while now.0 < 1_000 * SLICE {
+        let current = scheduler.pick(now).unwrap();
+        let until = scheduler.deadline();
+        let ns = until.since(now).max(1);
+        ran[usize::from(current.0)] += ns;
+        if current == DomId(2) {
+            scheduler.charge(DomId(1), ns);
+        }
+        now = now + ns;
+    }
+    let [victim, served, driver] = ran.map(|ns: u64| ns / SLICE);
+    assert!(victim >= 490, "{ran:?}: the bystander keeps its half");
+    assert!(served + driver <= 510 && served >= 5, "{ran:?}");
+}
+
+#[test]
+fn a_charge_is_paid_once_and_is_a_turn_at_the_most() {
+    let mut scheduler = scheduler(&[256; 2]);
+    scheduler.wake(DomId(0), Time(0));
+    scheduler.wake(DomId(1), Time(0));
+    scheduler.charge(DomId(1), u64::MAX);
+    scheduler.charge(DomId(7), 1);
+    let turns = |scheduler: &mut Scheduler, from: Time| {
+        assert_eq!(scheduler.pick(from), Some(DomId(0)));
+        let from = scheduler.deadline();
+        assert_eq!(scheduler.pick(from), Some(DomId(1)));
+        (scheduler.deadline().since(from), scheduler.deadline())
+    };
+    let (first, end) = turns(&mut scheduler, Time(0));
+    assert_eq!(first, SLICE / 64);
+    let (second, end) = turns(&mut scheduler, end);
+    assert_eq!(second, SLICE - SLICE / 64, "the rest of the debt");
+    assert_eq!(turns(&mut scheduler, end).0, SLICE);
+}
+
+#[test]
 fn a_preempted_domain_goes_to_the_head_and_keeps_its_slice() {
     let mut scheduler = scheduler(&[256; 3]);
     scheduler.wake(DomId(2), Time(0));
@@ -201,6 +245,27 @@ fn those_ahead_go_in_the_order_of_their_events() {
         scheduler.sleep(id);
     }
     assert_eq!(order, [3, 1, 2]);
+}
+
+#[test]
+fn nobody_goes_ahead_of_a_crowd() {
+    for waiting in [ahead::CROWD as u16 - 1, ahead::CROWD as u16] {
+        let mut scheduler = scheduler(&[256; ahead::CROWD + 2]);
+        let target = DomId(waiting + 1);
+        scheduler.wake(target, Time(0));
+        scheduler.pick(Time(0));
+        scheduler.sleep(target);
+        for number in 0..=waiting {
+            scheduler.wake(DomId(number), Time(0));
+            scheduler.pick(Time(0));
+        }
+        assert_eq!(scheduler.waiting(), usize::from(waiting));
+        let ahead = scheduler.precede(target, Time(1));
+        assert_eq!(ahead, usize::from(waiting) < ahead::CROWD, "{waiting} wait");
+        scheduler.sleep(DomId(0));
+        assert_eq!(scheduler.pick(Time(2)) == Some(target), ahead);
+        assert!(scheduler.holds() && scheduler.is_awake(target));
+    }
 }
 
 proptest! {

@@ -240,3 +240,32 @@ fn a_block_device_is_described_to_its_back_end_as_the_scenario_says() {
     assert_eq!((again.disk, again.access), (back.disk, back.access), "what it may do outlives a restart");
     system.check();
 }
+
+#[test]
+fn a_back_end_charges_whom_it_serves_for_what_it_ran() {
+    let mut system = system();
+    let (driver, web) = (system.id("driver"), system.id("web-1"));
+    let _ = directory(&mut system, "driver");
+    let charge = |system: &mut System, whom: DomId, part, of| {
+        let op = u64::from(ExtensionOp::Charge.raw());
+        system.hypercall(Hypercall::Extension, [op, whom.0.into(), part, of, 0])
+    };
+    system.pass(500_000);
+    assert_eq!(system.current(), Some(driver));
+    let half = charge(&mut system, web, 1, 2).unwrap();
+    assert!((250_000..=300_000).contains(&half), "{half}");
+    let rest = charge(&mut system, web, 7, 7).unwrap();
+    assert!(rest.abs_diff(half) < 10_000, "{rest}: the other half");
+    assert!(charge(&mut system, web, 1, 1).unwrap() < 10_000, "no time is charged twice");
+    assert_eq!(charge(&mut system, web, 0, 1), Ok(0));
+    for (part, of) in [(0, 0), (2, 1), (u64::MAX, 1)] {
+        assert_eq!(charge(&mut system, web, part, of), Err(Errno::Inval), "{part} of {of}");
+    }
+    assert_eq!(charge(&mut system, driver, 1, 1), Err(Errno::Perm), "not itself");
+    assert_eq!(charge(&mut system, DomId(999), 1, 1), Err(Errno::Perm));
+    while system.current() != Some(web) {
+        system.hypercall(Hypercall::SchedOp, [0; 5]).unwrap();
+    }
+    assert_eq!(charge(&mut system, driver, 1, 1), Err(Errno::Perm), "a front end serves nobody");
+    system.check();
+}

@@ -18,6 +18,7 @@ use super::archive::Archive;
 use super::information::Information;
 use super::plan::Plan;
 use super::{multiboot2, pvh, start};
+use crate::account::Account;
 use crate::acpi::Platform;
 use crate::apic::{self, io::IoApic, local::LocalApic};
 use crate::clock::Clock;
@@ -68,6 +69,7 @@ pub(crate) extern "C" fn enter(protocol: u32, information: u32) -> ! {
     apic.enable_timer();
     let config = open_config_space(&mut space, &platform);
     let hardware = Hardware {
+        account: Account::default(),
         clock,
         apic,
         config,

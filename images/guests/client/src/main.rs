@@ -23,6 +23,7 @@ mod schedule;
 mod segments;
 mod settings;
 mod spread;
+mod ticks;
 
 use guest_kernel::{Guest, net, println};
 

@@ -20,6 +20,7 @@ use crate::load::{await_ready, patiently};
 use crate::schedule::{Schedule, Segment};
 use crate::settings::Settings;
 use crate::spread::{Spread, pause_us};
+use crate::ticks;
 
 /// How long clients take to say their results.
 pub(crate) const FAREWELL: Duration = Duration::from_millis(2_000);
@@ -34,17 +35,22 @@ const LINE_BYTES: usize = 150;
 
 /// What came of a segment.
 #[derive(Default)]
-struct Outcome {
-    requests: u64,
-    errors: u64,
-    latency: Histogram,
+pub(crate) struct Outcome {
+    /// Answers in the settled phase.
+    pub(crate) requests: u64,
+    /// What was not answered.
+    pub(crate) errors: u64,
+    /// Of the answers.
+    pub(crate) latency: Histogram,
 }
 
 /// What a target gave in all settled phases under one policy.
 #[derive(Clone, Copy, Default)]
-struct Served {
-    requests: u32,
-    latency_us: u64,
+pub(crate) struct Served {
+    /// Answers.
+    pub(crate) requests: u32,
+    /// The sum of their latencies.
+    pub(crate) latency_us: u64,
 }
 
 /// Takes part in each segment, and says what came of it.
@@ -60,7 +66,10 @@ pub(crate) async fn run(stack: Stack<'_>, settings: &Settings, schedule: &Schedu
         Timer::at(segment.begin + OWN_POLICY).await;
         control::set_own_delivery(settings.own_delivery);
         let served = served.get_mut(segment.policy).map(Vec::as_mut_slice).unwrap_or_default();
-        let outcome = one(stack, settings, &segment, &spread, index, served).await;
+        let outcome = match settings.period {
+            Some(period) => ticks::one(stack, settings, &segment, period, index, served).await,
+            None => one(stack, settings, &segment, &spread, index, served).await,
+        };
         println!(
             "@segment {{\"client\":{index},\"number\":{},\"policy\":{},\"requests\":{},\"errors\":{}}}",
             segment.number, segment.policy, outcome.requests, outcome.errors

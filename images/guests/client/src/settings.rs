@@ -1,6 +1,6 @@
 //! What the command line says: `targets=ADDRESS+COUNT policies=synchronous,batched seconds=2 connections=64 seed=1
 //! size=2258 window_events=8 window_us=200`, each with a default but the targets. A measurement adds `role=ruler` or
-//! `role=client clients=N visit=REQUESTS spread=zipf|even rate=PER_SECOND` and the times of [`crate::schedule`].
+//! `role=client clients=N visit=REQUESTS spread=zipf|even rate=PER_SECOND period_ms=MS` and the times of [`crate::schedule`].
 //! `role=flood` is a bad neighbour, for traces and tests to find.
 
 use alloc::string::String;
@@ -37,6 +37,8 @@ pub(crate) struct Settings {
     pub(crate) clients: usize,
     /// Whether some targets are wanted more than others.
     pub(crate) zipf: bool,
+    /// Updates of a game to each target by UDP in place of requests: the time between two.
+    pub(crate) period: Option<Duration>,
     /// Open loop: microseconds between two requests of ours on the average.
     pub(crate) mean_pause_us: Option<f64>,
 }
@@ -81,6 +83,7 @@ impl Settings {
         let seconds: f32 = line.parse("seconds", 2.0).map_err(bad)?;
         let clients: usize = line.parse("clients", 1).map_err(bad)?;
         let rate: f32 = line.parse("rate", 0.0).map_err(bad)?;
+        let period_ms: u64 = line.parse("period_ms", 0).map_err(bad)?;
         let alone = Role::read(line)? == Role::Alone;
         Ok(Self {
             targets: targets(line.get("targets").unwrap_or_default())?,
@@ -102,6 +105,7 @@ impl Settings {
             visit: line.parse("visit", 1).map_err(bad)?,
             clients: clients.max(1),
             zipf: line.get("spread") != Some("even"),
+            period: (period_ms > 0).then(|| Duration::from_millis(period_ms)),
             mean_pause_us: (rate > 0.0).then(|| 1e6 * clients.max(1) as f64 / f64::from(rate)),
         })
     }

@@ -17,16 +17,7 @@ const NAP_NS: u64 = 10_000;
 
 /// Sends events to the peer until the end; sleeps in between if it `naps`.
 pub(crate) async fn storm(guest: &Guest, naps: bool, start: Instant, turns: &mut Turns) {
-    let peer = match guest.command_line().parse("peer", 0_u16) {
-        Ok(peer) => DomId(peer),
-        Err(error) => panic!("{error}"),
-    };
-    // The first of the two, by name, leaves a port for the other.
-    let port = if guest.name().ends_with("-1") {
-        EventPort::unbound(peer).expect("a port for the peer")
-    } else {
-        connected(peer, start).await
-    };
+    let port = meet(guest, start).await;
     Timer::at(start).await;
     turns.repeat(|| {
         for _ in 0..EVENTS {
@@ -38,6 +29,19 @@ pub(crate) async fn storm(guest: &Guest, naps: bool, start: Instant, turns: &mut
             let _ = extension::idle_until(clock::now_ns() + NAP_NS);
         }
     });
+}
+
+/// The port to the peer; the first of the two, by name, leaves it for the other.
+pub(crate) async fn meet(guest: &Guest, start: Instant) -> EventPort {
+    let peer = match guest.command_line().parse("peer", 0_u16) {
+        Ok(peer) => DomId(peer),
+        Err(error) => panic!("{error}"),
+    };
+    if guest.name().ends_with("-1") {
+        EventPort::unbound(peer).expect("a port for the peer")
+    } else {
+        connected(peer, start).await
+    }
 }
 
 /// The peer's port, when it is there.

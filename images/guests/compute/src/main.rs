@@ -1,7 +1,8 @@
 //! Computes in a set time and counts its work, or is a bad neighbour of one that does.
 //!
-//! Command line: `start_ms=MS stop_ms=MS` of system time, `act=compute|events|wakes|pages|memory|rings`, and for the
-//! acts between two neighbours `peer=DOMID to=ADDRESS`. At the end it says `@computed`. All guests read the same clock,
+//! Command line: `start_ms=MS stop_ms=MS` of system time, `act=compute|events|wakes|pages|memory|rings|flood|yields`, and for the
+//! acts between two neighbours `peer=DOMID to=ADDRESS`. `act=scale` is what `cargo xtask measure scale` has two of them do, with
+//! `yields_ms=MS`. At the end it says `@computed`. All guests read the same clock,
 //! so that nobody has to tell anybody when it begins.
 
 #![no_std]
@@ -13,6 +14,7 @@ mod events;
 mod grab;
 mod pages;
 mod rings;
+mod scale;
 mod turns;
 mod work;
 
@@ -39,6 +41,17 @@ async fn run(guest: Guest) {
             turns.repeat(work::unit);
         }
         "events" | "wakes" => events::storm(&guest, act == "wakes", start, &mut turns).await,
+        "yields" => {
+            Timer::at(start).await;
+            turns.repeat(guest_kernel::hypercall::domain::yield_now);
+        }
+        "scale" => {
+            let yields = match line.parse("yields_ms", 0) {
+                Ok(ms) => Instant::from_millis(ms),
+                Err(error) => panic!("{error}"),
+            };
+            scale::run(&guest, start, yields, &mut turns).await;
+        }
         "pages" => {
             let mut churn = pages::Churn::new();
             Timer::at(start).await;
@@ -49,7 +62,7 @@ async fn run(guest: Guest) {
             let mut grab = grab::Grab::default();
             turns.repeat(|| grab.step());
         }
-        "rings" => rings::flood(&guest, start, &mut turns).await,
+        "rings" | "flood" => rings::flood(&guest, act == "flood", start, &mut turns).await,
         _ => panic!("command line: there is no act {act:?}"),
     }
     println!(

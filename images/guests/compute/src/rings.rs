@@ -1,4 +1,7 @@
 //! A ring flood: datagrams to the other neighbour as fast as the transmit ring takes them, each a copy for the driver domain.
+//! While the ring is full the flooder sleeps, or spins.
+
+use core::pin::pin;
 
 use embassy_net::udp::{PacketMetadata, UdpSocket};
 use embassy_net::{IpEndpoint, Ipv4Address};
@@ -14,8 +17,8 @@ const BYTES: usize = 64;
 /// The port, which nobody listens to.
 const PORT: u16 = 9;
 
-/// Floods until the end.
-pub(crate) async fn flood(guest: &Guest, start: Instant, turns: &mut Turns) {
+/// Floods until the end; spins while the ring is full if it `spins`.
+pub(crate) async fn flood(guest: &Guest, spins: bool, start: Instant, turns: &mut Turns) {
     let to = match guest.command_line().parse("to", Ipv4Address::UNSPECIFIED) {
         Ok(to) => to,
         Err(error) => panic!("{error}"),
@@ -33,10 +36,23 @@ pub(crate) async fn flood(guest: &Guest, start: Instant, turns: &mut Turns) {
     let to = IpEndpoint::new(to.into(), PORT);
     turns.begin();
     while turns.goes_on() {
-        if socket.send_to(&[0; BYTES], to).await.is_ok() {
-            turns.done();
-        } else {
+        let sent = awake(socket.send_to(&[0; BYTES], to), spins).await;
+        if sent.is_err() {
             break;
         }
+        turns.done();
     }
+}
+
+/// Waits for work; while it is not done others' tasks have their turn, but this domain never sleeps if it `spins`.
+async fn awake<F: Future>(work: F, spins: bool) -> F::Output {
+    let mut work = pin!(work);
+    core::future::poll_fn(|context| {
+        let polled = work.as_mut().poll(context);
+        if spins && polled.is_pending() {
+            context.waker().wake_by_ref();
+        }
+        polled
+    })
+    .await
 }

@@ -2,7 +2,7 @@
 //! One set of ports wakes the one task that serves them all.
 
 use drivers_backend::{Buffer, Platform};
-use guest_kernel::hypercall::{event, grant};
+use guest_kernel::hypercall::{event, extension, grant};
 use guest_kernel::memory::Page;
 use guest_kernel::ports::{EventPort, PortSet};
 use guest_kernel::shared_page::Mapped;
@@ -97,6 +97,11 @@ impl Platform for Kernel {
     fn notify(&mut self, port: Port) {
         // A peer that is gone needs no notice.
         let _ = event::send(port);
+    }
+
+    fn charge(&mut self, peer: DomId, part: u32, of: u32) {
+        // A peer that is gone has nothing to pay with, and Xen keeps no such accounts.
+        let _ = extension::charge(peer, part, of);
     }
 
     fn traces_rings(&self) -> bool {

@@ -1,7 +1,7 @@
 //! A web server: says its name, its counters, and pages of any size, over HTTP/1.1 with keep-alive.
 //!
 //! Command line: `size=BYTES` of a page that asks for no other, `connections=N` at once (at most [`CONNECTIONS_MAX`]),
-//! `tx_buffer=BYTES` of each connection.
+//! `tx_buffer=BYTES` of each connection, `ticks=PORT` to answer updates of a game by UDP too.
 
 #![no_std]
 #![no_main]
@@ -10,6 +10,7 @@ extern crate alloc;
 
 mod app;
 mod content;
+mod ticks;
 
 use guest_kernel::{Guest, net};
 use http_server::{CONNECTIONS_MAX, Connections};
@@ -24,12 +25,15 @@ async fn run(guest: Guest) {
         Ok(settings) => settings,
         Err(error) => panic!("{error}"),
     };
-    let network = match net::start::<{ CONNECTIONS_MAX + 1 }>(&guest) {
+    let network = match net::start::<{ CONNECTIONS_MAX + 2 }>(&guest) {
         Ok(network) => network,
         Err(error) => panic!("{error}"),
     };
     network.stack.wait_link_up().await;
     log::info!("serving on http://{}/", network.address);
+    if settings.ticks != 0 {
+        guest.spawn(ticks::answer(network.stack, settings.ticks));
+    }
     let state = app::State::new(guest, settings.size);
     let limits = Connections { count: settings.connections, tx_buffer: settings.tx_buffer };
     http_server::run(guest, network, limits, move |_hangup| app::router(state.clone())).await
@@ -44,6 +48,8 @@ struct Settings {
     connections: usize,
     /// Bytes that one connection may have on the way.
     tx_buffer: usize,
+    /// UDP port for updates of a game; 0 for none.
+    ticks: u16,
 }
 
 impl Settings {
@@ -52,6 +58,7 @@ impl Settings {
         let size = line.parse("size", SIZE_DEFAULT)?;
         Ok(Self {
             size,
+            ticks: line.parse("ticks", 0)?,
             connections: line.parse("connections", CONNECTIONS_MAX)?.clamp(1, CONNECTIONS_MAX),
             // A default page and its headers in one go, within reason.
             tx_buffer: line.parse("tx_buffer", (size + 512).clamp(1024, 8192))?.max(512),

@@ -12,7 +12,7 @@ use super::super::prepare::replace;
 use crate::BadInput;
 use crate::cli::Slices;
 use crate::qemu::{Clock, Next};
-use crate::run::boot::{self, How};
+use crate::run::boot::{self, Build, How};
 use crate::scenario::{Scenario, Size, Span, lower};
 use crate::serial::Line;
 use crate::{compile, host, paths};
@@ -144,7 +144,7 @@ pub(super) fn run(scenario: &Scenario) -> Result<Vec<Computed>> {
         forwarded: false,
         port: None,
         gdb: false,
-        traceless: false,
+        build: Build::Usual,
     };
     let mut machine = boot::boot(how, scenario, plan)?.machine;
     while said.iter().any(Option::is_none) {

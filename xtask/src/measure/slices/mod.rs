@@ -25,7 +25,7 @@ const ROUNDS: u32 = 110;
 /// victim's.
 const NEIGHBOURS: u32 = 1_000;
 /// What neighbours do, the good ones first.
-const ACTS: &[&str] = &["compute", "events", "wakes", "pages", "memory", "rings"];
+const ACTS: &[&str] = &["compute", "events", "wakes", "pages", "memory", "rings", "flood"];
 
 /// All that is found out.
 #[derive(Clone, Debug, Serialize)]

@@ -49,7 +49,8 @@ fn what(act: &str) -> &str {
         "wakes" => "an event storm and short sleeps",
         "pages" => "page-table churn",
         "memory" => "a memory grab",
-        "rings" => "a ring flood (asleep while the ring is full)",
+        "rings" => "a ring flood, asleep while the ring is full",
+        "flood" => "a ring flood that never sleeps",
         other => other,
     }
 }

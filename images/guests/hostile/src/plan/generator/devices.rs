@@ -12,7 +12,7 @@ use crate::{Call, Expect};
 impl Generator {
     /// Something with devices, or of Denizen's own.
     pub(super) fn device(&mut self) {
-        match self.random.below(12) {
+        match self.random.below(13) {
             0 => {
                 let iopl = self.random.pick(&[0, 1, 3, 4, u32::MAX]);
                 let call = self.operate(Hypercall::PhysdevOp, PhysdevOp::SetIopl.raw(), &SetIopl { iopl });
@@ -79,6 +79,12 @@ impl Generator {
                 };
                 let call = self.operate(Hypercall::Extension, Op::Control.raw(), &argument);
                 self.push_call(Call { expect: Expect::Refusal, ..call }, "rule the system");
+            }
+            11 => {
+                let (part, of) = (self.random.any_size(), self.random.any_size());
+                let args = [Op::Charge.raw().into(), self.other_domain().into(), part, of, 0];
+                let call = Self::words(Hypercall::Extension, args);
+                self.push_call(Call { expect: Expect::Refusal, ..call }, "charge another");
             }
             _ => {
                 let call = self.operate(Hypercall::Extension, Op::Counters.raw(), &DomainCounters::zeroed());
