@@ -3,6 +3,7 @@
 
 mod kv;
 mod measure;
+mod replay;
 mod strike;
 mod trace;
 
@@ -14,6 +15,7 @@ pub(crate) use self::kv::{Kv, KvCheck, KvLoad};
 pub(crate) use self::measure::{
     Course, Creation, Load as MeasuredLoad, MeasureKind, Scale, Slices, Spread, Sweep, Ticks, Window,
 };
+pub(crate) use self::replay::Replay;
 pub(crate) use self::strike::{StrikeKind, StrikePaced, StrikeSweep};
 pub(crate) use self::trace::{Control, Live, Record, RecordMode, Report, Sort, Timeline};
 use crate::scenario::{Delivery, Load, Size};
@@ -44,6 +46,7 @@ pub(crate) enum Command {
   cargo xtask run --icount --guests 32      the same figures each time
   cargo xtask run hostile --icount --seconds 60 --delivery batched
   cargo xtask run --crash driver --crashes 5     the driver domain dies and is built again
+  cargo xtask run hello --icount --record hello.replay
   cargo xtask run hello --trace-set on --trace-set categories=hypercall,event
 
 Settings of --trace-set: on, mode=flight|live, buffer=BYTES, categories=LIST, domains=PATTERNS, calls=LIST,
@@ -172,6 +175,9 @@ pub(crate) struct Run {
     /// Open QEMU's monitor at this socket
     #[arg(long, value_name = "SOCKET")]
     pub(crate) monitor: Option<PathBuf>,
+    /// Write down here whatever comes into the hypervisor's core, for `trace replay`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) record: Option<PathBuf>,
     /// Wait for gdb on port 1234 before the first instruction
     #[arg(long)]
     pub(crate) gdb: bool,
@@ -323,6 +329,15 @@ pub(crate) enum TraceView {
 A request of a domain begins with an event for it. It ends when the domain sleeps again or, if it has produced
 something for a back end, when that has taken it. For the last, trace the category ring too.")]
     Why(Why),
+    /// Play a recording of `run --record` to the hypervisor's core on the host; status 1 at the first difference
+    #[command(after_help = "Examples:
+  cargo xtask run hello --icount --record hello.replay && cargo xtask trace replay hello.replay
+  cargo xtask trace replay failed.replay --test lost-event
+  cargo xtask trace replay failed.replay --until 48213 --test wrong-answer
+
+--test keeps the recording in tests/replays, up to the call that matters: where the core panics, breaks its state or
+differs, or the last one of --until, whose answer must then become another one")]
+    Replay(Replay),
     /// One line a record
     #[command(after_help = "Examples:
   cargo xtask trace text trace.bin --domain web-1 --record 'hypercall*'

@@ -24,6 +24,14 @@ pub(crate) fn accounting() -> Result<PathBuf> {
     apart("accounting", &["--features", "account"])
 }
 
+/// The image of a hypervisor that writes its runs down.
+pub(crate) fn recording() -> Result<PathBuf> {
+    if let Some(fault) = std::env::var_os(PLANTED) {
+        return planted(&format!("replay,plant-{}", fault.to_string_lossy()));
+    }
+    apart("recording", &["--features", "replay"])
+}
+
 /// Another hypervisor, apart from where the usual one is built.
 fn apart(name: &str, features: &[&str]) -> Result<PathBuf> {
     cargo(&["hypervisor".to_owned()], "release", features)?;
@@ -38,7 +46,7 @@ fn apart(name: &str, features: &[&str]) -> Result<PathBuf> {
 /// The hypervisor's image.
 pub(crate) fn hypervisor() -> Result<PathBuf> {
     if let Some(fault) = std::env::var_os(PLANTED) {
-        return planted(&fault.to_string_lossy());
+        return planted(&format!("plant-{}", fault.to_string_lossy()));
     }
     cargo(&["hypervisor".to_owned()], "release", &[])?;
     let path = paths::target().join(TARGET).join("release").join("hypervisor");
@@ -46,19 +54,19 @@ pub(crate) fn hypervisor() -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The hypervisor's image with a planted fault, apart from the others.
-fn planted(fault: &str) -> Result<PathBuf> {
+/// The hypervisor's image with these features, one of which plants a fault, apart from the others.
+fn planted(features: &str) -> Result<PathBuf> {
     let folder = paths::target().join("planted");
     let status = Command::new(program())
         .current_dir(paths::root())
         .args(["build", "--quiet", "--target", TARGET, "--release", "--package", "hypervisor"])
-        .arg(format!("--features=plant-{fault}"))
+        .arg(format!("--features={features}"))
         .arg("--target-dir")
         .arg(&folder)
         .status()
         .context("starting cargo")?;
     if !status.success() {
-        bail!("cargo could not build the hypervisor with the fault {fault}");
+        bail!("cargo could not build the hypervisor with {features}");
     }
     Ok(folder.join(TARGET).join("release").join("hypervisor"))
 }

@@ -17,6 +17,7 @@ mod measure;
 mod new_guest;
 mod paths;
 mod qemu;
+mod replay;
 mod run;
 mod scenario;
 mod serial;

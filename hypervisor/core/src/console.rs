@@ -170,6 +170,7 @@ pub fn console_io<M: Machine>(call: &mut Call<'_, M>, args: Arguments) -> Result
     let [op, count, buffer, ..] = args;
     match u32::try_from(op).ok().and_then(ConsoleOp::from_raw).ok_or(Errno::NoSys)? {
         ConsoleOp::Write => write(call, count, buffer),
+        ConsoleOp::Read if cfg!(feature = "plant-console-read") => unreachable!("a planted fault"),
         // What is typed on the serial line is for the hypervisor, so a domain finds nothing.
         ConsoleOp::Read => Ok(0),
     }
@@ -194,7 +195,7 @@ fn write<M: Machine>(call: &mut Call<'_, M>, count: u64, buffer: u64) -> Result<
         at = at.wrapping_add(256);
         left = left.saturating_sub(256);
     }
-    Ok(0)
+    Ok(u64::from(cfg!(feature = "plant-console-write")))
 }
 
 #[cfg(test)]

@@ -55,6 +55,8 @@ pub mod pci;
 pub mod reclaim;
 pub mod recount;
 pub mod registers;
+#[cfg(any(test, feature = "replay"))]
+pub mod replay;
 pub mod report;
 pub mod ring;
 pub mod sched;

@@ -17,8 +17,9 @@ use crate::domains::Domains;
 use crate::effects::{Effects, Todo};
 use crate::frames::FrameTable;
 use crate::life::{self, Life};
-use crate::machine::Machine;
+use crate::machine::{Machine, PciAddress};
 use crate::memory::MachineAddress;
+use crate::pci::Function;
 use crate::registers::Registers;
 use crate::scheduler::Scheduler;
 use crate::time::{Time, TimeScale};
@@ -203,7 +204,7 @@ impl World {
     }
 
     /// Creates the domains of a system from the images of the boot archive, which stay for restarts. Call it
-    /// once, after [`Devices::add_function`] for each PCI function that a domain may have.
+    /// once, after [`World::add_function`] for each PCI function that a domain may have.
     pub fn create_domains<M: Machine>(
         &mut self,
         m: &mut M,
@@ -231,6 +232,11 @@ impl World {
         let heap_before = m.heap_used();
         life::create_all(self, m, system.domains);
         report::boot(self, m, heap_before);
+    }
+
+    /// Takes a PCI function into the list of those that a domain may have; returns what is there.
+    pub fn add_function<M: Machine>(&mut self, m: &mut M, place: PciAddress) -> Option<Function> {
+        self.devices.add_function(m, place)
     }
 
     /// What the machine has to do about device interrupts, for [`Todo::DEVICES`].

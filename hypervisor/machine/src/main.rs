@@ -56,6 +56,8 @@ mod per_cpu;
 #[cfg(target_os = "none")]
 mod power;
 #[cfg(target_os = "none")]
+mod record;
+#[cfg(target_os = "none")]
 mod ring1;
 #[cfg(target_os = "none")]
 mod rtc;

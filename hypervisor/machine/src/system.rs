@@ -1,18 +1,17 @@
 //! World and hardware behind one lock.
 //! There is one, because on one processor more would buy nothing; per-CPU memory stays outside it.
 
-use hypervisor_core::world::World;
 use spin::{Mutex, MutexGuard};
 
 use crate::account;
-use crate::hardware::Hardware;
+use crate::record::{Hands, Mind};
 
 /// All that changes after boot.
 pub(crate) struct System {
     /// What the core knows.
-    pub(crate) world: World,
+    pub(crate) world: Mind,
     /// What it acts on.
-    pub(crate) hardware: Hardware,
+    pub(crate) hardware: Hands,
 }
 
 /// Nothing until boot has built it.

@@ -2,11 +2,14 @@
 //! It exists so that every kind of run starts in the same way.
 
 use std::fs;
+use std::path::Path;
 use std::process::ExitStatus;
 
 use anyhow::{Context, Result};
+use hypervisor_core::replay::kept::About;
 
 use crate::qemu::{self, Clock, Machine};
+use crate::replay::Recording;
 use crate::scenario::{Guest, Plan, Scenario};
 use crate::{archive, compile, ext4, paths};
 
@@ -50,28 +53,47 @@ pub(crate) struct Booted {
     pub(crate) plan: Plan,
     /// The host's way to each guest.
     pub(crate) forwards: Vec<(u16, Guest)>,
+    /// The log of the run on its way into a file. It goes after the machine.
+    pub(crate) recording: Option<Recording>,
 }
 
 /// Builds what the plan of a scenario needs and starts it.
 pub(crate) fn boot(how: How, scenario: &Scenario, plan: Plan) -> Result<Booted> {
-    boot_with(how, scenario, plan, Vec::new())
+    start(how, scenario, plan, Vec::new(), None)
 }
 
 /// The same with more of QEMU's own options.
 pub(crate) fn boot_with(how: How, scenario: &Scenario, plan: Plan, more: Vec<String>) -> Result<Booted> {
+    start(how, scenario, plan, more, None)
+}
+
+/// The same with a hypervisor that writes its run down, if there is a file to write it to.
+pub(crate) fn boot_into(how: How, scenario: &Scenario, plan: Plan, record: Option<&Path>) -> Result<Booted> {
+    start(how, scenario, plan, Vec::new(), record)
+}
+
+fn start(
+    how: How,
+    scenario: &Scenario,
+    plan: Plan,
+    more: Vec<String>,
+    record: Option<&Path>,
+) -> Result<Booted> {
     if how.forwarded && how.port.is_some() {
         // Said at once; the ports are chosen when everything is built.
         qemu::choose(how.port, plan.guests.len())?;
     }
-    let kernel = match how.build {
-        Build::Usual => compile::hypervisor()?,
-        Build::Traceless => compile::traceless()?,
-        Build::Accounting => compile::accounting()?,
+    let kernel = match (how.build, record) {
+        (Build::Usual, Some(_)) => compile::recording()?,
+        (Build::Usual, None) => compile::hypervisor()?,
+        (Build::Traceless, _) => compile::traceless()?,
+        (Build::Accounting, _) => compile::accounting()?,
     };
     let folder = paths::run(&scenario.name);
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     let initrd = folder.join("boot.cpio");
-    fs::write(&initrd, boot_archive(&plan)?).with_context(|| format!("writing {}", initrd.display()))?;
+    let members = members(&plan)?;
+    fs::write(&initrd, archive::pack(&members)?).with_context(|| format!("writing {}", initrd.display()))?;
 
     for drive in &plan.drives {
         if let Some(folder) = &drive.folder {
@@ -92,6 +114,10 @@ pub(crate) fn boot_with(how: How, scenario: &Scenario, plan: Plan, more: Vec<Str
     }
     let trace = folder.join("trace.bin");
     allocate(&trace, TRACE_BYTES)?;
+    let recording = match record {
+        Some(path) => Some(Recording::start(&trace, path, &about(scenario), &members)?),
+        None => None,
+    };
     let machine = Machine::start(
         &qemu::Options {
             kernel,
@@ -108,11 +134,27 @@ pub(crate) fn boot_with(how: How, scenario: &Scenario, plan: Plan, more: Vec<Str
         },
         &folder.join("serial.log"),
     )?;
-    Ok(Booted { machine, plan, forwards })
+    Ok(Booted { machine, plan, forwards, recording })
 }
 
 /// The boot archive of a plan: its configuration and the images that it names.
 pub(crate) fn boot_archive(plan: &Plan) -> Result<Vec<u8>> {
+    archive::pack(&members(plan)?)
+}
+
+/// What a recording of a scenario says of itself.
+fn about(scenario: &Scenario) -> About {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    About {
+        scenario: scenario.name.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        command: format!("cargo xtask {}", words.join(" ")),
+        ..About::default()
+    }
+}
+
+/// The same as files by name.
+fn members(plan: &Plan) -> Result<Vec<(String, Vec<u8>)>> {
     let config = serde_json::to_vec_pretty(&plan.config).context("writing the configuration")?;
     let mut members = vec![("config.json".to_owned(), config)];
     let (files, crates): (Vec<_>, Vec<_>) =
@@ -123,7 +165,7 @@ pub(crate) fn boot_archive(plan: &Plan) -> Result<Vec<u8>> {
         let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
         members.push((format!("guests/{name}"), bytes));
     }
-    archive::pack(&members)
+    Ok(members)
 }
 
 /// Whether QEMU ended because the hypervisor powered off.
@@ -132,7 +174,7 @@ pub(crate) fn is_orderly(status: ExitStatus) -> bool {
 }
 
 /// Makes a file of zero bytes whose room on the disk is certain: a hole would kill QEMU when the disk is full.
-fn allocate(path: &std::path::Path, bytes: u64) -> Result<()> {
+fn allocate(path: &Path, bytes: u64) -> Result<()> {
     let made = || -> std::io::Result<()> {
         let file = fs::File::create(path)?;
         rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes)?;

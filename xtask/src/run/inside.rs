@@ -45,7 +45,10 @@ pub(super) fn measure(options: &cli::Run, scenario: &Scenario) -> Result<()> {
         .into());
     }
     let plan = wanted::plan(options, scenario)?;
-    let mut session = Session::new(boot::boot(wanted::how(options, scenario), scenario, plan)?, scenario);
+    let mut session = Session::new(
+        boot::boot_into(wanted::how(options, scenario), scenario, plan, options.record.as_deref())?,
+        scenario,
+    );
     let mut wall_s = None;
     let mut crashes = Crashes::new(options);
     follow(&mut session, &mut wall_s, crashes.as_mut())?;

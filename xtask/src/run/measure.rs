@@ -25,10 +25,9 @@ const SETTLE: Duration = Duration::from_millis(300);
 
 /// Measures a scenario under load from the host.
 pub(super) fn measure(options: &cli::Run, scenario: &Scenario) -> Result<()> {
-    let mut session = Session::new(
-        boot::boot(wanted::how(options, scenario), scenario, wanted::plan(options, scenario)?)?,
-        scenario,
-    );
+    let (how, plan) = (wanted::how(options, scenario), wanted::plan(options, scenario)?);
+    let booted = boot::boot_into(how, scenario, plan, options.record.as_deref())?;
+    let mut session = Session::new(booted, scenario);
     session.await_guests()?;
     let speaks_http = session.plan.guests.iter().all(|guest| guest.port == HTTP);
     if options.keep && !speaks_http {

@@ -65,7 +65,10 @@ fn prepared(options: &cli::Run) -> Result<Scenario> {
 /// A scenario without a subject: its serial log is the result.
 fn listen(options: &cli::Run, scenario: &Scenario) -> Result<()> {
     let plan = options::plan(options, scenario)?;
-    let mut session = Session::new(boot::boot(options::how(options, scenario), scenario, plan)?, scenario);
+    let mut session = Session::new(
+        boot::boot_into(options::how(options, scenario), scenario, plan, options.record.as_deref())?,
+        scenario,
+    );
     let limit = options.seconds.map(Duration::from_secs_f64);
     let limit = limit.or(scenario.system.runtime.map(|span| Duration::from_micros(span.us)));
     hear(&mut session, Instant::now() + limit.unwrap_or(FOREVER), show)?;

@@ -14,6 +14,7 @@ use super::watch::Watch;
 use crate::counters::Snapshot;
 use crate::load::{Target, fetch_each};
 use crate::qemu::{Machine, Next};
+use crate::replay::Recording;
 use crate::scenario::{Delivery, Guest, Plan, Scenario};
 use crate::serial::Line;
 
@@ -37,6 +38,8 @@ pub(super) struct Session {
     pub(super) pattern: String,
     /// Start of QEMU.
     pub(super) started: Instant,
+    /// The log of the run on its way into a file. It stands last, so that it is completed after the machine's end.
+    recording: Option<Recording>,
 }
 
 impl Session {
@@ -72,6 +75,7 @@ impl Session {
             targets,
             pattern,
             started: Instant::now(),
+            recording: booted.recording,
         }
     }
 
@@ -181,6 +185,8 @@ impl Session {
 
     /// An error unless the machine has ended in order.
     pub(super) fn judge_end(&mut self) -> Result<()> {
+        // All that it will get is there, and another machine may take the memory that it comes from.
+        self.recording = None;
         match self.machine.status() {
             Some(status) if is_orderly(status) => Ok(()),
             _ => Err(self.machine.death()),

@@ -33,21 +33,28 @@ pub(super) fn plain(name: &str, arguments: &[&str]) -> Result<String> {
     std::fs::read_to_string(&log).context("reading the log")
 }
 
-/// Runs `cargo xtask` with a fault planted into the hypervisor, which must be found: the run fails, and says
-/// these words.
-pub(super) fn found(fault: &str, arguments: &[&str], words: &str) -> Result<()> {
+/// Runs `cargo xtask` with these arguments, which must fail, and returns its output.
+pub(super) fn refused(name: &str, arguments: &[&str]) -> Result<String> {
+    ensure!(plain(name, arguments).is_err(), "`{}` did not fail", arguments.join(" "));
+    std::fs::read_to_string(log(name)).context("reading the log")
+}
+
+/// Runs `cargo xtask` with a fault planted into the hypervisor.
+pub(super) fn with_fault(fault: &str, arguments: &[&str]) -> Result<()> {
     let program: PathBuf = std::env::current_exe().context("finding this program")?;
     let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
     let environment = [
         ("CARGO_TARGET_DIR".to_owned(), paths::target().to_string_lossy().into_owned()),
         (compile::PLANTED.to_owned(), fault.to_owned()),
     ];
-    let log = log(fault);
-    ensure!(
-        run(&program.to_string_lossy(), &arguments, &environment, &log).is_err(),
-        "the fault {fault} was not found"
-    );
-    let text = std::fs::read_to_string(&log).context("reading the log")?;
+    run(&program.to_string_lossy(), &arguments, &environment, &log(fault))
+}
+
+/// Runs `cargo xtask` with a fault planted into the hypervisor, which must be found: the run fails, and says
+/// these words.
+pub(super) fn found(fault: &str, arguments: &[&str], words: &str) -> Result<()> {
+    ensure!(with_fault(fault, arguments).is_err(), "the fault {fault} was not found");
+    let text = std::fs::read_to_string(log(fault)).context("reading the log")?;
     ensure!(text.contains(words), "the run with the fault {fault} failed for another reason:\n{text}");
     Ok(())
 }

@@ -12,6 +12,7 @@ mod kv;
 mod long;
 mod machine;
 mod part;
+mod replay;
 mod trace;
 
 use anyhow::Result;
@@ -22,8 +23,13 @@ use part::{Part, Report};
 
 /// All tests, in under ten minutes.
 pub(crate) fn test(options: &Test) -> Result<()> {
-    let parts =
-        host::tests().into_iter().chain(machine::parts()).chain(trace::parts()).chain(iso::parts()).collect();
+    let parts = host::tests()
+        .into_iter()
+        .chain(machine::parts())
+        .chain(trace::parts())
+        .chain(replay::parts())
+        .chain(iso::parts())
+        .collect();
     let parts = chosen(parts, options.only.as_deref())?;
     prepare()?;
     let mut report = Report::new("test");
@@ -43,7 +49,8 @@ fn chosen(mut parts: Vec<Part>, only: Option<&str>) -> Result<Vec<Part>> {
 
 /// The long counts.
 pub(crate) fn soak(options: &Soak) -> Result<()> {
-    let parts = chosen(long::parts(options.seeds), options.only.as_deref())?;
+    let parts = long::parts(options.seeds).into_iter().chain(replay::long()).collect();
+    let parts = chosen(parts, options.only.as_deref())?;
     prepare()?;
     let mut report = Report::new("soak");
     report.run(&parts);
@@ -59,6 +66,7 @@ pub(crate) fn check() -> Result<()> {
     report.run(&host::tests());
     report.run(&machine::parts());
     report.run(&trace::parts());
+    report.run(&replay::parts());
     report.run(&iso::parts());
     report.finish(&Json::default())
 }

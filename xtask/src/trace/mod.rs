@@ -51,6 +51,7 @@ pub(crate) fn trace(options: &Trace) -> Result<()> {
         TraceView::Text { file, filter, columns, json } => write_text(file, filter, columns, json),
         TraceView::Timeline(options) => timeline::timeline(options),
         TraceView::Report(options) => report::report(options),
+        TraceView::Replay(options) => crate::replay::replay(options),
         TraceView::Diff { one, other, per, json } => diff::diff(one, other, per.as_deref(), json),
         TraceView::Export { format, file, output, filter, json } => {
             export::export(*format, file, output, filter, json)
@@ -72,7 +73,7 @@ pub(crate) fn stats_of(path: &Path) -> Result<Stats> {
 }
 
 /// Writes figures where the option says.
-fn write_json(json: &Json, figures: &impl serde::Serialize) -> Result<()> {
+pub(crate) fn write_json(json: &Json, figures: &impl serde::Serialize) -> Result<()> {
     let Some(path) = &json.json else { return Ok(()) };
     let text = serde_json::to_string_pretty(figures).context("writing JSON")? + "\n";
     std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))

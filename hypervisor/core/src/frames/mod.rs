@@ -174,6 +174,15 @@ impl FrameTable {
             .map_or(0, |record| record.typing.count())
     }
 
+    /// Gives out all that is known of all frames, as words.
+    #[cfg(any(test, feature = "replay"))]
+    pub(crate) fn fold(&self, take: &mut dyn FnMut(u64)) {
+        let Self { records, heads, free, total, owned, maps: _ } = self;
+        records.iter().flat_map(Record::words).for_each(&mut *take);
+        heads.iter().chain(owned).for_each(|word| take(u64::from(*word)));
+        [*free, *total].into_iter().for_each(take);
+    }
+
     /// The first frame of a domain. It looks at each frame of the machine.
     pub(crate) fn first_of(&self, domain: DomId) -> Option<Mfn> {
         let index = self.records.iter().position(|record| record.owner == domain)?;

@@ -193,6 +193,21 @@ impl Record {
     };
 }
 
+#[cfg(any(test, feature = "replay"))]
+impl Record {
+    /// All of it in two words.
+    pub(crate) fn words(&self) -> [u64; 2] {
+        let Self { refs, typing, link, owner, state, order } = *self;
+        let state = match state {
+            State::Absent => 0_u64,
+            State::Free => 1,
+            State::Allocated => 2,
+        };
+        let rest = (u64::from(owner.0) << 16) | (u64::from(order) << 8) | state;
+        [(u64::from(refs) << 32) | u64::from(typing.0), (u64::from(link) << 32) | rest]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

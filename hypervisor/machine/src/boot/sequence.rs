@@ -28,6 +28,7 @@ use crate::log::log;
 use crate::paging::direct;
 use crate::paging::space::{self, Space};
 use crate::pci::{self, Config, MessageTable};
+use crate::record::{self, Hands, Mind};
 use crate::system::{self, System};
 use crate::{descriptors, exit, heap, nmi, power, ring1, rtc, serial};
 
@@ -166,7 +167,8 @@ fn create(mut hardware: Hardware, space: &mut Space, information: &Information, 
     let functions: Vec<PciAddress> = pci::scan(&hardware.config);
     let found: Vec<Function> =
         functions.iter().filter_map(|address| Function::probe(&mut hardware, *address)).collect();
-    hardware.trace = trace_storage(&found, &hardware.config, space, plan);
+    let (trace, log) = record::share(trace_storage(&found, &hardware.config, space, plan));
+    hardware.trace = trace;
     for function in &found {
         if let Some(msix) = &function.msix {
             // SAFETY: the function's table answers there, and the core never lets a guest map it.
@@ -180,7 +182,7 @@ fn create(mut hardware: Hardware, space: &mut Space, information: &Information, 
     for range in information.memory.ranges() {
         frames.add_ram(Mfn(range.start / 4096), range.bytes() / 4096);
     }
-    let mut world = World::new(Setup {
+    let setup = Setup {
         frames,
         machine_to_phys: MachineAddress(plan.machine_to_phys.0),
         hypervisor_slots: space.hypervisor_slots(),
@@ -190,9 +192,12 @@ fn create(mut hardware: Hardware, space: &mut Space, information: &Information, 
         wall_clock: rtc::seconds(),
         trace_words: hardware.trace.len(),
         heap_bytes: plan.heap.1,
-    });
+    };
+    let ranges = information.memory.ranges().iter().map(|range| (range.start / 4096, range.bytes() / 4096));
+    let mut hardware = record::begin(hardware, log, &setup, ranges);
+    let mut world = record::mind(World::new(setup));
     for function in found.iter().filter(|function| function.id != SHARED_MEMORY) {
-        world.devices.add_function(&mut hardware, function.address);
+        world.add_function(&mut hardware, function.address);
     }
     create_domains(&mut world, &mut hardware, information);
     world.effects.todo |= hypervisor_core::effects::Todo::CONSOLE;
@@ -222,7 +227,7 @@ fn trace_storage(
     unsafe { core::slice::from_raw_parts(direct::pointer(start).cast(), (bytes / 8) as usize) }
 }
 
-fn create_domains(world: &mut World, hardware: &mut Hardware, information: &Information) {
+fn create_domains(world: &mut Mind, hardware: &mut Hands, information: &Information) {
     let Some(range) = information.archive else { fail("the boot loader brought no boot archive") };
     // SAFETY: the loader put the archive there, and its memory was taken from the map.
     let archive = Archive::new(unsafe { direct::bytes(range.start, range.bytes() as usize) });
