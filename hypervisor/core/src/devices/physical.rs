@@ -22,10 +22,6 @@ use crate::world::World;
 
 /// Interrupts that devices can have in all: what vectors there are for them.
 const PIRQS_MAX: usize = 96;
-/// Offset of the command register.
-const COMMAND: u16 = 4;
-/// Command register of a function that nobody has: no decoding, no DMA, no line interrupt.
-const COMMAND_QUIET: u32 = 1 << 10;
 
 /// A PCI function that can be assigned, and to whom it is.
 #[derive(Debug)]
@@ -111,7 +107,7 @@ pub(crate) fn assign<M: Machine>(world: &mut World, m: &mut M, id: DomId, index:
 pub(crate) fn release<M: Machine>(world: &mut World, m: &mut M, id: DomId) {
     for assigned in world.devices.functions.iter_mut().filter(|assigned| assigned.owner == Some(id)) {
         assigned.owner = None;
-        m.pci_write(assigned.space.function().address, COMMAND, 2, COMMAND_QUIET);
+        assigned.space.function().stop(m);
     }
     for number in 0..u32::try_from(world.devices.pirqs.len()).unwrap_or(0) {
         let _ = unmap(world, id, number);

@@ -148,7 +148,11 @@ mod tests {
             device.put(offset::CAPABILITIES, 0x98);
             device.put(0x98, 0x0003_4011);
             device.put(0x9c, 1);
-            device.put(0x40, 0x0000_0009);
+            // A window to registers, then where the common configuration is: BAR 4, from its beginning.
+            device.put(0x98, 0x0003_8411);
+            device.put(0x84, 0x0514_4009);
+            device.put(0x40, 0x0110_0009);
+            device.put(0x44, 4);
             device
         }
         fn put(&mut self, at: u16, value: u32) {
@@ -204,7 +208,7 @@ mod tests {
             let mask = match at {
                 0x14 => 0xffff_f000,
                 0x20 => 0xffff_c000,
-                0x24 | offset::COMMAND => u32::MAX,
+                0x24 | offset::COMMAND | 0x88 | 0x8c | 0x90 | 0x94 => u32::MAX,
                 _ => 0,
             };
             let old = self.word(at);
@@ -282,7 +286,24 @@ mod tests {
         for at in (0x40..0x100).step_by(4) {
             assert_eq!(space.write(&mut device, at, 4, u32::MAX), Err(Errno::Perm));
         }
-        assert_eq!(device.word(0x98), 0x0003_4011);
+        assert_eq!(device.word(0x98), 0x0003_8411);
+    }
+
+    #[test]
+    fn a_device_without_an_owner_is_reset_and_stopped() {
+        let (mut device, mut space) = assigned();
+        space.write(&mut device, offset::COMMAND, 2, command::MEMORY | command::BUS_MASTER).unwrap();
+        device.put(0x94, u32::MAX);
+        space.function().stop(&mut device);
+        let window = [0x88, 0x8c, 0x90].map(|at| device.word(at));
+        assert_eq!(window, [4, 20, 1], "one byte: the status in the common configuration of BAR 4");
+        assert_eq!(device.word(0x94), 0xffff_ff00, "a zero was written there");
+        assert_eq!(device.word(offset::COMMAND) & 0xffff, command::NO_INTX);
+        // Another vendor's device is stopped alone.
+        device.put(offset::ID, 0x1041_8086);
+        device.put(0x90, 77);
+        Function::probe(&mut device, AT).unwrap().stop(&mut device);
+        assert_eq!(device.word(0x90), 77);
     }
 
     #[test]

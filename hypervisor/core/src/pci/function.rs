@@ -3,6 +3,7 @@
 
 use hypercall_abi::{Mfn, PAGE_SHIFT};
 
+use super::reset::Reset;
 use super::{command, offset};
 use crate::machine::{Machine, PciAddress};
 
@@ -39,6 +40,8 @@ pub struct Function {
     pub bars: [Bar; 6],
     /// Its MSI-X table, if it has one in a placed BAR.
     pub msix: Option<MsiX>,
+    /// How it is reset, if it is known.
+    reset: Option<Reset>,
 }
 
 /// Identification of the MSI-X capability.
@@ -65,7 +68,16 @@ impl Function {
         let bars = probe_bars(m, address);
         m.pci_write(address, offset::COMMAND, 2, before | command::NO_INTX);
         let msix = probe_msix(m, address, &bars);
-        Some(Self { address, id, bars, msix })
+        let reset = Reset::find(m, address, id, &bars);
+        Some(Self { address, id, bars, msix, reset })
+    }
+
+    /// Stops it: what it has begun is over, and it begins nothing more.
+    pub fn stop<M: Machine>(&self, m: &mut M) {
+        if let Some(reset) = self.reset {
+            reset.reset(m, self.address);
+        }
+        m.pci_write(self.address, offset::COMMAND, 2, command::NO_INTX);
     }
 
     /// The frames of its BARs that a domain may map, as ranges `first..end`: all but those that hold the MSI-X table,
@@ -128,25 +140,37 @@ fn probe_bars<M: Machine>(m: &mut M, address: PciAddress) -> [Bar; 6] {
     bars
 }
 
-fn probe_msix<M: Machine>(m: &mut M, address: PciAddress, bars: &[Bar; 6]) -> Option<MsiX> {
+/// Shows `each` the offset and the first word of each capability, until it finds something.
+pub(super) fn find_capability<M: Machine, T>(
+    m: &mut M,
+    address: PciAddress,
+    mut each: impl FnMut(&mut M, u16, u32) -> Option<T>,
+) -> Option<T> {
     let has_list = m.pci_read(address, offset::STATUS, 2) & (1 << 4) != 0;
     let mut at = if has_list { m.pci_read(address, offset::CAPABILITIES, 1) & 0xfc } else { 0 };
     // A list in 256 bytes has at most 48 members; a loop in it ends here too.
     for _ in 0..48 {
         let capability = u16::try_from(at).ok().filter(|at| *at >= 0x40)?;
         let header = m.pci_read(address, capability, 4);
-        if header & 0xff == MSIX {
-            let entries = u16::try_from((header >> 16) & 0x7ff).ok()?.saturating_add(1);
-            let place = m.pci_read(address, capability.saturating_add(4), 4);
-            let bar = bars.get(usize::try_from(place & 7).ok()?).filter(|bar| bar.base != 0)?;
-            let within = u64::from(place & !7);
-            let bytes = u64::from(entries).saturating_mul(16);
-            if within.saturating_add(bytes) > bar.size {
-                return None;
-            }
-            return Some(MsiX { capability, table: bar.base.saturating_add(within), entries });
+        if let Some(found) = each(m, capability, header) {
+            return Some(found);
         }
         at = (header >> 8) & 0xfc;
     }
     None
+}
+
+fn probe_msix<M: Machine>(m: &mut M, address: PciAddress, bars: &[Bar; 6]) -> Option<MsiX> {
+    find_capability(m, address, |m, capability, header| {
+        if header & 0xff != MSIX {
+            return None;
+        }
+        let entries = u16::try_from((header >> 16) & 0x7ff).ok()?.saturating_add(1);
+        let place = m.pci_read(address, capability.saturating_add(4), 4);
+        let bar = bars.get(usize::try_from(place & 7).ok()?).filter(|bar| bar.base != 0)?;
+        let within = u64::from(place & !7);
+        let bytes = u64::from(entries).saturating_mul(16);
+        let fits = within.saturating_add(bytes) <= bar.size;
+        fits.then(|| MsiX { capability, table: bar.base.saturating_add(within), entries })
+    })
 }

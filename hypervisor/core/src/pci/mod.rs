@@ -4,6 +4,7 @@
 
 mod config_space;
 mod function;
+mod reset;
 
 pub use config_space::ConfigSpace;
 pub use function::{Bar, Function, MsiX};
