@@ -67,7 +67,7 @@ fn standing(run: &Attached) -> Result<Standing> {
         categories: words(header.categories),
         left_out: left.iter().filter(|(bit, _)| header.left_out & bit != 0).map(|(_, word)| *word).collect(),
         triggered: header.triggered.map(|condition| format!("{condition:?}").to_lowercase()),
-        dropped: header.dropped.values().sum(),
+        dropped: header.dropped.values().fold(0, |sum, count| sum.saturating_add(*count)),
     })
 }
 

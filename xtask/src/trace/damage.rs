@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use hypervisor_core::trace::layout::{
-    BLOCK_WORDS, BLOCKS_START, MAGIC, STREAM_OF_HYPERVISOR, VERSION, WORD_MAGIC, WORD_SCALE, WORD_STREAMS,
-    WORD_VERSION, head,
+    BLOCK_HEADER, BLOCK_WORDS, BLOCKS_START, MAGIC, STREAM_OF_HYPERVISOR, VERSION, WORD_MAGIC, WORD_SCALE,
+    WORD_STREAMS, WORD_VERSION, head,
 };
 use hypervisor_core::trace::reader::Reader;
 use hypervisor_core::trace::records::is_known;
@@ -12,7 +12,7 @@ use hypervisor_core::trace::{Mode, Storage, Stream};
 use proptest::prelude::*;
 
 use super::names::Names;
-use super::{export, follow, report, stats, text, timeline, why};
+use super::{export, follow, live, report, stats, text, timeline, why};
 
 /// Storage in memory with a clock that is set.
 struct Memory {
@@ -86,6 +86,7 @@ fn looked_at(bytes: &[u8]) {
     why::tried(&entries, &names);
     timeline::tried(&entries, &names);
     report::tried(&entries, &names);
+    live::tried(bytes);
 }
 
 proptest! {
@@ -117,6 +118,26 @@ proptest! {
         }
         if let Some(cut) = cut {
             bytes.truncate(cut.index(bytes.len()));
+        }
+        looked_at(&bytes);
+    }
+
+    #[test]
+    fn blocks_of_noise_end_every_view(
+        records in records(),
+        noise in prop::collection::vec(any::<u64>(), 1..200),
+        whole in any::<bool>(),
+    ) {
+        let mut bytes = file(&records);
+        // The blocks' own headers say that all is well, unless they are noise too.
+        let kept = if whole { 0 } else { BLOCK_HEADER };
+        let (words, _) = bytes[BLOCKS_START * 8..].as_chunks_mut::<8>();
+        let places = words.iter_mut().enumerate().filter(|(index, _)| index % BLOCK_WORDS >= kept);
+        for ((_, word), noise) in places.zip(noise.iter().cycle()) {
+            // A place that no record has reached stays empty half of the time.
+            if *word != [0; 8] || noise % 2 == 0 {
+                *word = noise.to_le_bytes();
+            }
         }
         looked_at(&bytes);
     }

@@ -129,7 +129,7 @@ fn look(output: &Path) -> Result<Recorded> {
         file: output.to_owned(),
         bytes,
         records: tally.records,
-        lost: tally.lost + tally.dropped,
+        lost: tally.lost.saturating_add(tally.dropped),
         dropped,
         span_ns,
         triggered: header.triggered.map(|condition| format!("{condition:?}").to_lowercase()),

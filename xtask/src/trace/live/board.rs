@@ -100,7 +100,10 @@ impl Board {
                 // Whatever it is now is asked of `follow` when the interval ends.
                 of.state = None;
             }
-            Fact::Upcall(upcall) => domains.entry(upcall.domain).or_default().found += upcall.events,
+            Fact::Upcall(upcall) => {
+                let of = domains.entry(upcall.domain).or_default();
+                of.found = of.found.saturating_add(upcall.events);
+            }
             Fact::Call(call) => {
                 let of = calls.entry(call.number).or_default();
                 of.0 += 1;
@@ -153,7 +156,7 @@ impl Board {
             span_ns: span,
             categories: control::words(header.categories),
             records_per_s: self.records as f64 / seconds,
-            lost: records.tally().lost + header.dropped.values().sum::<u64>(),
+            lost: header.dropped.values().fold(records.tally().lost, |sum, count| sum.saturating_add(*count)),
             switches_per_s: self.switches as f64 / seconds,
             ..Picture::default()
         };
@@ -168,7 +171,7 @@ impl Board {
             seen.spend(state, now);
             let share = |ns: u64| follows.then(|| ns as f64 / span.max(1) as f64);
             let [running, runnable, blocked] = seen.times;
-            busy += running;
+            busy = running.saturating_add(busy);
             picture.domains.push(Row {
                 domain: names.of(*id),
                 state: state.filter(|_| follows).map(State::word),

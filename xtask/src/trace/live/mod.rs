@@ -114,3 +114,20 @@ pub(super) fn live(options: &Live) -> Result<()> {
     result?;
     write_json(&options.json, &pictures)
 }
+
+/// Watches a damaged trace as if it were live.
+#[cfg(test)]
+pub(super) fn tried(bytes: &[u8]) {
+    let Ok(mut reader) = hypervisor_core::trace::reader::Reader::new(bytes) else { return };
+    let mut board = Board::default();
+    while let Some(entry) = reader.next() {
+        board.see(&entry);
+        if reader.tally().records.is_multiple_of(100) {
+            let mut picture = board.close(entry.time_ns, "test", &reader);
+            picture.sort(crate::cli::Sort::Rings, true);
+            let _ = plain::text(&picture);
+        }
+    }
+    let picture = board.close(u64::MAX, "test", &reader);
+    assert!(picture.domains.iter().all(|row| row.running.is_none_or(|share| share.is_finite())));
+}

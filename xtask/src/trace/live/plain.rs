@@ -31,7 +31,7 @@ pub(super) fn run(options: &Live, stream: &mut Stream, keep: &mut dyn FnMut(&Pic
 }
 
 /// One interval.
-fn text(picture: &Picture) -> String {
+pub(super) fn text(picture: &Picture) -> String {
     let heads = [
         "domain",
         "state",
