@@ -62,6 +62,18 @@ fn many_requests_are_under_way_at_once_and_save_notifications() {
 }
 
 #[test]
+fn a_request_costs_a_copy_a_page_and_one_for_segments_that_do_not_fit_in_it() {
+    let mut disks = single(3, true);
+    for (pages, copies) in [(1, 1), (11, 11), (12, 13), (64, 65)] {
+        let before = disks.back().totals().copies;
+        assert_eq!(disks.write(0, 0, &pattern(1, pages * 4096)), Ok(()));
+        assert_eq!(disks.back().totals().copies - before, copies, "written, {pages} pages");
+        disks.read(0, 0, pages * 4096).unwrap();
+        assert_eq!(disks.back().totals().copies - before, 2 * copies, "read, {pages} pages");
+    }
+}
+
+#[test]
 fn what_does_not_fit_the_disk_is_refused_before_it_is_sent() {
     let mut disks = single(1, true);
     let front = &mut disks.fronts[0];

@@ -69,7 +69,8 @@ longer=NS, stop=call:NS|delay:NS|death; each of them turns the trace on")]
   cargo xtask bench operations --peer xen --json bench.json
   cargo xtask bench sensitive --json sensitive.json
   cargo xtask bench rings --peer xen --json rings.json
-  cargo xtask bench tracing --json tracing.json")]
+  cargo xtask bench tracing --json tracing.json
+  cargo xtask bench block --full --json block.json")]
     Bench(Bench),
     /// Measure a curve: many runs, one figure each
     Measure {
@@ -216,6 +217,9 @@ pub(crate) struct Bench {
     /// Measure the same guest on another hypervisor as well
     #[arg(long, value_name = "PEER")]
     pub(crate) peer: Option<Peer>,
+    /// Measure every point, where the usual choice is smaller: disks
+    #[arg(long)]
+    pub(crate) full: bool,
     /// Where the figures go
     #[command(flatten)]
     pub(crate) json: Json,
@@ -230,6 +234,8 @@ pub(crate) enum BenchKind {
     Rings,
     /// What becomes of each sensitive instruction in each ring, held against docs/SENSITIVE.md
     Sensitive,
+    /// Disks: instructions by record, operation, depth and kind of disk; many guests on one back end
+    Block,
     /// What the trace costs: compiled out, off, as a flight recorder, live
     Tracing,
 }

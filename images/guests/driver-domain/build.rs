@@ -5,5 +5,5 @@ fn main() {
     println!("cargo::rustc-link-arg-bins=--no-pie");
     println!("cargo::rustc-link-arg-bins=-T{script}");
     // The virtio driver makes its queues on the stack before they are put in their place.
-    println!("cargo::rustc-link-arg-bins=--defsym=GUEST_STACK_BYTES=0x18000");
+    println!("cargo::rustc-link-arg-bins=--defsym=GUEST_STACK_BYTES=0x28000");
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: what single operations cost, in instructions, beside another hypervisor.
 //! It exists because one binary on two hypervisors is a comparison that nobody can argue with.
 
+mod block;
 mod budget;
 mod load;
 mod rings;
@@ -62,6 +63,7 @@ struct Figures {
 pub(crate) fn bench(options: &Bench) -> Result<()> {
     match options.what {
         BenchKind::Operations => operations(options),
+        BenchKind::Block => block::bench(options),
         BenchKind::Rings => rings::bench(options),
         BenchKind::Sensitive => sensitive::bench(options),
         BenchKind::Tracing => tracing::bench(options),

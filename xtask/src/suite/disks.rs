@@ -24,6 +24,19 @@ const GUESTS: &[(&str, &str)] = &[
     ("overlay", "image = \"FOLDER/base.img\", mode = \"w\", overlay = \"1M\""),
     ("other", "image = \"FOLDER/base.img\", mode = \"w\", overlay = \"1M\""),
     ("memory", "ram = \"512K\", mode = \"w\""),
+    // Too small for two of the four writes that a guest makes one after the other.
+    ("full", "image = \"FOLDER/base.img\", mode = \"w\", overlay = \"32K\""),
+];
+/// Of each write that finds no room: that it went well, and that it is read back.
+const CHECKS_OF_A_WRITE: u64 = 2;
+/// Bytes that a guest writes and that find room in the small overlay: where, and in which round.
+const ROOM: [(usize, usize, u64); 6] = [
+    (SECTORS * SECTOR - SECTOR, SECTOR, 1),
+    (SECTORS * SECTOR - 4096, 4096, 2),
+    (0, 4096, 5),
+    (4096, 4096, 6),
+    (8192, 4096, 7),
+    (12288, 4096, 8),
 ];
 
 /// Writes, flushes and reads disks of each kind in a machine; every check of the guests holds, and the images are as they
@@ -45,9 +58,11 @@ pub(super) fn written() -> Result<String> {
         let body = output.lines().find_map(|line| line.strip_prefix(&wanted));
         let body = body.with_context(|| format!("{name} said nothing of its disk:\n{output}"))?;
         let said: Value = serde_json::from_str(body).context("reading @disk")?;
-        ensure!(said["good"] == said["of"], "{name}: not every check held: {said}");
+        let count = |key: &str| said[key].as_u64().unwrap_or(0);
+        let refused = if *name == "full" { 2 * CHECKS_OF_A_WRITE } else { 0 };
+        ensure!(count("good") + refused == count("of"), "{name}: not as many checks held as should: {said}");
         ensure!(said["writable"] == (*name != "reader"), "{name} may do what it should not, or not: {said}");
-        checks += said["of"].as_u64().unwrap_or(0);
+        checks += count("of");
         sums.push(said["sum"].as_str().unwrap_or_default().to_owned());
     }
     let image = |name: &str| fs::read(folder.join(name).with_extension("img")).context("reading an image");
@@ -60,8 +75,59 @@ pub(super) fn written() -> Result<String> {
     ensure!(sum(&base) == sums[2], "the reader saw another image than there is");
     // Two overlays hold the same, since their guests wrote the same, and so does an image that was written to.
     ensure!(sums[3] == sums[0] && sums[4] == sums[0], "an overlay is not what its guest wrote");
+    let mut small = base;
+    for (start, bytes, round) in ROOM {
+        small[start..start + bytes].copy_from_slice(&pattern(bytes, round));
+    }
+    ensure!(sums[6] == sum(&small), "a full overlay is not what was written before and after it was full");
+    ensure!(
+        output.contains("the overlay of full is full with 32768 bytes"),
+        "a full overlay was not named:\n{output}"
+    );
     ensure!(output.contains("\"ok\":true,\"total_frames\""), "no audit held:\n{output}");
     Ok(format!("{} disks, {checks} checks", GUESTS.len()))
+}
+
+/// Guests on overlays of one image at once.
+const OVERLAYS: usize = 256;
+
+/// Many guests write over one image, each for itself: it stays as it was, and memory is taken for what was written.
+pub(super) fn overlays() -> Result<String> {
+    let folder = paths::run("suite").join("overlays");
+    fs::create_dir_all(&folder).context("making a folder for disks")?;
+    let (image, path) = (folder.join("base.img"), folder.join("overlays.toml"));
+    let old = pattern(SECTORS * SECTOR, 99);
+    fs::write(&image, &old).context("writing an image")?;
+    let entry = |name: &str, more: &str| {
+        format!(
+            "[[domain]]\nname = \"{name}\"\nweight = 256\nring = 3\ndelivery = \"batched\"\non_crash = \"destroy\"\n{more}\n"
+        )
+    };
+    let disk =
+        format!("disk = [{{ backend = \"driver\", image = {image:?}, mode = \"w\", overlay = \"1M\" }}]");
+    let text = "description = \"Overlays of one image\"\nmemory = \"768M\"\nslice = \"5ms\"\n".to_owned()
+        + &entry("driver", "image = \"driver-domain\"\nmemory = \"160M\"")
+        + &entry("over", &format!("image = \"disk\"\ncount = {OVERLAYS}\nmemory = \"2M\"\n{disk}"));
+    fs::write(&path, text).context("writing the scenario of overlays")?;
+    let output = plain("overlays", &["run", &path.to_string_lossy(), "--icount", "--seconds", "400"])?;
+    let records = |kind: &str| -> Result<Vec<Value>> {
+        let bodies = output.lines().filter_map(|line| line.split_once(kind)).map(|(_, body)| body);
+        bodies.map(|body| serde_json::from_str(body).context("reading a record")).collect()
+    };
+    let (disks, held) = (records("| @disk ")?, records("driver| @overlay ")?);
+    ensure!(disks.len() == OVERLAYS, "{} of {OVERLAYS} guests came to their end", disks.len());
+    let bad: Vec<_> =
+        disks.iter().filter(|disk| disk["good"] != disk["of"] || disk["sum"] != disks[0]["sum"]).collect();
+    ensure!(bad.is_empty(), "not every check held, or not all overlays are alike: {bad:?}");
+    ensure!(fs::read(&image).context("reading the image")? == old, "the image under overlays has changed");
+    // The last 256 KiB, which begin within a block, and four blocks at the beginning.
+    let written = (SECTORS * SECTOR).div_ceil(4096) - (SECTORS * SECTOR - (256 << 10)) / 4096 + 4;
+    let bytes = written as u64 * 4096;
+    ensure!(held.len() == OVERLAYS, "{} overlays of {OVERLAYS} were measured", held.len());
+    let bad: Vec<_> = held.iter().filter(|one| one["bytes"] != bytes).collect();
+    ensure!(bad.is_empty(), "{bytes} bytes each were written to: {bad:?}");
+    ensure!(output.contains("\"ok\":true,\"total_frames\""), "no audit held");
+    Ok(format!("{OVERLAYS} overlays of {bytes} bytes, the base unchanged"))
 }
 
 fn scenario(folder: &Path) -> String {
@@ -78,6 +144,11 @@ fn scenario(folder: &Path) -> String {
         );
     }
     text
+}
+
+/// What a guest writes in a round.
+fn pattern(bytes: usize, round: u64) -> Vec<u8> {
+    (0..bytes as u64).map(|at| ((at + round).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()
 }
 
 /// 64-bit FNV-1a, as the guest computes it.

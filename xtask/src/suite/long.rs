@@ -3,6 +3,7 @@
 
 use anyhow::{Result, ensure};
 
+use super::disks;
 use super::judge::{figures, found, number, sound};
 use super::kv;
 use super::machine::{compare, coverage, crashed, hostility, swept};
@@ -18,6 +19,7 @@ pub(super) fn parts(seeds: u32) -> Vec<Part> {
         Part::here("200 guests, suppression off", two_hundred),
         Part::here("icount, 256 guests in 1 GiB", quarter_of_a_thousand),
         Part::here("icount, 32 guests, twice", repeated),
+        Part::here("256 overlays of one image", disks::overlays),
         Part::here("driver domain crashes 20 times, host", || crashed("web", 32, 20, 20.0)),
         Part::here("driver domain crashes 20 times, inside", || crashed("inside", 32, 20, 20.0)),
         Part::here("kv: its driver domain crashes 100 times", || kv::crashed("storage", 100)),

@@ -16,6 +16,7 @@ use core::future::poll_fn;
 use core::task::{Context, Poll};
 
 use drivers_frontend::block::{BeginError, BlockConfig, BlockFront, DiskFault};
+pub use hypercall_abi::device::BlockCounters;
 use hypercall_abi::device::{DeviceKind, DiskFacts, block_features, net_options};
 use hypercall_abi::{Pfn, Port};
 
@@ -31,8 +32,20 @@ pub use hypercall_abi::blkif::SECTOR_BYTES;
 type Front = BlockFront<Kernel, Mapped>;
 type Shared = Rc<RefCell<Attached<Front>>>;
 
-/// Pages for data under way.
-const PAGES: u16 = 33;
+/// How a disk is used.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Pages for data under way, granted to the back end; at least 2. They bound how much is under way at once.
+    pub pages: u16,
+    /// Whether what is begun goes out when all tasks that are ready have had their turn, and not one by one.
+    pub gather: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { pages: 33, gather: false }
+    }
+}
 
 /// Why a disk did not do what it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +97,7 @@ impl From<DiskFault> for DiskError {
 pub struct Disk {
     front: Shared,
     facts: DiskFacts,
+    gather: bool,
 }
 
 impl Disk {
@@ -92,6 +106,14 @@ impl Disk {
     /// # Errors
     /// [`DiskError::Absent`] when there is none, [`DiskError::Gone`] when the back end refuses it.
     pub async fn open(guest: &Guest, number: usize) -> Result<Self, DiskError> {
+        Self::open_with(guest, number, Settings::default()).await
+    }
+
+    /// The same, used in another way than usual.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_with(guest: &Guest, number: usize, settings: Settings) -> Result<Self, DiskError> {
         let (index, entry) = devices::of_kind(DeviceKind::BlockFront).nth(number).ok_or(DiskError::Absent)?;
         let state_port = EventPort::adopt(Port(entry.state_port));
         // SAFETY: the hypervisor set this frame aside for the device; the heap leaves it out.
@@ -100,14 +122,14 @@ impl Disk {
             peer: devices::peer(&entry),
             state_port: state_port.port(),
             suppress: entry.options & net_options::NO_SUPPRESSION == 0,
-            pages: PAGES,
+            pages: settings.pages,
         };
         let front = BlockFront::new(Kernel, page, config);
         let shared: Shared = Rc::new(RefCell::new(Attached::new(front, state_port, &entry)));
         guest.spawn(attend(shared.clone()));
         front::follow_directory(guest, index, shared.clone());
         let facts = poll_fn(|context| poll_facts(&shared, context)).await?;
-        Ok(Self { front: shared, facts })
+        Ok(Self { front: shared, facts, gather: settings.gather })
     }
 
     /// Sectors.
@@ -130,7 +152,7 @@ impl Disk {
         let most = self.checked(sector, buffer.len())?;
         for (chunk, at) in buffer.chunks_mut(most).zip((sector..).step_by(most / SECTOR_BYTES)) {
             let bytes = chunk.len();
-            run(&self.front, |front| front.begin_read(at, bytes), chunk).await?;
+            run(self, |front| front.begin_read(at, bytes), chunk).await?;
         }
         Ok(())
     }
@@ -142,7 +164,7 @@ impl Disk {
     pub async fn write(&self, sector: u64, data: &[u8]) -> Result<(), DiskError> {
         let most = self.checked(sector, data.len())?;
         for (chunk, at) in data.chunks(most).zip((sector..).step_by(most / SECTOR_BYTES)) {
-            run(&self.front, |front| front.begin_write(at, chunk), &mut []).await?;
+            run(self, |front| front.begin_write(at, chunk), &mut []).await?;
         }
         Ok(())
     }
@@ -152,7 +174,13 @@ impl Disk {
     /// # Errors
     /// As [`DiskError`] says; what was written may be lost with the machine then.
     pub async fn flush(&self) -> Result<(), DiskError> {
-        run(&self.front, BlockFront::begin_flush, &mut []).await
+        run(self, BlockFront::begin_flush, &mut []).await
+    }
+
+    /// What was counted since the start.
+    #[must_use]
+    pub fn counters(&self) -> BlockCounters {
+        *self.front.borrow().front.counters()
     }
 
     /// Judges a place as a whole, before any part is begun; returns the most bytes of one operation.

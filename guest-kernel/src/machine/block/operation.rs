@@ -5,7 +5,7 @@ use core::task::Poll;
 
 use drivers_frontend::block::{BeginError, Ticket};
 
-use super::{DiskError, Front, Shared};
+use super::{Disk, DiskError, Front, Shared};
 
 /// An operation that was begun. Dropping it gives up waiting.
 struct Begun<'a> {
@@ -23,15 +23,22 @@ impl Drop for Begun<'_> {
 
 /// Begins an operation as soon as there is room, and waits for its result.
 pub(super) async fn run(
-    shared: &Shared,
+    disk: &Disk,
     mut begin: impl FnMut(&mut Front) -> Result<Ticket, BeginError>,
     into: &mut [u8],
 ) -> Result<(), DiskError> {
+    let shared = &disk.front;
     let ticket = poll_fn(|context| {
-        let front = &mut shared.borrow_mut().front;
+        let attached = &mut *shared.borrow_mut();
+        let front = &mut attached.front;
         Poll::Ready(match begin(front) {
             Ok(ticket) => {
-                front.push();
+                if disk.gather {
+                    // Whoever looks after the front end comes after those that are ready now, and pushes.
+                    attached.look();
+                } else {
+                    front.push();
+                }
                 Ok(ticket)
             }
             Err(BeginError::Full | BeginError::Unknown) => {

@@ -53,6 +53,11 @@ impl<F: FrontEnd> Attached<F> {
             self.front.set_peer(Some(peer));
             self.front.reconnect_if_closed();
         }
+        self.look();
+    }
+
+    /// Has whoever looks after both do so.
+    pub(in crate::machine) fn look(&self) {
         if let Some(waker) = &self.waker {
             waker.wake_by_ref();
         }

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use drivers_backend::block::{Access, BlockBack, Client, DiskId, RamDisk, Share, VbdId};
 use drivers_backend::{FrontEnd, MacAddress, NetBack, VifId};
-use guest_kernel::devices;
+use guest_kernel::{devices, println};
 use hypercall_abi::device::{DeviceKind, DirectoryEntry, block_access, net_options};
 use hypercall_abi::{GrantRef, Port};
 
@@ -44,6 +44,9 @@ impl Directory {
                 }
             }
             if let Some(back) = &mut backs.block {
+                if let Some(bytes) = back.overlay_bytes(VbdId(index)) {
+                    println!("@overlay {{\"name\":\"{}\",\"bytes\":{bytes}}}", name(&entry));
+                }
                 back.remove(VbdId(index));
                 if entry.kind == DeviceKind::BlockBack.raw() {
                     add_disk(back, VbdId(index), &entry);

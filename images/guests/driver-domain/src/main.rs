@@ -2,7 +2,8 @@
 //! It exists so that drivers crash outside the hypervisor, and so that guests need none.
 //!
 //! What it serves is what the directory names: a domain may have the network, disks, or both.
-//! Command line: `buffers=PAGES` for packets on their way, two in each page; `disk_buffers=PAGES` for data of disks.
+//! Command line: `buffers=PAGES` for packets on their way, two in each page; `disk_buffers=PAGES` for data of disks; `own=` measures, see
+//! [`own`].
 
 #![no_std]
 #![no_main]
@@ -13,10 +14,12 @@ mod directory;
 mod disk;
 mod kernel;
 mod nic;
+mod own;
 mod virtio;
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 
 use drivers_backend::block::{BlockBack, DiskId};
 use drivers_backend::{NetBack, Turn};
@@ -50,7 +53,11 @@ async fn run(guest: Guest) {
     changes.join(&PORTS);
     let serves = |kind: DeviceKind| devices::of_kind(kind).next().is_some();
     let mut ports = BTreeMap::new();
-    let block = serves(DeviceKind::BlockBack).then(|| open_disks(disk_buffers, &mut ports));
+    let mut disks = open_disks();
+    if let Some((wanted, (_, disk))) = line.get("own").zip(disks.first_mut()) {
+        own::measure(disk, wanted).await;
+    }
+    let block = serves(DeviceKind::BlockBack).then(|| serve_disks(disk_buffers, disks, &mut ports));
     let net =
         (Nic::is_there() || serves(DeviceKind::NetBack) || block.is_none()).then(|| open_network(buffers));
     if let Some(port) = net.as_ref().and_then(|(_, port)| *port) {
@@ -90,20 +97,31 @@ fn open_network(buffers: u16) -> (NetBack<Kernel, Nic>, Option<Port>) {
     (NetBack::new(Kernel, nic, buffers).expect("there is memory for packets"), port)
 }
 
-/// The block back end with each disk that the directory names.
-fn open_disks(buffers: usize, ports: &mut BTreeMap<Port, Source>) -> BlockBack<Kernel> {
-    let mut back = BlockBack::new(Kernel, buffers).expect("there is memory for data of disks");
+/// The disks that the directory names, by their numbers. They are large, and never inlined into what waits.
+#[inline(never)]
+fn open_disks() -> Vec<(DiskId, Box<VirtioDisk>)> {
+    let mut opened = Vec::new();
     let disks = devices::of_kind(DeviceKind::Pci).filter(|(_, entry)| entry.pci_id == VIRTIO_BLOCK);
     for (index, entry) in disks {
         match VirtioDisk::open(index, entry.pci_address) {
-            Ok(disk) => {
-                let id = DiskId(entry.disk);
-                ports.insert(disk.port(), Source::Disk(id));
-                if !back.add_disk(id, Box::new(disk)) {
-                    log::warn!("there are two disks of number {}", id.0);
-                }
-            }
+            Ok(disk) => opened.push((DiskId(entry.disk), Box::new(disk))),
             Err(error) => log::warn!("virtio-blk, disk {}: {error}", entry.disk),
+        }
+    }
+    opened
+}
+
+/// The block back end with these disks.
+fn serve_disks(
+    buffers: usize,
+    disks: Vec<(DiskId, Box<VirtioDisk>)>,
+    ports: &mut BTreeMap<Port, Source>,
+) -> BlockBack<Kernel> {
+    let mut back = BlockBack::new(Kernel, buffers).expect("there is memory for data of disks");
+    for (id, disk) in disks {
+        ports.insert(disk.port(), Source::Disk(id));
+        if !back.add_disk(id, disk) {
+            log::warn!("there are two disks of number {}", id.0);
         }
     }
     back

@@ -1,0 +1,97 @@
+//! What this domain gets out of a disk by itself, without a front end: the bound of what it can give to others.
+//!
+//! `own=BYTES,DEPTH,COUNT` on the command line: so many random reads of so many bytes, so many at once, from the first
+//! disk before it is served. It says `@own`.
+
+use alloc::vec::Vec;
+
+use drivers_backend::Platform;
+use drivers_backend::block::{Disk, DiskOp, Piece, Work};
+use embassy_time::Instant;
+use guest_kernel::hypercall::extension;
+use guest_kernel::println;
+use hypercall_abi::PAGE_SIZE;
+use hypercall_abi::blkif::SECTOR_BYTES;
+
+use crate::disk::VirtioDisk;
+use crate::kernel::{Kernel, PORTS, PacketPage};
+
+/// Reads that are done before those that count.
+const WARM_UP: u64 = 64;
+
+/// Measures, as the command line says.
+pub(crate) async fn measure(disk: &mut VirtioDisk, wanted: &str) {
+    let numbers: Vec<u64> = wanted.split(',').filter_map(|word| word.parse().ok()).collect();
+    let &[record, depth, count] = numbers.as_slice() else { panic!("own={wanted}") };
+    let mut pool = Vec::new();
+    for _ in 0..depth * record.div_ceil(PAGE_SIZE as u64) {
+        pool.push(Kernel.allocate().unwrap_or_else(|error| panic!("own={wanted}: {error:?}")));
+    }
+    let mut reads = Reads { disk, pool, record, state: 0x9e37_79b9_7f4a_7c15 };
+    reads.run(depth, WARM_UP).await;
+    let running = || extension::counters().map_or(0, |counters| counters.running_ns);
+    let (before, start) = (running(), Instant::now());
+    let failed = reads.run(depth, count).await;
+    let (us, running) = (start.elapsed().as_micros(), running() - before);
+    println!(
+        "@own {{\"record\":{record},\"depth\":{depth},\"requests\":{count},\"failed\":{failed},\"us\":{us},\
+         \"running_ns\":{running}}}"
+    );
+}
+
+struct Reads<'a> {
+    disk: &'a mut VirtioDisk,
+    pool: Vec<PacketPage>,
+    record: u64,
+    state: u64,
+}
+
+impl Reads<'_> {
+    /// Keeps `depth` reads under way until `count` are done; returns how many failed.
+    async fn run(&mut self, depth: u64, count: u64) -> u64 {
+        let (mut begun, mut done, mut failed) = (0, 0, 0);
+        while done < count {
+            while begun < count && begun - done < depth {
+                let work = self.next();
+                if let Err(work) = self.disk.submit(work) {
+                    self.back(work);
+                    break;
+                }
+                begun += 1;
+            }
+            self.disk.kick();
+            let before = done;
+            while let Some((work, outcome)) = self.disk.poll() {
+                self.back(work);
+                done += 1;
+                failed += u64::from(outcome.is_err());
+            }
+            if done == before {
+                PORTS.wait().await;
+            }
+        }
+        failed
+    }
+
+    fn next(&mut self) -> Work<PacketPage> {
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        let sectors = self.record / SECTOR_BYTES as u64;
+        let sector = self.state % (self.disk.sectors() / sectors).max(1) * sectors;
+        let mut pieces = Vec::new();
+        let mut rest = self.record;
+        while rest > 0 {
+            // There are pages for all that may be under way.
+            let Some(page) = self.pool.pop() else { break };
+            let bytes = rest.min(PAGE_SIZE as u64);
+            pieces.push(Piece { page, offset: 0, bytes: bytes as u16 });
+            rest -= bytes;
+        }
+        Work { tag: 0, operation: DiskOp::Read, sector, sectors, pieces }
+    }
+
+    fn back(&mut self, work: Work<PacketPage>) {
+        self.pool.extend(work.pieces.into_iter().map(|piece| piece.page));
+    }
+}

@@ -1,0 +1,79 @@
+//! `cargo xtask bench block`: what a disk costs through front end and back end, in instructions by domain and beside the
+//! back end's own use of it.
+//! It exists because a paravirtual disk is judged by its small records, where the way costs more than the data.
+
+mod figures;
+mod machine;
+mod report;
+
+use anyhow::Result;
+
+use self::figures::{Bound, Figures, Neighbour, Point, Shared};
+use self::machine::{FLOOD, Sweep, bounded, share, sweep};
+use super::{command, write};
+use crate::cli::Bench;
+use crate::{interrupt, paths, setup};
+
+/// Boots of the comparison by time; its median counts.
+const ROUNDS: usize = 5;
+/// Bytes of a record, in the usual choice and in full.
+const RECORDS: &[u32] = &[512, 4096, 16 << 10, 64 << 10, 256 << 10, 1 << 20];
+const ALL_RECORDS: &[u32] =
+    &[512, 1024, 2048, 4096, 8192, 16 << 10, 32 << 10, 64 << 10, 128 << 10, 256 << 10, 512 << 10, 1 << 20];
+/// Guests on one back end.
+const GUESTS: &[u32] = &[1, 4, 16, 64];
+const ALL_GUESTS: &[u32] = &[1, 2, 4, 8, 16, 32, 64];
+/// Guests beside one that floods.
+const BESIDE: u32 = 8;
+
+/// Measures.
+pub(super) fn bench(options: &Bench) -> Result<()> {
+    setup::need(setup::QEMU)?;
+    setup::need_target()?;
+    interrupt::install()?;
+    let full = options.full;
+    let wanted = Sweep {
+        records: if full { ALL_RECORDS } else { RECORDS },
+        operations: "read,write,flush",
+        patterns: "random,sequential",
+        depths: if full { "1,8,32" } else { "1,32" },
+        gather: false,
+    };
+    eprintln!("counting instructions ...");
+    let (points, own) = sweep(&wanted)?;
+    eprintln!("counting instructions, requests gathered ...");
+    let (gathered, _) = sweep(&Sweep {
+        records: &[512, 4096],
+        operations: "read",
+        patterns: "random",
+        depths: "8,32",
+        gather: true,
+    })?;
+    let mut bounds = Vec::new();
+    for round in 1..=ROUNDS {
+        eprintln!("beside the driver domain's own reads, {round} of {ROUNDS} ...");
+        bounds.push(bounded()?);
+    }
+    let mut shares = Vec::new();
+    for &guests in if full { ALL_GUESTS } else { GUESTS } {
+        eprintln!("{guests} guests on one back end ...");
+        shares.push(Shared::of(guests, &share(guests, None)?));
+    }
+    eprintln!("{BESIDE} guests beside one that floods ...");
+    let (quiet, loud) = (share(BESIDE, None)?, share(BESIDE, Some(FLOOD))?);
+    let figures = Figures {
+        command: command(),
+        rounds: ROUNDS,
+        points: points.iter().map(Point::of).collect(),
+        gathered: gathered.iter().map(Point::of).collect(),
+        bound: Bound::of(&bounds, own),
+        guests: shares,
+        neighbour: Neighbour::of(&quiet, &loud),
+    };
+    report::print(&figures);
+    let page = paths::run("bench-block").join("report.html");
+    std::fs::create_dir_all(paths::run("bench-block"))?;
+    std::fs::write(&page, report::page(&figures)?)?;
+    println!("report: {}", paths::shown(&page));
+    write(&options.json, &figures)
+}

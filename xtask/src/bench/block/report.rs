@@ -1,0 +1,165 @@
+//! The figures of `bench block` as tables and as a page.
+
+use std::fmt::Write;
+
+use anyhow::Result;
+
+use super::figures::{Figures, Point};
+use super::machine::DISKS;
+use crate::html::{Curve, END, Words, curves, opening};
+use crate::table::{grouped, new};
+
+const HEADINGS: [&str; 11] = [
+    "disk",
+    "operation",
+    "pattern",
+    "record",
+    "depth",
+    "guest",
+    "driver",
+    "per byte",
+    "requests/notification",
+    "interrupts/MiB",
+    "copy calls",
+];
+
+fn cells(point: &Point) -> [String; 11] {
+    let whole = |value: f64| grouped(value.round() as u64);
+    [
+        point.disk.to_owned(),
+        point.operation.clone(),
+        point.pattern.clone(),
+        grouped(point.record),
+        point.depth.to_string(),
+        whole(point.guest_instructions),
+        whole(point.driver_instructions),
+        format!("{:.2}", point.instructions_per_byte),
+        format!("{:.1}", point.requests_per_notification),
+        format!("{:.1}", point.interrupts_per_mib),
+        format!("{:.2}", point.copy_calls),
+    ]
+}
+
+/// Random reads alone, since the whole is long; the whole is in the report and in the JSON file.
+fn is_shown(point: &Point) -> bool {
+    point.operation == "read" && point.pattern == "random"
+}
+
+/// Prints what matters most.
+pub(super) fn print(figures: &Figures) {
+    println!("instructions a request, random reads (the report has all)");
+    let mut table = new(&HEADINGS);
+    for point in figures.points.iter().filter(|point| is_shown(point)) {
+        table.add_row(cells(point));
+    }
+    println!("{table}\nthe same, requests pushed together");
+    let mut table = new(&HEADINGS);
+    figures.gathered.iter().filter(|point| is_shown(point)).for_each(|point| {
+        table.add_row(cells(point));
+    });
+    println!("{table}");
+    let mut table = new(&["guests", "requests", "least/mean", "most/mean"]);
+    for shared in &figures.guests {
+        table.add_row([
+            shared.guests.to_string(),
+            grouped(shared.requests),
+            format!("{:.3}", shared.least),
+            format!("{:.3}", shared.most),
+        ]);
+    }
+    println!("{table}\n{}", sentences(figures).join("\n"));
+}
+
+fn sentences(figures: &Figures) -> [String; 2] {
+    let (bound, neighbour) = (&figures.bound, &figures.neighbour);
+    [
+        format!(
+            "random reads of 4 KiB, 32 at once: {:.0}/s through a front end, {:.0}/s by the driver domain itself: {:.2} of it \
+             (median of {} boots, in time); one of its own takes {:.0} instructions",
+            bound.front_per_s, bound.own_per_s, bound.ratio, figures.rounds, bound.own_instructions
+        ),
+        format!(
+            "{} guests beside one that reads 1 MiB, 32 at once: {} requests, {} without it: {:.2} of a fair share; least {:.2} of \
+             the mean",
+            neighbour.guests,
+            grouped(neighbour.beside),
+            grouped(neighbour.without),
+            neighbour.against_fair_share,
+            neighbour.least
+        ),
+    ]
+}
+
+/// The report.
+pub(super) fn page(figures: &Figures) -> Result<String> {
+    let mut page = opening("Denizen: disks, measured")?;
+    write!(
+        page,
+        "<p class=\"sub\"><code>{}</code> &middot; instructions counted, one a tick</p>",
+        figures.command
+    )?;
+    for sentence in sentences(figures) {
+        write!(page, "<p>{sentence}</p>")?;
+    }
+    page.push_str("<h2>Over record sizes</h2><div class=\"plots\">");
+    for operation in ["read", "write", "flush"] {
+        for depth in [1, 32] {
+            page.push_str(&over_sizes(figures, operation, depth, "instructions a request", |point| {
+                point.guest_instructions + point.driver_instructions
+            })?);
+            page.push_str(&over_sizes(figures, operation, depth, "instructions a byte", |point| {
+                point.instructions_per_byte
+            })?);
+        }
+    }
+    page.push_str("</div><h2>All points</h2><table><tr>");
+    for heading in HEADINGS {
+        write!(page, "<th>{heading}</th>")?;
+    }
+    page.push_str("</tr>");
+    for point in figures.points.iter().chain(&figures.gathered) {
+        page.push_str("<tr>");
+        for cell in cells(point) {
+            write!(page, "<td>{cell}</td>")?;
+        }
+        page.push_str("</tr>");
+    }
+    page.push_str("</table><h2>Guests on one back end</h2><table><tr><th>guests</th><th>requests</th><th>least</th><th>most</th></tr>");
+    for shared in &figures.guests {
+        write!(
+            page,
+            "<tr><td>{}</td><td>{}</td><td>{:.3}</td><td>{:.3}</td></tr>",
+            shared.guests,
+            grouped(shared.requests),
+            shared.least,
+            shared.most
+        )?;
+    }
+    page.push_str("</table>");
+    page.push_str(END);
+    Ok(page)
+}
+
+/// A curve for each disk.
+fn over_sizes(
+    figures: &Figures,
+    operation: &str,
+    depth: u64,
+    up: &str,
+    value: fn(&Point) -> f64,
+) -> Result<String> {
+    let of = |disk: &str| {
+        let points = figures.points.iter().filter(|point| {
+            point.disk == disk
+                && point.operation == operation
+                && point.pattern == "random"
+                && point.depth == depth
+        });
+        let points = points.map(|point| (point.record as f64, value(point))).collect();
+        Curve { name: disk.to_owned(), points }
+    };
+    let all: Vec<Curve> = DISKS.map(of).into_iter().filter(|curve| !curve.points.is_empty()).collect();
+    let title = format!("random {operation}, {depth} at once");
+    let words = Words { title: &title, across: "bytes of a record", up, source: &figures.command };
+    curves(words, &all)
+}
