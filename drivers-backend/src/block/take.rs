@@ -20,6 +20,9 @@ use crate::platform::{Buffer, Platform};
 
 /// Requests that one front end may begin in one turn.
 const BUDGET: usize = 16;
+/// Pages that one front end's requests may begin with in one turn, unless the first takes more: a long request is worth
+/// many short ones.
+const PAGES_BUDGET: usize = 64;
 /// Copies after which a turn takes no more.
 const GATHER: usize = 256;
 /// Wrong requests in a row that end a connection.
@@ -74,6 +77,7 @@ impl<P: Platform> BlockBack<P> {
     }
 
     fn take_from(&mut self, id: VbdId, incoming: &mut Incoming<P::Buffer>) -> Result<Taken, BlockError> {
+        let mut begun = 0;
         for _ in 0..BUDGET {
             let Some(slot) = self.slots.get_mut(usize::from(id)) else { return Ok(Taken::Drained) };
             let (stale, epoch) = (slot.stale, slot.epoch);
@@ -121,6 +125,11 @@ impl<P: Platform> BlockBack<P> {
                 vbd.held = Some(request);
                 return Ok(Taken::Short);
             }
+            if begun > 0 && begun + need > PAGES_BUDGET {
+                vbd.held = Some(request);
+                return Ok(Taken::More);
+            }
+            begun += need;
             // Nobody takes more than half of what is left, so that a flood finds its end before its neighbours do.
             if vbd.pages > 0 && vbd.pages + need > (self.pool.len() + vbd.pages) / 2 {
                 vbd.held = Some(request);

@@ -275,7 +275,7 @@ fn file(path: &Path, writes: bool) -> Result<u64, String> {
     let mut options = std::fs::OpenOptions::new();
     // The superuser may open what the file itself forbids; that is respected nevertheless.
     if writes && (facts.permissions().readonly() || options.write(true).open(path).is_err()) {
-        return Err("is read-only, and is to be written to".to_owned());
+        return Err("is read-only, and is to be written to (an overlay would leave it as it is)".to_owned());
     }
     if let Err(error) = std::fs::File::open(path) {
         return Err(format!("cannot be read: {error}"));
@@ -299,7 +299,8 @@ fn together(one: &Use, others: &[Use], count: u32) -> Result<(), String> {
         if one.bytes.start < other.bytes.end && other.bytes.start < one.bytes.end {
             let both = one.writes && other.writes;
             let what = if both { "two writers of one image" } else { "a writer and a reader of one image" };
-            return Err(format!("{what}: {:?} and {:?} use the same bytes", other.name, one.name));
+            let advice = "give them parts of their own by offset and size, or overlays";
+            return Err(format!("{what}: {:?} and {:?} use the same bytes; {advice}", other.name, one.name));
         }
     }
     Ok(())

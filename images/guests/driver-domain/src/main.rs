@@ -24,6 +24,7 @@ use alloc::vec::Vec;
 use drivers_backend::block::{BlockBack, DiskId};
 use drivers_backend::{NetBack, Turn};
 use embassy_time::{Instant, with_deadline};
+use guest_kernel::hypercall::domain;
 use guest_kernel::ports::EventPort;
 use guest_kernel::{Guest, clock, devices};
 use hypercall_abi::Port;
@@ -157,6 +158,8 @@ impl Work {
             && let Turn::More = block.turn()
         {
             turn = Turn::More;
+            // Those that were answered may ask again before a long queue of one of them is done.
+            domain::yield_now();
         }
         self.warn();
         turn
