@@ -199,11 +199,7 @@ mod tests {
 
     #[test]
     fn the_ratio_is_that_of_one_boot_and_the_median_of_all() {
-        let rates = [(100.0, 90.0), (50.0, 20.0), (200.0, 170.0)].map(|(own, front)| Rates {
-            own,
-            front,
-            own_ns: 1.0,
-        });
+        let rates = [(100.0, 90.0), (50.0, 20.0), (200.0, 170.0)].map(|(own, front)| Rates { own, front });
         assert_eq!(Bound::of(&rates, 2000.0).ratio, 0.85);
     }
 }
