@@ -18,7 +18,11 @@ was not visited is an error, unless the sweep is brief. docs/RING1.md says what 
     /// NMIs one after the other under load, wherever they hit
     #[command(after_help = "Examples:
   cargo xtask strike paced --ring 1 --count 200 --json paced.json
-  cargo xtask strike paced --ring 3 --count 10000")]
+  cargo xtask strike paced --ring 3 --count 10000
+
+Two guests of images/ways.toml are on their way into the hypervisor or back most of the time, and QEMU runs with
+`-singlestep`, so that an NMI may come between any two instructions. Each is waited for. It ends with how many came before
+each instruction of the ways in and out; one that was left out where many came is an error.")]
     Paced(StrikePaced),
 }
 

@@ -16,6 +16,7 @@ mod mmu;
 mod plain;
 mod rings;
 mod time;
+mod ways;
 
 use guest_kernel::{Guest, println, upcall};
 
@@ -24,8 +25,10 @@ guest_kernel::main!(run);
 async fn run(guest: Guest) {
     println!("bench on {}: instructions per operation, empty loop subtracted", guest.hypervisor());
     upcall::mask();
-    if guest.command_line().get("what") == Some("rings") {
-        return rings::run().await;
+    match guest.command_line().get("what") {
+        Some("rings") => return rings::run().await,
+        Some("ways") => return ways::run().await,
+        _ => {}
     }
     plain::run();
     events::run();

@@ -11,16 +11,16 @@ use crate::events;
 use crate::measure::{N, failed};
 
 /// An ELF file, as its program was built.
-static RINGS: &[u8] = include_bytes!(env!("PROGRAM_rings"));
+pub(crate) static RINGS: &[u8] = include_bytes!(env!("PROGRAM_rings"));
 
 /// So long that no slice ends in a measurement.
 const SLICE_NS: u64 = 1 << 40;
 const LIMITS: Limits = Limits { pages: 6000, processes: 4, time_ns: u64::MAX, slice_ns: SLICE_NS };
 
 /// What the program measures, by its number, with the pages that it takes.
-const SYSTEM_CALL: u64 = 0;
+pub(crate) const SYSTEM_CALL: u64 = 0;
 const FAULT: u64 = 1;
-const FORK: u64 = 2;
+pub(crate) const FORK: u64 = 2;
 const SWITCH: u64 = 3;
 
 pub(crate) async fn run() {
@@ -79,7 +79,8 @@ pub(crate) fn report(name: &str, value: u64, times: u64, entries: Option<(u64, u
     }
 }
 
-fn argument(what: u64, pages: u64, times: u64) -> u64 {
+/// Tells the program what to measure.
+pub(crate) fn argument(what: u64, pages: u64, times: u64) -> u64 {
     what | times << 8 | pages << 32
 }
 

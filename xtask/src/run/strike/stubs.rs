@@ -27,6 +27,8 @@ const SPURIOUS: u64 = 0xff;
 pub(super) struct Stub {
     /// Where it is, for people.
     pub(super) place: String,
+    /// Address of the first instruction of the straight piece that it is in: who executes one of them executes all.
+    pub(super) piece: u64,
     /// The interrupt that leads there.
     pub(super) interrupt: Option<u8>,
     /// Why a sound run may never come there.
@@ -82,9 +84,11 @@ impl Stubs {
         }
         let own_faults = own_faults(&code, &|address| image.symbols.get(&address).copied());
         let put_off = put_off(&code, &image.until_next(debug)?).context("#DB is not told by its ring")?;
+        let starts = pieces(&code, |address| image.symbols.contains_key(&address));
         let mut all = BTreeMap::new();
         for one in &code {
             let address = one.ip();
+            let piece = starts.range(..=address).next_back().copied().unwrap_or(address);
             let of = |start: u64, first: u64, end: u64| {
                 let vector = first + address.checked_sub(start)? / STUB_BYTES;
                 (vector < end).then_some(vector)
@@ -92,13 +96,14 @@ impl Stubs {
             let stub = if let Some(vector) = of(exceptions, 0, EXCEPTIONS) {
                 Stub {
                     place: format!("exception {vector}"),
+                    piece,
                     interrupt: None,
                     excuse: exception(vector, ring),
                 }
             } else if let Some(vector) = of(interrupts, EXCEPTIONS, VECTORS) {
                 let excuse = interrupt(vector, ring);
                 let raised = if excuse.is_none() { u8::try_from(vector).ok() } else { None };
-                Stub { place: format!("interrupt {vector}"), interrupt: raised, excuse }
+                Stub { place: format!("interrupt {vector}"), piece, interrupt: raised, excuse }
             } else {
                 let excuse = if own_faults.contains(&address) {
                     Some("only the hypervisor's own fault leads there, and it ends there")
@@ -107,12 +112,12 @@ impl Stubs {
                 } else {
                     None
                 };
-                Stub { place: image.place(address), interrupt: None, excuse }
+                Stub { place: image.place(address), piece, interrupt: None, excuse }
             };
             all.insert(address, stub);
         }
         let record = image.address(image.full("3nmi6record")?)?;
-        all.insert(record, Stub { place: "record".to_owned(), interrupt: None, excuse: None });
+        all.insert(record, Stub { place: "record".to_owned(), piece: record, interrupt: None, excuse: None });
         let nmi = image.until_next(nmi)?;
         let counting = code
             .iter()
@@ -127,6 +132,15 @@ impl Stubs {
             left,
             all,
         })
+    }
+}
+
+#[cfg(test)]
+impl Stubs {
+    /// Instructions alone.
+    pub(super) fn of(all: impl IntoIterator<Item = (u64, Stub)>) -> Self {
+        let all = all.into_iter().collect();
+        Self { all, nmi: 0..0, record: 0, counts_at: 0, machine_check: 0..0, left: 0..0, counters: 0 }
     }
 }
 
@@ -225,6 +239,21 @@ impl<'a> Image<'a> {
         let short = ["exit_quickly", "exit_to_guest"].into_iter().find(|short| name.contains(short));
         format!("{}+{:#x}", short.unwrap_or(name), address - start)
     }
+}
+
+/// Where straight pieces of code start: at symbols, at targets of branches, after what does not go on.
+fn pieces(code: &[Instruction], symbol: impl Fn(u64) -> bool) -> BTreeSet<u64> {
+    let mut starts: BTreeSet<u64> = code.iter().map(Instruction::ip).filter(|&ip| symbol(ip)).collect();
+    for one in code {
+        match one.flow_control() {
+            FlowControl::Next | FlowControl::Call => continue,
+            _ => starts.insert(one.next_ip()),
+        };
+        if one.op_count() > 0 && one.op0_kind() == OpKind::NearBranch64 {
+            starts.insert(one.near_branch_target());
+        }
+    }
+    starts
 }
 
 /// Why the stub of an exception is not entered by its vector in QEMU, if it is not.

@@ -39,8 +39,9 @@ unsafe extern "C" fn write_same() -> u64 {
     naked_asm!("mov rax, [rdi]", "mov [rdi], rax", "xor eax, eax", "ret")
 }
 
+/// Goes on at RDI.
 #[unsafe(naked)]
-unsafe extern "C" fn jump() -> u64 {
+pub(super) unsafe extern "C" fn jump() -> u64 {
     naked_asm!("jmp rdi")
 }
 
@@ -85,6 +86,21 @@ unsafe extern "C" fn load_stack() -> u64 {
 #[unsafe(naked)]
 unsafe extern "C" fn load_code() -> u64 {
     naked_asm!("push rdi", "lea rax, [rip + 2f]", "push rax", ".byte 0x48, 0xcb", "2:", "mov eax, cs", "ret")
+}
+
+/// Calls far through a code selector or a gate; CS as it is then.
+#[unsafe(naked)]
+unsafe extern "C" fn call_code() -> u64 {
+    naked_asm!(
+        "push rdi",
+        "lea rax, [rip + 2f]",
+        "push rax",
+        ".byte 0x48, 0xff, 0x1c, 0x24",
+        "2:",
+        "mov eax, cs",
+        "add rsp, 32",
+        "ret"
+    )
 }
 
 /// What was found.
@@ -223,12 +239,14 @@ fn selectors(actor: &mut Actor) {
         {
             actor.breach("a stack selector of another ring", "can be loaded");
         }
-        // SAFETY: a selector that may not be used faults, there or as soon as our code cannot be executed.
-        if let Ok(code) = unsafe { probe(load_code, [selector, 0, 0]) }
-            && code != own
-        {
-            guest_kernel::println!("@code {selector:#x} {code:#x}");
-            actor.breach("a code selector that is not ours", "can be used");
+        for way in [load_code as unsafe extern "C" fn() -> u64, call_code] {
+            // SAFETY: a selector that may not be used faults, there or as soon as our code cannot be executed.
+            if let Ok(code) = unsafe { probe(way, [selector, 0, 0]) }
+                && code != own
+            {
+                guest_kernel::println!("@code {selector:#x} {code:#x}");
+                actor.breach("a code selector that is not ours", "can be used");
+            }
         }
     }
 }

@@ -101,6 +101,7 @@ instructions! {
     may "nested task iret": "pushfq", "or qword ptr [rsp], 0x4000", "popfq", "nop";
     may "alignment check": "pushfq", "or qword ptr [rsp], 0x40000", "popfq", "mov rax, [rsi + 1]";
     traps "read the hypervisor": "mov rax, [rdx]";
+    traps "read the hypervisor through gs": "wrgsbase rdx", "mov rax, gs:[0]";
     traps "write the hypervisor": "mov [rdx], rax";
     traps "jump to the hypervisor": "jmp rdx";
     may "read machine-to-physical": "mov rax, 0xffff800000000000", "mov rax, [rax]";

@@ -12,6 +12,7 @@ use hypercall_abi::mmu::pte;
 use hypercall_abi::trap::TrapInfo;
 
 use super::act::Actor;
+use super::entry_area::jump;
 use super::probe::probe;
 use super::syscall::syscall;
 
@@ -109,6 +110,11 @@ pub(super) fn attack(actor: &mut Actor, area: u64) {
             guest_kernel::println!("@process {name}: {outcome:x?}");
             actor.breach("a process", name);
         }
+    }
+    // Its page is full of `int3` now, which would be another fault.
+    // SAFETY: it faults, and a fault comes back here.
+    if unsafe { probe(jump, [range.address(), 0, 0]) } != Err(PAGE_FAULT) {
+        actor.breach("the page of a process", "can be executed by its kernel");
     }
     open_gate();
     let expected = own << 32 | INTERRUPT;
