@@ -197,6 +197,12 @@ fn a_scenario_that_does_not_exist_is_answered_with_those_that_do() {
 fn every_shipped_scenario_is_sound() {
     let root = crate::paths::root();
     for name in known(&root) {
+        // The disk of this one is its user's to make.
+        let disk = root.join("target/kv.img");
+        if name == "kv" && !disk.exists() {
+            std::fs::create_dir_all(root.join("target")).unwrap();
+            std::fs::File::create(disk).unwrap().set_len(1 << 20).unwrap();
+        }
         let scenario = Scenario::open(&root, &name).unwrap_or_else(|refusal| panic!("{refusal}"));
         scenario.check(&|_image| true).unwrap_or_else(|refusal| panic!("{refusal}"));
         lower(&scenario).unwrap();

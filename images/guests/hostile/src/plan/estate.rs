@@ -25,6 +25,9 @@ impl Playground {
     }
 }
 
+/// Frames of a whole grant table: it is taken at the start, so that attacks know each frame that is theirs.
+pub const GRANT_FRAMES: usize = 8;
+
 /// The surroundings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Estate {

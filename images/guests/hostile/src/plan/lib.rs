@@ -23,7 +23,7 @@ mod tests;
 
 pub use action::{Action, Call, Deed, Expect};
 pub use coverage::{Coverage, InstructionOutcome};
-pub use estate::{Estate, Playground};
+pub use estate::{Estate, GRANT_FRAMES, Playground};
 pub use generator::Generator;
 pub use operation::Operation;
 pub use random::Random;

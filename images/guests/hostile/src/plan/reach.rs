@@ -25,6 +25,7 @@ pub enum Reach {
 const NEVER_ACCEPTED: &[(&str, &str)] = &[
     ("CallbackOp.Unregister", "the callbacks that are delivered stay"),
     ("EventChannelOp.BindPirq", "it needs a device of one's own"),
+    ("Extension.Charge", "it needs a domain that one serves"),
     ("Extension.Control", "only a domain with control rules"),
     ("Extension.PciConfig", "it needs a device of one's own"),
     ("Iret", "it returns elsewhere and answers nothing"),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use hostile_plan::model::{self, Answer};
-use hostile_plan::{Action, Call, Coverage, Deed, Estate, Expect, Generator, Playground};
+use hostile_plan::{Action, Call, Coverage, Deed, Estate, Expect, GRANT_FRAMES, Generator, Playground};
 use hypercall_abi::grant_table::{GrantTableOp, SetupTable};
 use hypercall_abi::mmu::{flush, pte};
 use hypercall_abi::{DomId, Hypercall, Mfn, PAGE_SIZE, layout};
@@ -198,15 +198,21 @@ impl System {
         self.regs.rsp = STACK;
         self.map(HOLE, 0);
         self.map(SHARED_INFO, shared.address() | WRITE);
-        let setup =
-            SetupTable { dom: 0x7ff0, pad: 0, frames: 1, status: 0, pad2: [0; 3], frame_list: ARGUMENT };
+        let setup = SetupTable {
+            dom: 0x7ff0,
+            pad: 0,
+            frames: GRANT_FRAMES as u32,
+            status: 0,
+            pad2: [0; 3],
+            frame_list: ARGUMENT,
+        };
         self.write(me, ARGUMENT + 64, setup.as_bytes());
         let op = GrantTableOp::SetupTable.raw().into();
         let _ = self.hypercall(Hypercall::GrantTableOp.raw().into(), [op, ARGUMENT + 64, 1, 0, 0]);
-        let mut list = [0; 8];
+        let mut list = [0; 8 * GRANT_FRAMES];
         self.read(me, ARGUMENT, &mut list);
-        let grant_frame = Mfn(u64::from_le_bytes(list));
-        estate.grant_frames.push(grant_frame);
+        estate.grant_frames.extend(list.as_chunks().0.iter().map(|frame| Mfn(u64::from_le_bytes(*frame))));
+        let grant_frame = estate.grant_frames[0];
         self.map(GRANT_TABLE, grant_frame.address() | WRITE);
         Generator::new(self.seed * 1_000_003 + self.births, estate)
     }
