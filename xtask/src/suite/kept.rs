@@ -2,7 +2,7 @@
 //! They judge what is said, not how fast, so a busy machine changes nothing.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -172,8 +172,14 @@ fn machine_check(socket: &Path) -> Result<()> {
     let mut monitor = UnixStream::connect(socket).context("opening QEMU's monitor")?;
     // Bank 1: valid, uncorrected, enabled, context corrupt. No bit says that the processor may go on.
     writeln!(monitor, "mce 0 1 0xb200000000000000 0 0 0").context("asking for a machine check")?;
-    monitor.set_read_timeout(Some(Duration::from_secs(2))).context("setting a time limit")?;
-    // It answers before it does; its end is awaited elsewhere.
-    let _ = std::io::Read::read(&mut monitor, &mut [0; 4096]);
+    monitor.set_read_timeout(Some(PATIENCE)).context("setting a time limit")?;
+    // Who hangs up before the second prompt is not heard. The panic may come first, and its end is awaited elsewhere.
+    let (mut said, mut bytes) = (Vec::new(), [0; 4096]);
+    while String::from_utf8_lossy(&said).matches("(qemu)").count() < 2 {
+        match monitor.read(&mut bytes) {
+            Ok(0) | Err(_) => break,
+            Ok(read) => said.extend_from_slice(&bytes[..read]),
+        }
+    }
     Ok(())
 }
