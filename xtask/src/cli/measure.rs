@@ -57,9 +57,9 @@ pub(crate) enum MeasureKind {
     },
 }
 
-/// Options of a sweep.
+/// What varies from point to point.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct Sweep {
+pub(crate) struct Axes {
     /// Numbers of guests
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,2,4,8,16,32,64,128,256,512,1024",
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -70,6 +70,14 @@ pub(crate) struct Sweep {
     /// Whether ring indices may suppress notifications; they batch by themselves
     #[arg(long, value_name = "WHETHER", value_delimiter = ',', default_value = "off")]
     pub(crate) suppress: Vec<Switch>,
+}
+
+/// Options of a sweep.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Sweep {
+    /// What varies
+    #[command(flatten)]
+    pub(crate) axes: Axes,
     /// The load
     #[command(flatten)]
     pub(crate) load: Load,
@@ -78,16 +86,9 @@ pub(crate) struct Sweep {
 /// Options of `ticks`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Ticks {
-    /// Numbers of guests
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,2,4,8,16,32,64,128,256,512,1024",
-          value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub(crate) guests: Vec<u32>,
-    /// Policies to compare; a window is written batched:EVENTS:US
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    pub(crate) delivery: Vec<Policy>,
-    /// Whether ring indices may suppress notifications; they batch by themselves
-    #[arg(long, value_name = "WHETHER", value_delimiter = ',', default_value = "off")]
-    pub(crate) suppress: Vec<Switch>,
+    /// What varies
+    #[command(flatten)]
+    pub(crate) axes: Axes,
     /// Milliseconds between two updates to a guest
     #[arg(long, value_name = "MS", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) period: u32,

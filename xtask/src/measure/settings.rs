@@ -75,23 +75,23 @@ impl Cell {
 impl Settings {
     /// The sweep that compares policies.
     pub(crate) fn batching(sweep: &Sweep) -> Self {
-        let policies = match sweep.delivery.as_slice() {
+        let policies = match sweep.axes.delivery.as_slice() {
             [] => Delivery::ALL.map(Policy::plain).to_vec(),
             chosen => chosen.to_vec(),
         };
-        let suppress = sweep.suppress.clone();
-        Self::new("batching", sweep.guests.clone(), policies, &suppress, &[Idle::Timeout], &sweep.load)
+        let suppress = sweep.axes.suppress.clone();
+        Self::new("batching", sweep.axes.guests.clone(), policies, &suppress, &[Idle::Timeout], &sweep.load)
     }
 
     /// The sweep that compares ways to idle.
     pub(crate) fn idle(sweep: &Sweep) -> Self {
-        let policies = match sweep.delivery.as_slice() {
+        let policies = match sweep.axes.delivery.as_slice() {
             [] => vec![Policy::plain(Delivery::Batched)],
             chosen => chosen.to_vec(),
         };
         let ways = [Idle::Timeout, Idle::Plain];
         let mut settings =
-            Self::new("idle", sweep.guests.clone(), policies, &sweep.suppress, &ways, &sweep.load);
+            Self::new("idle", sweep.axes.guests.clone(), policies, &sweep.axes.suppress, &ways, &sweep.load);
         // Guests that spin until their slices end answer seldom.
         settings.warm_ms = sweep.load.course.warm.unwrap_or(4 * settings.warm_ms);
         settings.settled_ms = sweep.load.course.settled.unwrap_or(4 * settings.settled_ms);
@@ -111,7 +111,7 @@ impl Settings {
 
     /// The sweep of a game's ticks.
     pub(crate) fn ticks(ticks: &Ticks) -> Self {
-        let policies = match ticks.delivery.as_slice() {
+        let policies = match ticks.axes.delivery.as_slice() {
             [] => Delivery::ALL.map(Policy::plain).to_vec(),
             chosen => chosen.to_vec(),
         };
@@ -123,8 +123,14 @@ impl Settings {
             visit: 1,
             course: ticks.course.clone(),
         };
-        let mut settings =
-            Self::new("ticks", ticks.guests.clone(), policies, &ticks.suppress, &[Idle::Timeout], &load);
+        let mut settings = Self::new(
+            "ticks",
+            ticks.axes.guests.clone(),
+            policies,
+            &ticks.axes.suppress,
+            &[Idle::Timeout],
+            &load,
+        );
         settings.period_ms = Some(ticks.period);
         // Several updates to each guest.
         settings.warm_ms = ticks.course.warm.unwrap_or(2 * ticks.period);
