@@ -32,12 +32,15 @@ abi_enum! {
         /// `(domid, part, of)`: we worked for a domain to one of whose devices we are the back end. `part / of` of the time
         /// that we ran and have not charged yet shortens its next turn; `-EPERM` for any other domain. Returns the ns.
         Charge = 9,
+        /// `()`: take in the records in our shared page ([`crate::shared_info::RECORDS_OFFSET`]), of which the oldest is
+        /// in the way of a new one.
+        TraceFlush = 10,
     }
 }
 
 abi_enum! {
-    /// A record that a guest makes by [`ExtensionOp::TraceRecord`]; which a hypervisor does not know is refused with
-    /// `-ENOSYS`.
+    /// A record that a guest makes in its shared page ([`crate::shared_info::RECORDS_OFFSET`]) or by
+    /// [`ExtensionOp::TraceRecord`]; which a hypervisor does not know is passed over, or refused with `-ENOSYS`.
     pub enum GuestRecord: u32 {
         /// `(name, value)`: a span begins. The name is up to eight letters, the first in the lowest byte.
         SpanBegin = 0,

@@ -79,6 +79,17 @@ pub const TRACE_RING: u64 = 1 << 10;
 /// In that word: what the guest does with events is recorded.
 pub const TRACE_EVENT: u64 = 1 << 3;
 
+/// Records that a guest can make before the hypervisor takes them in.
+pub const RECORDS: usize = 32;
+/// Words of each: `ticks << 8 | number + 1`, then the two words of a [`crate::extension::GuestRecord`] of this number.
+/// `ticks` are the TSC's.
+pub const RECORD_WORDS: usize = 3;
+/// Offset in the page of [`SharedInfo`] of a guest's own records, one place after the other and round again. The guest
+/// writes a record's first word last, where it is 0; the hypervisor takes the records in that order, makes their first
+/// words 0, and stops at a 0. It does so whenever the domain leaves the processor, and when it is asked to.
+pub const RECORDS_OFFSET: u64 = TRACE_OFFSET - (8 * RECORDS * RECORD_WORDS) as u64;
+const _: () = assert!(RECORDS_OFFSET as usize >= size_of::<SharedInfo>());
+
 /// vCPUs that have their record in the shared page (`XEN_LEGACY_MAX_VCPUS`).
 pub const VCPUS: usize = 32;
 

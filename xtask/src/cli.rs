@@ -220,6 +220,9 @@ pub(crate) struct Bench {
     /// Measure every point, where the usual choice is smaller: disks
     #[arg(long)]
     pub(crate) full: bool,
+    /// Numbers of guests, for path [default: 1,8,64,256]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) guests: Vec<u32>,
     /// Where the figures go
     #[command(flatten)]
     pub(crate) json: Json,
@@ -238,6 +241,8 @@ pub(crate) enum BenchKind {
     Block,
     /// What the trace costs: compiled out, off, as a flight recorder, live
     Tracing,
+    /// How long an interrupt takes to its handler, by stages, for targets that run, wait and sleep
+    Path,
 }
 
 /// Another hypervisor.

@@ -1,12 +1,14 @@
 //! Records of our own in the hypervisor's trace: spans of an application, numbers, rings.
-//! While nobody records them, each costs one look at the shared page and no hypercall; on Xen it is never more.
+//! While nobody records them, each costs one look at the shared page; on Xen it is never more. A hypercall is made only
+//! when the places in the shared page are full.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use hypercall_abi::extension::GuestRecord;
 use hypercall_abi::ring::RingRecord;
-use hypercall_abi::shared_info::{TRACE_GUEST, TRACE_OFFSET};
+use hypercall_abi::shared_info::{RECORD_WORDS, RECORDS, RECORDS_OFFSET, TRACE_GUEST, TRACE_OFFSET};
 
+use super::clock;
 use super::hypercall::extension;
 use super::window::SHARED_INFO;
 
@@ -32,10 +34,37 @@ pub const fn name(text: &str) -> u64 {
     u64::from_le_bytes(name)
 }
 
+/// A place for a record in the shared page.
+type Place = [AtomicU64; RECORD_WORDS];
+
+/// Records that were made so far.
+static MADE: AtomicU64 = AtomicU64::new(0);
+
+/// Makes a record: in the shared page, from where the hypervisor takes it. An upcall may come at any moment and make
+/// records too, so the place is taken first, and the word that makes it a record is written last.
 #[cold]
 fn record(record: GuestRecord, a: u64, b: u64) {
-    // A hypervisor that does not know the record records nothing.
-    let _ = extension::trace_record(record, a, b);
+    // SAFETY: the shared page is mapped there for the domain's life, and these words are atomics for all.
+    let places = unsafe { &*((SHARED_INFO as u64 + RECORDS_OFFSET) as *const [Place; RECORDS]) };
+    loop {
+        let made = MADE.load(Ordering::Relaxed);
+        let [first, second, third] = &places[made as usize % RECORDS];
+        if first.load(Ordering::Relaxed) != 0 {
+            // The hypervisor has not taken the oldest yet. If it does not now, because we have interrupted ourselves while
+            // that was made, there is another way.
+            let flushed = extension::trace_flush();
+            if flushed.is_err() || first.load(Ordering::Relaxed) != 0 {
+                let _ = extension::trace_record(record, a, b);
+                return;
+            }
+        }
+        if MADE.compare_exchange(made, made + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            second.store(a, Ordering::Relaxed);
+            third.store(b, Ordering::Relaxed);
+            first.store((clock::tsc() << 8) | (u64::from(record.raw()) + 1), Ordering::Release);
+            return;
+        }
+    }
 }
 
 /// A span of an application's work: it ends when this is dropped.

@@ -15,6 +15,8 @@ bitflags! {
         const PICK = 1 << 2;
         /// The domain that has the processor is in user mode.
         const USER = 1 << 3;
+        /// Hypercalls are timed.
+        const TIMED = 1 << 4;
     }
 }
 

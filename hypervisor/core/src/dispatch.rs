@@ -1,6 +1,7 @@
 //! From a hypercall's number to its handler.
 //! It is the hottest path of the hypervisor: one counter, one match.
 
+use hypercall_abi::extension::ExtensionOp;
 use hypercall_abi::{DomId, Errno, Hypercall};
 
 use crate::attention::Attention;
@@ -10,7 +11,7 @@ use crate::registers::Registers;
 use crate::switch::{finish, upcall_due};
 use crate::trace;
 use crate::vcpu::Mode;
-use crate::world::World;
+use crate::world::{Short, World};
 use crate::{console, devices, events, extension, multicall, sched, traps, version};
 
 /// Arguments of a hypercall: RDI RSI RDX R10 R8.
@@ -19,6 +20,14 @@ pub type Arguments = [u64; 5];
 const EVENT: u64 = number_of(Hypercall::EventChannelOp);
 const VERSION: u64 = number_of(Hypercall::XenVersion);
 const IRET: u64 = number_of(Hypercall::Iret);
+const EXTENSION: u64 = number_of(Hypercall::Extension);
+
+/// The operation by which a guest makes a record.
+const TRACE_RECORD: u64 = {
+    #[expect(clippy::as_conversions, reason = "there is no other widening in a constant")]
+    let op = ExtensionOp::TraceRecord.raw() as u64;
+    op
+};
 
 /// Numbers that are hypercalls, a bit each.
 const KNOWN: u64 = {
@@ -150,10 +159,57 @@ pub(crate) fn carefully<M: Machine>(world: &mut World, m: &mut M, regs: &mut Reg
     if world.trace.choice.times_calls() {
         return trace::timed_call(world, m, regs, caller);
     }
-    let number = trace::traced_number(regs.rax);
+    let number = regs.rax;
     trace::call_entry(&mut world.trace, m, caller, regs);
     answer(world, m, regs, caller);
     trace::call_exit(&mut world.trace, m, caller, number, regs.rax);
+}
+
+/// Whose kernel made a hypercall that is [`Begun::Odd`] for no other reason than that records are written.
+#[inline(always)]
+pub(crate) fn is_recorded(world: &World) -> Option<DomId> {
+    world.current.filter(|_| world.attention == Attention::TRACE)
+}
+
+/// Answers such a hypercall and records it, by short ways where there are such. Returns whether nothing is left to be done
+/// before the return.
+#[inline(always)]
+pub(crate) fn recorded<M: Machine>(
+    world: &mut World,
+    m: &mut M,
+    regs: &mut Registers,
+    caller: DomId,
+) -> bool {
+    let Some(domain) = world.domains.get_mut(caller) else { return false };
+    count(domain, regs.rax);
+    let Some(rax) = at_once(regs.rax, regs.rdi) else { return recorded_anyhow(world, m, regs, caller) };
+    trace::call_at_once(&mut world.trace, m, caller, regs, rax);
+    regs.rax = rax;
+    finish(world, m, regs, caller)
+}
+
+/// The same for what takes more than an answer. The short ways record the hypercall's end.
+#[inline(never)]
+fn recorded_anyhow<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, caller: DomId) -> bool {
+    let number = regs.rax;
+    trace::call_entry(&mut world.trace, m, caller, regs);
+    let short = match number {
+        EVENT if regs.rdi == events::SEND => events::send_short::<M, true>(world, m, regs, caller),
+        IRET => traps::iret_short::<M, true>(world, m, regs, caller),
+        EXTENSION if regs.rdi == TRACE_RECORD => {
+            regs.rax = rax(trace::guest_record(&mut world.trace, m, caller, [regs.rsi, regs.rdx, regs.r10]));
+            trace::call_exit(&mut world.trace, m, caller, number, regs.rax);
+            return finish(world, m, regs, caller);
+        }
+        _ => Short::No,
+    };
+    match short {
+        Short::Done => return true,
+        Short::Begun => return false,
+        Short::No => answer(world, m, regs, caller),
+    }
+    trace::call_exit(&mut world.trace, m, caller, number, regs.rax);
+    finish(world, m, regs, caller)
 }
 
 /// Counts a hypercall.

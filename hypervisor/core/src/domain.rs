@@ -68,6 +68,8 @@ pub struct Domain {
     pub ended: Option<End>,
     /// What was counted.
     pub counters: Counters,
+    /// Which of its own records comes next.
+    pub next_record: usize,
 }
 
 impl Domain {
@@ -92,6 +94,7 @@ impl Domain {
             console: Line::new(now),
             ended: None,
             counters: Counters::default(),
+            next_record: 0,
         }
     }
 }

@@ -28,7 +28,14 @@ pub fn extension<M: Machine>(call: &mut Call<'_, M>, args: Arguments) -> Result<
             call.world.trace.put(call.memory, call.caller, &Record::Guest { a, b, c });
             Ok(0)
         }
-        ExtensionOp::TraceRecord => trace::guest_record(call, a, b, c),
+        ExtensionOp::TraceRecord => {
+            trace::guest_record(&mut call.world.trace, call.memory, call.caller, [a, b, c])
+        }
+        ExtensionOp::TraceFlush => {
+            let domain = call.world.domains.get_mut(call.caller).ok_or(Errno::Srch)?;
+            call.world.trace.take_in(call.memory, domain);
+            Ok(0)
+        }
         ExtensionOp::Devices => devices::devices_op(call, a),
         ExtensionOp::PciConfig => devices::pci_config(call, a),
         ExtensionOp::Control => control::control(call, a),

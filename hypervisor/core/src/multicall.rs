@@ -12,7 +12,7 @@ use crate::guest_access::{Access, View};
 use crate::machine::Machine;
 use crate::memory::MachineAddress;
 use crate::registers::Registers;
-use crate::trace::{self, Record};
+use crate::trace;
 
 /// ns after which the rest of a batch waits for the next return to the guest.
 const LONG_NS: u64 = 500_000;
@@ -114,33 +114,30 @@ fn odd<M: Machine>(call: &mut Call<'_, M>, at: u64) -> Result<(), Errno> {
 
 /// Answers a part with these arguments.
 fn with<M: Machine>(call: &mut Call<'_, M>, number: u64, args: Arguments) -> u64 {
-    let [rdi, rsi, rdx, r10, r8] = args;
-    let mut regs = Registers { rax: number, rdi, rsi, rdx, r10, r8, ..Registers::default() };
-    if call.world.trace.wants_parts() {
-        traced(call, &mut regs);
-    } else {
-        serve(call, &mut regs);
+    let recorded = call.world.trace.wants_parts();
+    if recorded {
+        trace::part_entry(&mut call.world.trace, call.memory, call.caller, number, &args);
     }
-    regs.rax
+    let rax = serve(call, number, args);
+    if recorded {
+        trace::part_exit(&mut call.world.trace, call.memory, call.caller, number, rax);
+    }
+    rax
 }
 
 #[inline]
-fn serve<M: Machine>(call: &mut Call<'_, M>, regs: &mut Registers) {
+fn serve<M: Machine>(call: &mut Call<'_, M>, number: u64, args: Arguments) -> u64 {
     const NOT_AS_PART: u64 = bit(Hypercall::Multicall) | bit(Hypercall::Iret);
-    match at_once(regs.rax, regs.rdi) {
-        Some(rax) => regs.rax = rax,
-        None if (NOT_AS_PART >> (regs.rax & 63)) & 1 != 0 => regs.rax = Errno::Inval.to_rax(),
-        None => answer(call.world, call.memory, regs, call.caller),
+    let [rdi, rsi, rdx, r10, r8] = args;
+    match at_once(number, rdi) {
+        Some(rax) => rax,
+        None if (NOT_AS_PART >> (number & 63)) & 1 != 0 => Errno::Inval.to_rax(),
+        None => {
+            let mut regs = Registers { rax: number, rdi, rsi, rdx, r10, r8, ..Registers::default() };
+            answer(call.world, call.memory, &mut regs, call.caller);
+            regs.rax
+        }
     }
-}
-
-#[cold]
-#[inline(never)]
-fn traced<M: Machine>(call: &mut Call<'_, M>, regs: &mut Registers) {
-    let number = trace::traced_number(regs.rax);
-    trace::part_entry(&mut call.world.trace, call.memory, call.caller, regs);
-    serve(call, regs);
-    call.world.trace.put(call.memory, call.caller, &Record::PartExit { number, result: regs.rax });
 }
 
 /// Whether a hypercall can change where an address leads.

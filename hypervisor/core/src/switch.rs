@@ -83,6 +83,9 @@ fn slowly<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers) -> Nex
 fn put_away<M: Machine>(world: &mut World, m: &mut M, id: Option<DomId>, regs: &Registers, now: Time) {
     let Some(domain) = id.and_then(|id| world.domains.get_mut(id)) else { return };
     domain.vcpu.registers = *regs;
+    if world.trace.is_on() {
+        world.trace.take_in(m, domain);
+    }
     if domain.vcpu.times.state != RunState::Running {
         return;
     }

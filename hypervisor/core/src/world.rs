@@ -310,13 +310,18 @@ impl World {
     /// The short way of [`Begun::Send`].
     #[inline(always)]
     pub fn send<M: Machine>(&mut self, m: &mut M, regs: &mut Registers, caller: DomId) -> Short {
-        events::send_short(self, m, regs, caller)
+        events::send_short::<M, false>(self, m, regs, caller)
     }
 
     /// The short way of [`Begun::Return`].
     #[inline(always)]
-    pub fn return_from_handler<M: Machine>(&self, m: &mut M, regs: &mut Registers, caller: DomId) -> Short {
-        traps::iret_short(self, m, regs, caller)
+    pub fn return_from_handler<M: Machine>(
+        &mut self,
+        m: &mut M,
+        regs: &mut Registers,
+        caller: DomId,
+    ) -> Short {
+        traps::iret_short::<M, false>(self, m, regs, caller)
     }
 
     /// The short way of [`Begun::ReturnToProcess`]; where it is not it, [`World::return_from_handler`] may be.
@@ -362,10 +367,27 @@ impl World {
         self.attention == Attention::USER
     }
 
+    /// Whose kernel made a hypercall that is [`Begun::Odd`] for no other reason than that records are written.
+    #[must_use]
+    #[inline(always)]
+    pub fn is_recorded(&self) -> Option<DomId> {
+        dispatch::is_recorded(self)
+    }
+
+    /// Answers such a hypercall and records it. Returns as [`World::finish_hypercall`] does, but
+    /// more of `regs` may have changed.
+    #[inline(always)]
+    pub fn recorded_hypercall<M: Machine>(&mut self, m: &mut M, regs: &mut Registers, caller: DomId) -> bool {
+        dispatch::recorded(self, m, regs, caller)
+    }
+
     /// All together.
     #[inline]
     pub fn hypercall<M: Machine>(&mut self, m: &mut M, regs: &mut Registers) -> bool {
         let begun = self.begin_hypercall(m, regs);
+        if let Some(caller) = self.is_recorded().filter(|_| begun == Begun::Odd) {
+            return self.recorded_hypercall(m, regs, caller);
+        }
         let short = match begun {
             Begun::Send(caller) => self.send(m, regs, caller),
             Begun::Return(caller) => self.return_from_handler(m, regs, caller),
@@ -409,7 +431,19 @@ impl World {
         error: u32,
         address: u64,
     ) -> Short {
-        traps::page_fault_short(self, m, regs, error, address)
+        traps::page_fault_short::<M, false>(self, m, regs, error, address)
+    }
+
+    /// The same while records are written.
+    #[inline(always)]
+    pub fn recorded_page_fault<M: Machine>(
+        &mut self,
+        m: &mut M,
+        regs: &mut Registers,
+        error: u32,
+        address: u64,
+    ) -> Short {
+        traps::page_fault_short::<M, true>(self, m, regs, error, address)
     }
 
     /// A guest caused an exception. Returns as [`World::hypercall`] does.

@@ -166,26 +166,7 @@ impl Storage for Hardware {
     }
 
     #[inline]
-    fn trace_store(&mut self, index: usize, word: u64) {
-        if let Some(slot) = self.trace.get(index) {
-            // In order, for whoever reads at the same time.
-            slot.store(word, Ordering::Release);
-        }
-    }
-
-    #[inline]
-    fn trace_load(&self, index: usize) -> u64 {
-        self.trace.get(index).map_or(0, |slot| slot.load(Ordering::Acquire))
-    }
-
-    #[inline(always)]
-    fn trace_store_record<const N: usize>(&mut self, index: usize, head: u64, fields: [u64; N]) {
-        let Some([first, slots @ ..]) = self.trace.get(index..) else { return };
-        if let Some(slots) = slots.first_chunk::<N>() {
-            first.store(head, Ordering::Release);
-            for (slot, word) in slots.iter().zip(fields) {
-                slot.store(word, Ordering::Release);
-            }
-        }
+    fn trace_words(&self) -> &'static [AtomicU64] {
+        self.trace
     }
 }

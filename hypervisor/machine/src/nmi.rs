@@ -6,7 +6,7 @@ use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use hypercall_abi::DomId;
-use hypervisor_core::trace::layout::{WORD_CATEGORIES, head};
+use hypervisor_core::trace::layout::{WORD_CATEGORIES, WRITTEN_START, head};
 use hypervisor_core::trace::{Category, Record, Storage, Stream};
 
 use crate::cpu;
@@ -14,28 +14,8 @@ use crate::cpu;
 /// Number of the stream in the trace's header.
 const STREAM: usize = 1;
 
-/// The trace's storage.
-#[derive(Clone, Copy)]
-struct Words(&'static [AtomicU64]);
-
-impl Storage for Words {
-    fn ticks(&self) -> u64 {
-        cpu::tsc()
-    }
-
-    fn trace_store(&mut self, index: usize, word: u64) {
-        if let Some(slot) = self.0.get(index) {
-            slot.store(word, Ordering::Release);
-        }
-    }
-
-    fn trace_load(&self, index: usize) -> u64 {
-        self.0.get(index).map_or(0, |slot| slot.load(Ordering::Acquire))
-    }
-}
-
 /// The writer.
-struct Writer(UnsafeCell<Option<(Words, Stream)>>);
+struct Writer(UnsafeCell<Option<(&'static [AtomicU64], Stream)>>);
 
 // SAFETY: `install` writes it before `INSTALLED` is set, and then only `record`, which does not come while it runs.
 unsafe impl Sync for Writer {}
@@ -46,10 +26,9 @@ static INSTALLED: AtomicU64 = AtomicU64::new(0);
 
 /// Lets interrupts be recorded from now on. Once, at boot.
 pub(crate) fn install(storage: &'static [AtomicU64]) {
-    let words = Words(storage);
-    let stream = Stream::described(&words, STREAM);
+    let stream = Stream::described(&storage, STREAM);
     // SAFETY: nobody looks before the flag below is set.
-    unsafe { *WRITER.0.get() = Some((words, stream)) };
+    unsafe { *WRITER.0.get() = Some((storage, stream)) };
     INSTALLED.store(1, Ordering::Release);
 }
 
@@ -65,11 +44,12 @@ pub(crate) extern "C" fn record(rip: u64) {
     if words.trace_load(WORD_CATEGORIES) & bit == 0 {
         return;
     }
-    if !stream.is_described(words) {
+    if !stream.is_described() {
         // The storage was divided anew.
         *stream = Stream::described(words, STREAM);
     }
     const KIND: u8 = Record::Nmi { rip: 0 }.kind();
     // There is always room: the oldest go.
-    let _ = stream.write(words, head(KIND, 1, DomId::IDLE.0, 0), [rip]);
+    let _ = stream.write(words, cpu::tsc(), head(KIND, 1, DomId::IDLE.0, 0), [rip]);
+    words.trace_store(WRITTEN_START + usize::from(KIND), stream.written());
 }

@@ -116,9 +116,28 @@ fn finish_hypercall(guard: Guard, regs: &mut Registers, caller: DomId) -> u32 {
     finish(guard, regs, Begun::Counted(caller))
 }
 
+/// A guest's kernel executed `syscall` while records are written.
+#[inline(never)]
+fn recorded_hypercall(mut guard: Guard, regs: &mut Registers, caller: DomId) -> u32 {
+    let System { world, hardware } = guard.system();
+    if world.recorded_hypercall(hardware, regs, caller) {
+        way_back(guard, regs)
+    } else {
+        after_effects(guard, regs)
+    }
+}
+
 #[cold]
 #[inline(never)]
-fn odd_hypercall(guard: Guard, regs: &mut Registers) -> u32 {
+fn odd_hypercall(mut guard: Guard, regs: &mut Registers) -> u32 {
+    if let Some(caller) = guard.system().world.is_recorded() {
+        return recorded_hypercall(guard, regs, caller);
+    }
+    finish_odd_hypercall(guard, regs)
+}
+
+#[inline(never)]
+fn finish_odd_hypercall(guard: Guard, regs: &mut Registers) -> u32 {
     finish(guard, regs, Begun::Odd)
 }
 
@@ -172,6 +191,17 @@ fn page_fault_of_kernel(mut guard: Guard, regs: &mut Registers, address: u64) ->
     let error = regs.entry as u32;
     let System { world, hardware } = guard.system();
     match world.page_fault(hardware, regs, error, address) {
+        Short::Done => way_back_of_exception(guard, regs),
+        Short::Begun => MORE,
+        Short::No => recorded_page_fault(guard, regs, address),
+    }
+}
+
+#[inline(never)]
+fn recorded_page_fault(mut guard: Guard, regs: &mut Registers, address: u64) -> u32 {
+    let error = regs.entry as u32;
+    let System { world, hardware } = guard.system();
+    match world.recorded_page_fault(hardware, regs, error, address) {
         Short::Done => way_back_of_exception(guard, regs),
         Short::Begun => MORE,
         Short::No => odd_page_fault(guard, regs, address),

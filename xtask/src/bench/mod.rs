@@ -4,6 +4,7 @@
 mod block;
 mod budget;
 mod load;
+mod path;
 mod rings;
 mod sensitive;
 mod tracing;
@@ -67,6 +68,7 @@ pub(crate) fn bench(options: &Bench) -> Result<()> {
         BenchKind::Rings => rings::bench(options),
         BenchKind::Sensitive => sensitive::bench(options),
         BenchKind::Tracing => tracing::bench(options),
+        BenchKind::Path => path::bench(options),
     }
 }
 
@@ -128,7 +130,7 @@ fn on_xen() -> Result<Vec<Measured>> {
 }
 
 /// Whether Denizen says that its only domain has ended.
-fn is_dead(line: &Line) -> bool {
+pub(crate) fn is_dead(line: &Line) -> bool {
     matches!(line, Line::Record { kind, body } if kind == "domain" && body["state"] == "dead")
 }
 

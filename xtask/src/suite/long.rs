@@ -32,6 +32,7 @@ pub(super) fn parts(seeds: u32) -> Vec<Part> {
         Part::here("strikes at each instruction, ring 3", || strikes("3")),
         Part::here("30,000 paced NMIs, ring 1", || paced("1")),
         Part::here("30,000 paced NMIs, ring 3", || paced("3")),
+        super::storm::long(),
         Part::here("planted faults are found", planted),
         Part::here("hostile neighbours, 60 s counted", a_minute),
     ]

@@ -13,6 +13,7 @@ mod long;
 mod machine;
 mod part;
 mod replay;
+mod storm;
 mod trace;
 
 use anyhow::Result;

@@ -19,6 +19,7 @@ pub(super) fn parts() -> Vec<Part> {
         Part::here("trace views: timeline, page, text", seen),
         Part::here("trace of a run that is up: live, control, record", super::kept::watched),
         Part::here("trace saved from a panic", super::kept::saved),
+        super::storm::part(),
     ]
 }
 

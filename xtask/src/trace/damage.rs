@@ -1,6 +1,7 @@
 //! Damaged traces: every view of a file that was cut, flipped or never was a trace ends, with what is sound or an error.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use hypervisor_core::trace::layout::{
     BLOCK_HEADER, BLOCK_WORDS, BLOCKS_START, MAGIC, STREAM_OF_HYPERVISOR, VERSION, WORD_MAGIC, WORD_SCALE,
@@ -8,33 +9,11 @@ use hypervisor_core::trace::layout::{
 };
 use hypervisor_core::trace::reader::Reader;
 use hypervisor_core::trace::records::is_known;
-use hypervisor_core::trace::{Mode, Storage, Stream};
+use hypervisor_core::trace::{Mode, Stream};
 use proptest::prelude::*;
 
 use super::names::Names;
 use super::{export, follow, live, report, stats, text, timeline, why};
-
-/// Storage in memory with a clock that is set.
-struct Memory {
-    words: Vec<u64>,
-    ticks: u64,
-}
-
-impl Storage for Memory {
-    fn ticks(&self) -> u64 {
-        self.ticks
-    }
-
-    fn trace_store(&mut self, index: usize, word: u64) {
-        if let Some(place) = self.words.get_mut(index) {
-            *place = word;
-        }
-    }
-
-    fn trace_load(&self, index: usize) -> u64 {
-        self.words.get(index).copied().unwrap_or(0)
-    }
-}
 
 /// A record of any kind, known or not, with any fields.
 type Written = (u8, u16, u8, [u64; 4], u32);
@@ -42,21 +21,25 @@ type Written = (u8, u16, u8, [u64; 4], u32);
 /// A trace of these records, as the hypervisor's own writer lays it out.
 fn file(records: &[Written]) -> Vec<u8> {
     const BLOCKS: usize = 6;
-    let mut memory = Memory { words: vec![0; BLOCKS_START + BLOCKS * BLOCK_WORDS], ticks: 0 };
-    let mut stream = Stream::new(0, BLOCKS_START, BLOCKS, BLOCK_WORDS, Mode::Flight);
-    stream.begin(&mut memory, STREAM_OF_HYPERVISOR);
+    // It is never given back, as a stream may write to it for ever.
+    let words: &'static [AtomicU64] =
+        (0..BLOCKS_START + BLOCKS * BLOCK_WORDS).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak();
+    let mut stream = Stream::new(words, 0, (BLOCKS_START, BLOCKS, BLOCK_WORDS), Mode::Flight);
+    stream.begin(STREAM_OF_HYPERVISOR);
     // Ticks are nanoseconds: twice a half.
     let scale = 1 << 31 | 1 << 32;
     for (index, word) in
         [(WORD_VERSION, VERSION), (WORD_STREAMS, 1), (WORD_SCALE, scale), (WORD_MAGIC, MAGIC)]
     {
-        memory.words[index] = word;
+        words[index].store(word, Relaxed);
     }
+    let mut ticks = 0;
     for &(kind, domain, small, fields, pause) in records {
-        memory.ticks += u64::from(pause);
-        stream.write(&mut memory, head(kind & 0x7f, 4, domain % 6, small.into()), fields);
+        ticks += u64::from(pause);
+        // A kind of 0 is no record.
+        stream.write(&words, ticks, head((kind & 0x7f).max(1), 4, domain % 6, small.into()), fields);
     }
-    memory.words.iter().flat_map(|word| word.to_le_bytes()).collect()
+    words.iter().flat_map(|word| word.load(Relaxed).to_le_bytes()).collect()
 }
 
 fn records() -> impl Strategy<Value = Vec<Written>> {

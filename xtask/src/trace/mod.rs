@@ -40,6 +40,7 @@ pub(crate) use filter::time;
 pub(crate) use input::open;
 pub(crate) use setting::setting;
 pub(crate) use spool::Spool;
+pub(crate) use spread::{Spread, Summary};
 pub(crate) use stats::Stats;
 
 /// Shows a trace.

@@ -63,9 +63,18 @@ struct Copy {
     path: PathBuf,
     /// Sequence number of the last block that was copied whole.
     copied: u64,
+    /// What guests recorded, which is little and goes to the file's end.
+    aside: Aside,
     limit: u64,
     /// Whether the limit was reached.
     full: bool,
+}
+
+/// Blocks of the guests' stream.
+#[derive(Debug, Default)]
+struct Aside {
+    copied: u64,
+    words: Vec<u64>,
 }
 
 impl Copy {
@@ -74,7 +83,16 @@ impl Copy {
         let shared = opened().with_context(|| format!("opening {}", from.display()))?;
         let source = Words::new(shared.try_clone().context("sharing the trace")?);
         let file = File::create(to).with_context(|| format!("writing {}", to.display()))?;
-        Ok(Self { source, shared, to: file, path: to.to_owned(), copied: 0, limit, full: false })
+        Ok(Self {
+            source,
+            shared,
+            to: file,
+            path: to.to_owned(),
+            copied: 0,
+            aside: Aside::default(),
+            limit,
+            full: false,
+        })
     }
 
     fn run(mut self, stop: &AtomicBool, over: &AtomicBool) -> Result<()> {
@@ -98,7 +116,10 @@ impl Copy {
     fn pass(&mut self, header: &Header, last: bool) -> Result<()> {
         let mut live = header.streams.iter().enumerate().filter(|(_, stream)| !stream.of_nmis);
         let Some((index, stream)) = live.next() else { return Ok(()) };
-        ensure!(live.next().is_none(), "the trace has several live streams; one can be copied");
+        if let Some((_, guests)) = live.next() {
+            self.take_aside(guests, last)?;
+        }
+        ensure!(live.next().is_none(), "the trace has more live streams than can be copied");
         let complete = if last { stream.head } else { stream.head.saturating_sub(1) };
         if complete < self.copied {
             bail!("the trace was begun anew while it was copied");
@@ -123,9 +144,29 @@ impl Copy {
         let consumed = stream.consumed_at as u64 * 8;
         self.shared.write_all_at(&self.copied.to_le_bytes(), consumed).context("saying what is consumed")?;
         if new || last {
-            self.head(header, index, reached)?;
+            self.head(header, index, reached, last)?;
         }
         Ok(())
+    }
+
+    /// Copies the blocks of the guests' stream that are complete; at last also the one in use.
+    fn take_aside(&mut self, stream: &StreamHeader, last: bool) -> Result<()> {
+        let complete = stream.head.saturating_sub(1);
+        ensure!(complete >= self.aside.copied, "the trace was begun anew while it was copied");
+        let mut block = vec![0; stream.block_words];
+        for sequence in self.aside.copied + 1..=if last { stream.head } else { complete } {
+            if self.aside.words.len() as u64 * 8 > self.limit {
+                self.full = true;
+                break;
+            }
+            self.read(stream.block((sequence - 1) % stream.blocks.max(1)), &mut block)?;
+            ensure!(block.first() == Some(&sequence), "block {sequence} of the live trace was overwritten");
+            self.aside.words.extend_from_slice(&block);
+            self.aside.copied = sequence;
+        }
+        let consumed = self.aside.copied.min(complete);
+        let at = stream.consumed_at as u64 * 8;
+        self.shared.write_all_at(&consumed.to_le_bytes(), at).context("saying what is consumed")
     }
 
     /// Where a block goes.
@@ -133,8 +174,8 @@ impl Copy {
         BLOCKS_START as u64 + (sequence - 1) * stream.block_words as u64
     }
 
-    /// Writes header, names, and past the blocks the stream of non-maskable interrupts.
-    fn head(&mut self, header: &Header, live: usize, blocks: u64) -> Result<()> {
+    /// Writes header, names, and past the blocks the streams of non-maskable interrupts and of guests.
+    fn head(&mut self, header: &Header, live: usize, blocks: u64, last: bool) -> Result<()> {
         let mut words = vec![0; BLOCKS_START];
         self.read(Some(0), &mut words)?;
         let mut next = BLOCKS_START as u64;
@@ -147,6 +188,15 @@ impl Copy {
                 words[descriptor + STREAM_FIRST] = BLOCKS_START as u64;
                 words[descriptor + STREAM_BLOCKS] = blocks;
                 words[descriptor + STREAM_HEAD] = blocks;
+            } else if !stream.of_nmis {
+                // Until the end the other blocks grow over its place.
+                let words_aside = if last { self.aside.words.as_slice() } else { &[] };
+                let blocks = if last { self.aside.copied } else { 0 };
+                self.write(next, words_aside)?;
+                words[descriptor + STREAM_FIRST] = next;
+                words[descriptor + STREAM_BLOCKS] = blocks;
+                words[descriptor + STREAM_HEAD] = blocks;
+                next += words_aside.len() as u64;
             } else {
                 let mut all = vec![0; stream.blocks as usize * stream.block_words];
                 self.read(Some(stream.first), &mut all)?;

@@ -64,6 +64,15 @@ pub fn trace_record(record: GuestRecord, a: u64, b: u64) -> Result {
     done(unsafe { call4::<{ number(Hypercall::Extension) }>(op, record, a, b) })
 }
 
+/// Has the records in our shared page taken in.
+///
+/// # Errors
+/// As the hypervisor says.
+pub fn trace_flush() -> Result {
+    // SAFETY: no memory of ours is touched but the records.
+    done(unsafe { call1::<{ number(Hypercall::Extension) }>(ExtensionOp::TraceFlush.raw().into()) })
+}
+
 /// Where our device directory is.
 ///
 /// # Errors

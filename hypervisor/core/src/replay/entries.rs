@@ -29,10 +29,12 @@ pub(super) enum Entry {
     DeviceInterrupt = 16,
     SerialInput = 17,
     BeforeReturn = 18,
+    RecordedHypercall = 19,
+    RecordedPageFault = 20,
 }
 
 impl Entry {
-    const ALL: [Self; 18] = [
+    const ALL: [Self; 20] = [
         Self::AddFunction,
         Self::CreateDomains,
         Self::BeginHypercall,
@@ -51,6 +53,8 @@ impl Entry {
         Self::DeviceInterrupt,
         Self::SerialInput,
         Self::BeforeReturn,
+        Self::RecordedHypercall,
+        Self::RecordedPageFault,
     ];
 
     /// The number in a log.
@@ -78,7 +82,9 @@ impl Entry {
             | Self::FinishHypercall
             | Self::SystemCall
             | Self::Exception
-            | Self::BeforeReturn => true,
+            | Self::BeforeReturn
+            | Self::RecordedHypercall
+            | Self::RecordedPageFault => true,
             Self::AddFunction
             | Self::CreateDomains
             | Self::IsQuiet

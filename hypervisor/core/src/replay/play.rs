@@ -103,7 +103,7 @@ impl<'a> Play<'a> {
     pub fn new(log: &'a [u8], archive: Archive<'a>) -> Option<Self> {
         let (start, length) = Start::read(log)?;
         let setup = start.setup()?;
-        let machine = Player::new(log.get(length..)?, setup.scale);
+        let machine = Player::new(log.get(length..)?, &setup);
         Some(Self {
             world: World::new(setup),
             machine,
@@ -249,6 +249,9 @@ impl<'a> Play<'a> {
             (Entry::ReturnToProcess, Some(caller), _) => of_short(world.return_to_process(m, regs, caller)),
             (Entry::CallOfProcess, Some(caller), _) => of_short(world.call_of_process(m, regs, caller)),
             (Entry::PageFault, _, Ok(error)) => of_short(world.page_fault(m, regs, error, second)),
+            (Entry::RecordedPageFault, _, Ok(error)) => {
+                of_short(world.recorded_page_fault(m, regs, error, second))
+            }
             (Entry::PageFaultOfProcess, _, Ok(error)) => {
                 of_short(world.page_fault_of_process(m, regs, error, second))
             }
@@ -259,6 +262,7 @@ impl<'a> Play<'a> {
                 Some(begun) => of_bool(world.finish_hypercall(m, regs, begun)),
                 None => return self.senseless(),
             },
+            (Entry::RecordedHypercall, Some(caller), _) => of_bool(world.recorded_hypercall(m, regs, caller)),
             (Entry::SystemCall, ..) => {
                 world.system_call(m, regs);
                 NOTHING
@@ -332,7 +336,11 @@ fn describe(entry: Entry, [first, second, ..]: [u64; 3], regs: Option<&Registers
     };
     let Registers { rax, rdi, rsi, rdx, r10, r8, rip, .. } = *regs;
     match entry {
-        Entry::BeginHypercall | Entry::Send | Entry::FinishHypercall | Entry::CallOfProcess => {
+        Entry::BeginHypercall
+        | Entry::Send
+        | Entry::FinishHypercall
+        | Entry::RecordedHypercall
+        | Entry::CallOfProcess => {
             let name = u32::try_from(rax).map_or_else(|_| rax.to_string(), hypercall_name);
             let arguments: Vec<String> =
                 [rdi, rsi, rdx, r10, r8].iter().map(|word| format!("{word:#x}")).collect();
@@ -342,7 +350,7 @@ fn describe(entry: Entry, [first, second, ..]: [u64; 3], regs: Option<&Registers
             let (vector, error) = (first & 0xff, first >> 32);
             format!("exception {vector} with error {error:#x} for {second:#x} at {rip:#x}")
         }
-        Entry::PageFault | Entry::PageFaultOfProcess | Entry::PageFaultInRing1 => {
+        Entry::PageFault | Entry::RecordedPageFault | Entry::PageFaultOfProcess | Entry::PageFaultInRing1 => {
             format!("{entry:?} with error {first:#x} for {second:#x} at {rip:#x}")
         }
         entry => format!("{entry:?} at {rip:#x}"),

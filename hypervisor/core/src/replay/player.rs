@@ -3,7 +3,9 @@
 
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
+use core::sync::atomic::AtomicU64;
 
 use hypercall_abi::{DomId, Mfn};
 
@@ -14,6 +16,7 @@ use crate::memory::{MachineAddress, MachineMemory};
 use crate::registers::Registers;
 use crate::ring::Ring;
 use crate::time::{Time, TimeScale};
+use crate::world::Setup;
 
 /// What was due and what came instead, in words for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +47,9 @@ pub(super) struct Player<'a> {
     /// The last time that was told.
     now: Cell<u64>,
     scale: TimeScale,
+    /// Storage of a trace, as much as there was, because where a block ends the core reads the clock once more. It is
+    /// never given back: the core wants it for as long as it runs.
+    trace: &'static [AtomicU64],
 }
 
 /// If the core asks for so much after the log's end, it does not come back.
@@ -59,8 +65,9 @@ fn low(word: u64) -> u32 {
 }
 
 impl<'a> Player<'a> {
-    pub(super) fn new(log: &'a [u8], scale: TimeScale) -> Self {
+    pub(super) fn new(log: &'a [u8], setup: &Setup) -> Self {
         Self {
+            trace: (0..setup.trace_words).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak(),
             log: RefCell::new(Log { bytes: Bytes(log), before: Before::new() }),
             memory: RefCell::default(),
             mismatch: RefCell::default(),
@@ -68,7 +75,7 @@ impl<'a> Player<'a> {
             compared: Cell::new(0),
             beyond: Cell::new(0),
             now: Cell::new(0),
-            scale,
+            scale: setup.scale,
         }
     }
 
@@ -247,6 +254,10 @@ impl MachineMemory for Player<'_> {
 impl Storage for Player<'_> {
     fn ticks(&self) -> u64 {
         self.tell(Tag::Ticks, &[]).unwrap_or(0)
+    }
+
+    fn trace_words(&self) -> &'static [AtomicU64] {
+        self.trace
     }
 
     fn trace_load(&self, index: usize) -> u64 {

@@ -161,6 +161,20 @@ impl Recorded {
         self.noted_with(m, entry, regs, of_short, |world, m, regs| world.page_fault(m, regs, error, address))
     }
 
+    /// See [`World::recorded_page_fault`].
+    pub fn recorded_page_fault<M: Machine, S: Sink>(
+        &mut self,
+        m: &mut Recorder<M, S>,
+        regs: &mut Registers,
+        error: u32,
+        address: u64,
+    ) -> Short {
+        let entry = (Entry::RecordedPageFault, [u64::from(error), address, 0]);
+        self.noted_with(m, entry, regs, of_short, |world, m, regs| {
+            world.recorded_page_fault(m, regs, error, address)
+        })
+    }
+
     /// See [`World::page_fault_of_process`].
     pub fn page_fault_of_process<M: Machine, S: Sink>(
         &mut self,
@@ -199,6 +213,17 @@ impl Recorded {
         let [kind, caller] = of_begun(begun);
         let entry = (Entry::FinishHypercall, [kind, caller, 0]);
         self.noted_with(m, entry, regs, of_bool, |world, m, regs| world.finish_hypercall(m, regs, begun))
+    }
+
+    /// See [`World::recorded_hypercall`].
+    pub fn recorded_hypercall<M: Machine, S: Sink>(
+        &mut self,
+        m: &mut Recorder<M, S>,
+        regs: &mut Registers,
+        caller: DomId,
+    ) -> bool {
+        let entry = (Entry::RecordedHypercall, [of_domain(Some(caller)), 0, 0]);
+        self.noted_with(m, entry, regs, of_bool, |world, m, regs| world.recorded_hypercall(m, regs, caller))
     }
 
     /// See [`World::system_call`].

@@ -3,6 +3,7 @@
 
 use core::cell::{Cell, RefCell};
 use core::ops::{Deref, DerefMut};
+use core::sync::atomic::AtomicU64;
 
 use hypercall_abi::{DomId, Mfn};
 
@@ -186,7 +187,11 @@ impl<M: Storage, S: Sink> Storage for Recorder<M, S> {
         ticks
     }
 
-    // What the trace says is no part of the state, so it is not noted.
+    // What the trace says is no part of the state, so what is written there is not noted.
+    fn trace_words(&self) -> &'static [AtomicU64] {
+        self.inner.trace_words()
+    }
+
     fn trace_store(&mut self, index: usize, word: u64) {
         self.inner.trace_store(index, word);
     }
@@ -195,10 +200,6 @@ impl<M: Storage, S: Sink> Storage for Recorder<M, S> {
         let found = self.inner.trace_load(index);
         self.note(Tag::TraceLoad, &[word(index), found]);
         found
-    }
-
-    fn trace_store_record<const N: usize>(&mut self, index: usize, head: u64, fields: [u64; N]) {
-        self.inner.trace_store_record(index, head, fields);
     }
 }
 

@@ -15,6 +15,8 @@ use crate::world::Setup;
 const FIXED: usize = 44;
 /// More words than this are no start.
 const WORDS_MAX: u64 = 4096;
+/// Nor is what has more words of trace: 1 GiB.
+const TRACE_WORDS_MAX: u64 = 1 << 27;
 
 /// What a world is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +87,7 @@ impl Start {
         let (slots, rest) = rest.split_first_chunk::<16>()?;
         let (ring1_slots, rest) = rest.split_first_chunk::<16>()?;
         let (pairs, odd) = rest.as_chunks::<2>();
-        if version != VERSION || !odd.is_empty() {
+        if version != VERSION || trace_words > TRACE_WORDS_MAX || !odd.is_empty() {
             return None;
         }
         let shift = i8::try_from(shift).ok()?;

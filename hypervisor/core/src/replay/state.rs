@@ -109,8 +109,9 @@ fn take_domain(sum: &mut Sum, domain: &Domain) {
         ended,
         counters,
         charged_ns,
+        next_record,
     } = domain;
-    let parts: [&dyn Debug; 16] = [
+    let parts: [&dyn Debug; 17] = [
         id,
         name,
         config,
@@ -127,6 +128,7 @@ fn take_domain(sum: &mut Sum, domain: &Domain) {
         ended,
         counters,
         charged_ns,
+        next_record,
     ];
     for part in parts {
         sum.take(part);

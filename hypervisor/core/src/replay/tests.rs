@@ -180,7 +180,10 @@ impl Run {
             }
             11..13 => {
                 let address = BASE + self.random(1 << 21);
-                let _ = self.world.page_fault(&mut self.machine, &mut self.regs, 2, address);
+                let (world, machine, regs) = (&mut self.world, &mut self.machine, &mut self.regs);
+                if world.page_fault(machine, regs, 2, address) == Short::No {
+                    let _ = world.recorded_page_fault(machine, regs, 2, address);
+                }
             }
             13..20 => {
                 let word = self.random(u64::MAX);
@@ -215,6 +218,10 @@ impl Run {
         self.machine.now = self.machine.now.after(500);
         let (world, machine, regs) = (&mut self.world, &mut self.machine, &mut self.regs);
         let begun = world.begin_hypercall(machine, regs);
+        if let Some(caller) = world.is_recorded().filter(|_| begun == Begun::Odd) {
+            let _ = world.recorded_hypercall(machine, regs, caller);
+            return;
+        }
         let short = match begun {
             Begun::Send(caller) => world.send(machine, regs, caller),
             Begun::Return(caller) => world.return_from_handler(machine, regs, caller),

@@ -7,6 +7,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::Cell;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use hypercall_abi::mmu::pte;
 use hypercall_abi::{DomId, Errno, Mfn};
@@ -50,8 +51,8 @@ pub(crate) struct FakeMachine<T> {
     pub(crate) now: Time,
     /// ns that pass with each look at the clock, and those that have passed so.
     pub(crate) passing: Cell<(u64, u64)>,
-    /// The trace's storage.
-    pub(crate) trace: Vec<u64>,
+    /// The trace's storage, which is never given back.
+    pub(crate) trace: &'static [AtomicU64],
     /// Addresses whose flush was asked for.
     pub(crate) flushed: Vec<u64>,
     /// The root that the processor uses. The hypervisor stands on it, so its slots there must stay.
@@ -59,6 +60,11 @@ pub(crate) struct FakeMachine<T> {
 }
 
 impl<T> FakeMachine<T> {
+    /// The trace as it is now.
+    pub(crate) fn traced(&self) -> Vec<u64> {
+        self.trace.iter().map(|word| word.load(Ordering::Relaxed)).collect()
+    }
+
     fn assert_stands(&self, at: MachineAddress, keeps: bool) {
         let slots = 0x800..0x880;
         let stands = Some(at.frame()) != self.root || keeps || !slots.contains(&(at.0 & 0xfff));
@@ -121,11 +127,8 @@ impl<T: MachineMemory> Storage for FakeMachine<T> {
     fn ticks(&self) -> u64 {
         self.now.after(self.passing.get().1).0
     }
-    fn trace_store(&mut self, index: usize, word: u64) {
-        self.trace[index] = word;
-    }
-    fn trace_load(&self, index: usize) -> u64 {
-        self.trace[index]
+    fn trace_words(&self) -> &'static [AtomicU64] {
+        self.trace
     }
 }
 
@@ -196,7 +199,7 @@ impl Fixture<FakeMemory> {
                 memory,
                 now: Time(0),
                 passing: Cell::default(),
-                trace: alloc::vec![0; TRACE_WORDS],
+                trace: (0..TRACE_WORDS).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak(),
                 flushed: Vec::new(),
                 root: None,
             },

@@ -12,6 +12,7 @@ mod short;
 mod system;
 mod trace;
 mod trace_choice;
+mod trace_guests;
 mod trace_kinds;
 mod trace_reader;
 mod traps;

@@ -192,9 +192,13 @@ fn perform(system: &mut System, act: &Act) {
     }
 }
 
-fn compare(ring: u8, acts: &[Act]) {
+fn compare(ring: u8, recorded: bool, acts: &[Act]) {
     let mut short = system(ring, false);
     let mut long = system(ring, true);
+    if recorded {
+        perform(&mut short, &Act::Command("trace on"));
+        perform(&mut long, &Act::Command("trace on"));
+    }
     for act in acts {
         if short.current().is_none() {
             break;
@@ -208,6 +212,7 @@ fn compare(ring: u8, acts: &[Act]) {
     assert_eq!(short.output, long.output);
     assert_eq!(short.todo, long.todo);
     assert_eq!(format!("{:?}", short.world), format!("{:?}", long.world));
+    assert!(short.machine.traced() == long.machine.traced(), "traces differ");
     assert!(short.machine.memory == long.machine.memory, "memory differs");
 }
 
@@ -215,8 +220,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, max_shrink_iters: 1000, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_short_way_ends_as_the_long_one_does(ring in prop_oneof![Just(1u8), Just(3u8)], acts in prop::collection::vec(act(), 1..60)) {
-        compare(ring, &acts);
+    fn a_short_way_ends_as_the_long_one_does(
+        ring in prop_oneof![Just(1u8), Just(3u8)],
+        recorded: bool,
+        acts in prop::collection::vec(act(), 1..60),
+    ) {
+        compare(ring, recorded, &acts);
     }
 }
 
@@ -306,18 +315,31 @@ fn what_is_usual_goes_the_short_way() {
 }
 
 #[test]
-fn what_is_recorded_goes_the_long_way() {
-    for (category, short) in [("hypercall", false), ("event", false), ("trap", false), ("grant", true)] {
+fn what_is_recorded_goes_short_ways_of_its_own() {
+    for (category, plain) in [("hypercall", false), ("event", false), ("trap", false), ("grant", true)] {
         let mut system = system(3, false);
         for command in [alloc::format!("trace categories {category}"), "trace on".into()] {
             control::command(&mut system.world, &mut system.machine, &command);
         }
         let fault = system.world.page_fault(&mut system.machine, &mut system.regs, 6, 0x1234);
-        assert_eq!(fault == Short::Done, short, "{category}");
+        assert_eq!(fault == Short::Done, plain, "{category}");
+        let fault = system.world.recorded_page_fault(&mut system.machine, &mut system.regs, 6, 0x1234);
+        assert_eq!(fault == Short::Done, !plain, "{category}");
         system.regs.rax = u64::from(Hypercall::Iret.raw());
         let begun = system.world.begin_hypercall(&system.machine, &mut system.regs);
-        assert_eq!(begun != Begun::Odd, short, "{category}");
+        assert_eq!(begun == Begun::Odd, !plain, "{category}");
+        assert_eq!(system.world.is_recorded().is_some(), !plain, "{category}");
     }
+    // What is timed goes the long way.
+    let mut system = system(3, false);
+    for command in ["trace longer 5", "trace on"] {
+        control::command(&mut system.world, &mut system.machine, command);
+    }
+    system.regs.rax = u64::from(Hypercall::Iret.raw());
+    assert_eq!(system.world.begin_hypercall(&system.machine, &mut system.regs), Begun::Odd);
+    assert_eq!(system.world.is_recorded(), None);
+    let fault = system.world.recorded_page_fault(&mut system.machine, &mut system.regs, 6, 0x1234);
+    assert_eq!(fault, Short::No);
 }
 
 #[test]

@@ -208,7 +208,10 @@ impl System {
             match ring {
                 Some(Ring::One) => world.page_fault_in_ring1(machine, regs, error, address),
                 _ if world.is_in_process() => world.page_fault_of_process(machine, regs, error, address),
-                _ => world.page_fault(machine, regs, error, address),
+                _ => match world.page_fault(machine, regs, error, address) {
+                    Short::No => world.recorded_page_fault(machine, regs, error, address),
+                    short => short,
+                },
             }
         } else {
             Short::No

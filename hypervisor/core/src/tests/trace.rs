@@ -26,7 +26,7 @@ pub(super) fn command(system: &mut System, text: &str) {
 }
 
 pub(super) fn read(system: &System) -> Decoded {
-    decode(&bytes(&system.machine.trace)).unwrap()
+    decode(&bytes(&system.machine.traced())).unwrap()
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn numbered(count: u64) -> (Vec<u64>, Trace) {
         system.trace.put(&mut machine, DomId((ordinal % 5) as u16), &record);
     }
     let _ = machine.load(crate::memory::MachineAddress(0));
-    (machine.trace, system.trace)
+    (machine.traced(), system.trace)
 }
 
 fn ordinal(record: &Record) -> u64 {

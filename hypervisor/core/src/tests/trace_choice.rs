@@ -157,7 +157,7 @@ fn what_a_live_trace_has_no_room_for_is_counted_by_category() {
     for entry in read(&system).entries {
         *found.entry(entry.record.category()).or_default() += 1;
     }
-    let lost = |category: Category| system.machine.trace[LOST_START + usize::from(category.raw())];
+    let lost = |category: Category| system.machine.traced()[LOST_START + usize::from(category.raw())];
     assert_eq!(found[&Category::Hypercall] + lost(Category::Hypercall), 2000);
     assert_eq!(found[&Category::Guest] + lost(Category::Guest), 1000);
     let all: u64 = Category::ALL.iter().map(|category| lost(*category)).sum();

@@ -40,7 +40,7 @@ proptest! {
         let mut world = Fixture::new(32).world;
         world.trace.begin(&mut machine, 1_000_000);
         set_on(&mut world, &mut machine, true);
-        let storage = core::cell::RefCell::new(machine.trace.clone());
+        let storage = core::cell::RefCell::new(machine.traced());
         let mut reader = Reader::new(Shared(&storage)).unwrap();
         let (mut written, mut last) = (0, None);
         for burst in bursts {
@@ -48,7 +48,7 @@ proptest! {
                 world.trace.put(&mut machine, DomId(1), &Record::Guest { a: written, b: 0, c: 0 });
                 written += 1;
             }
-            storage.borrow_mut().clone_from(&machine.trace);
+            *storage.borrow_mut() = machine.traced();
             reader.refresh().unwrap();
             for ordinal in reader.by_ref().filter_map(|entry| ordinal(&entry.record)) {
                 prop_assert!(last.is_none_or(|last| ordinal > last));
@@ -71,10 +71,11 @@ fn a_record_of_an_unknown_kind_is_passed_over_and_counted() {
     for a in 0..3 {
         world.trace.put(&mut machine, DomId(1), &Record::Guest { a, b: 0, c: 0 });
     }
-    assert!(machine.trace.len() == TRACE_WORDS);
+    let mut words = machine.traced();
+    assert!(words.len() == TRACE_WORDS);
     // The second of them becomes one of a kind that nobody knows; two words are before them, and three are the first.
-    machine.trace[BLOCKS_START + BLOCK_HEADER + 5] |= 0x7f;
-    let bytes: Vec<u8> = machine.trace.iter().flat_map(|word| word.to_le_bytes()).collect();
+    words[BLOCKS_START + BLOCK_HEADER + 5] |= 0x7f;
+    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     let mut reader = Reader::new(bytes.as_slice()).unwrap();
     let found: Vec<_> = reader.by_ref().filter_map(|entry| ordinal(&entry.record)).collect();
     assert_eq!(found, [0, 2]);

@@ -26,8 +26,10 @@ pub(super) struct Blocks {
     at: usize,
     /// Words used in it.
     used: usize,
-    /// Records in it that are still to be read.
-    left: u64,
+    /// Records in it that are still to be read; unknown while it is written.
+    left: Option<u64>,
+    /// Ordinal of the next record in it.
+    ordinal: u64,
     /// Of those, the ones to pass over because they were read before.
     skip: u64,
     /// Ticks at the last point of time.
@@ -103,8 +105,12 @@ impl Blocks {
                 // Overwritten meanwhile: what is lost shows at the next block's ordinal.
                 continue;
             }
-            let (records, used) = (extent >> 32, usize::try_from(extent & 0xffff_ffff).unwrap_or(usize::MAX));
-            let end = ordinal.saturating_add(records);
+            let used = usize::try_from(extent & 0xffff_ffff).unwrap_or(usize::MAX);
+            // A block that is still written has no extent: it ends with a word of zero.
+            let (records, used) = match extent {
+                0 => (None, self.header.block_words),
+                _ => (Some(extent >> 32), used),
+            };
             let known = if sequence == self.newest { self.expected.saturating_sub(ordinal) } else { 0 };
             let fits = (BLOCK_HEADER..=self.header.block_words).contains(&used);
             if ordinal.saturating_add(known) < self.expected || !fits {
@@ -114,7 +120,8 @@ impl Blocks {
             tally.lost = tally.lost.saturating_add(ordinal.saturating_sub(self.expected));
             self.newest = sequence;
             (self.base, self.left, self.skip, self.at) = (base, records, known, BLOCK_HEADER);
-            self.expected = end.max(self.expected);
+            self.ordinal = ordinal;
+            self.expected = ordinal.saturating_add(records.unwrap_or(0)).max(self.expected);
             self.used = used.min(found);
             tally.truncated |= found < used;
             return true;
@@ -124,9 +131,13 @@ impl Blocks {
 
     /// The next record of the block; `None` at its end.
     fn next_in_block(&mut self, clock: &Header, tally: &mut Tally) -> Option<Entry> {
-        while self.left > 0 && self.at < self.used {
+        while self.left != Some(0) && self.at < self.used {
             let rest = self.block.get(self.at..self.used)?;
             let head = rest.first().copied()?;
+            if head == 0 && self.left.is_none() {
+                self.at = self.used;
+                break;
+            }
             let length = usize::try_from((head >> 7) & 0xf).unwrap_or(0).saturating_add(1);
             let Some(fields) = rest.get(1..length) else { break };
             let kind = u8::try_from(head & 0x7f).unwrap_or(0);
@@ -137,7 +148,9 @@ impl Blocks {
                 self.base = fields.first().copied().unwrap_or(self.base);
                 continue;
             }
-            self.left = self.left.saturating_sub(1);
+            self.left = self.left.map(|left| left.saturating_sub(1));
+            self.ordinal = self.ordinal.saturating_add(1);
+            self.expected = self.expected.max(self.ordinal);
             if self.skip > 0 {
                 self.skip = self.skip.saturating_sub(1);
                 continue;
@@ -161,12 +174,12 @@ impl Blocks {
                 record,
             });
         }
-        if self.left > 0 && self.at < self.used {
+        if self.left != Some(0) && self.at < self.used {
             tally.damaged();
         }
         // What is left of it is given up.
-        tally.lost = tally.lost.saturating_add(self.left);
-        self.left = 0;
+        tally.lost = tally.lost.saturating_add(self.left.unwrap_or(0));
+        (self.left, self.at) = (Some(0), self.used);
         None
     }
 }

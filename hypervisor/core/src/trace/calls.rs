@@ -6,6 +6,7 @@ use hypercall_abi::{DomId, Hypercall, hypercall};
 use super::layout::head;
 use super::records::UNKNOWN;
 use super::{Category, Record, Trace};
+use crate::dispatch::Arguments;
 use crate::machine::Machine;
 use crate::registers::Registers;
 
@@ -39,9 +40,22 @@ const fn arguments(hypercall: Hypercall) -> u8 {
     }
 }
 
-/// The same by number; all of them for a number that is none.
-const ARGUMENTS: [u8; hypercall::COUNT] = {
-    let mut table = [5; hypercall::COUNT];
+/// The first word of the record of a hypercall's beginning by number, without kind and domain. All five words are said
+/// to be there for a number that is none.
+const HEADS: [u64; hypercall::COUNT] = {
+    let mut table = [0; hypercall::COUNT];
+    let mut at = 0;
+    while at < hypercall::COUNT {
+        #[expect(
+            clippy::as_conversions,
+            clippy::indexing_slicing,
+            reason = "a constant, checked by the compiler"
+        )]
+        {
+            table[at] = head(0, 5, 0, at as u64);
+            at += 1;
+        }
+    }
     let mut left = Hypercall::ALL;
     while let [first, rest @ ..] = left {
         #[expect(
@@ -50,11 +64,18 @@ const ARGUMENTS: [u8; hypercall::COUNT] = {
             reason = "a constant, checked by the compiler"
         )]
         {
-            table[first.raw() as usize] = arguments(*first);
+            table[first.raw() as usize] = head(0, arguments(*first), 0, first.raw() as u64);
         }
         left = rest;
     }
     table
+};
+
+/// The same past the table.
+const UNKNOWN_HEAD: u64 = {
+    #[expect(clippy::as_conversions, reason = "there is no other widening in a constant")]
+    let number = UNKNOWN as u64;
+    head(0, 5, 0, number)
 };
 
 /// The number in a trace.
@@ -63,41 +84,124 @@ pub(crate) fn traced_number(number: u64) -> u8 {
     u8::try_from(number).ok().filter(|number| usize::from(*number) < hypercall::COUNT).unwrap_or(UNKNOWN)
 }
 
-/// Records that a hypercall begins.
-#[inline]
-pub(crate) fn call_entry<M: Machine>(trace: &mut Trace, m: &mut M, domain: DomId, regs: &Registers) {
+/// Where the arguments of a hypercall are.
+pub(crate) trait Asked {
+    /// The arguments.
+    fn arguments(&self) -> Arguments;
+}
+
+impl Asked for Arguments {
+    #[inline(always)]
+    fn arguments(&self) -> Arguments {
+        *self
+    }
+}
+
+impl Asked for Registers {
+    #[inline(always)]
+    fn arguments(&self) -> Arguments {
+        [self.rdi, self.rsi, self.rdx, self.r10, self.r8]
+    }
+}
+
+/// Records that a hypercall begins. Like all here it calls nothing in the usual case, so it needs no stack.
+#[inline(never)]
+pub(crate) fn call_entry<M: Machine>(trace: &mut Trace, m: &M, domain: DomId, regs: &Registers) {
     const KIND: u8 = Record::HypercallEntry { number: 0, arg0: 0, arg1: 0, arg2: 0, arg3: 0, arg4: 0 }.kind();
-    entry(trace, m, domain, KIND, regs);
+    entry(trace, m, domain, KIND, regs.rax, regs);
+}
+
+/// Records that a hypercall began and that it is answered, with something else than 0, at once.
+#[inline(always)]
+pub(crate) fn call_at_once<M: Machine>(
+    trace: &mut Trace,
+    m: &M,
+    domain: DomId,
+    regs: &Registers,
+    result: u64,
+) {
+    const ENTRY: u8 =
+        Record::HypercallEntry { number: 0, arg0: 0, arg1: 0, arg2: 0, arg3: 0, arg4: 0 }.kind();
+    const EXIT: u8 = Record::HypercallExit { number: 0, result: 0 }.kind();
+    let then = m.ticks();
+    let known = usize::try_from(regs.rax).ok().and_then(|number| HEADS.get(number));
+    let (Some(known), true) = (known, trace.wants(Category::Hypercall)) else {
+        return apart(trace, m, domain, regs, result);
+    };
+    let entry = known | head(ENTRY, 0, domain.0, 0);
+    let exit = head(EXIT, 1, domain.0, regs.rax);
+    if !trace.stream.write_pair_at_hand((then, entry, regs.arguments()), (m.ticks(), exit, result)) {
+        return apart(trace, m, domain, regs, result);
+    }
+    trace.count(ENTRY);
+    trace.count(EXIT);
+}
+
+/// The same one by one.
+#[cold]
+#[inline(never)]
+fn apart<M: Machine>(trace: &mut Trace, m: &M, domain: DomId, regs: &Registers, result: u64) {
+    call_entry(trace, m, domain, regs);
+    call_exit(trace, m, domain, regs.rax, result);
 }
 
 /// Records that a part of a multicall begins.
-#[inline]
-pub(crate) fn part_entry<M: Machine>(trace: &mut Trace, m: &mut M, domain: DomId, regs: &Registers) {
+#[inline(never)]
+pub(crate) fn part_entry<M: Machine>(trace: &mut Trace, m: &M, domain: DomId, number: u64, args: &Arguments) {
     const KIND: u8 = Record::PartEntry { number: 0, arg0: 0, arg1: 0, arg2: 0, arg3: 0, arg4: 0 }.kind();
-    entry(trace, m, domain, KIND, regs);
+    entry(trace, m, domain, KIND, number, args);
 }
 
 /// Records that a hypercall is answered, by the number that it had on entry.
-#[inline]
-pub(crate) fn call_exit<M: Machine>(trace: &mut Trace, m: &mut M, domain: DomId, number: u8, result: u64) {
-    trace.put(m, domain, &Record::HypercallExit { number, result });
+#[inline(never)]
+pub(crate) fn call_exit<M: Machine>(trace: &mut Trace, m: &M, domain: DomId, number: u64, result: u64) {
+    const KIND: u8 = Record::HypercallExit { number: 0, result: 0 }.kind();
+    exit(trace, m, domain, KIND, number, result);
+}
+
+/// Records that a part of a multicall is answered.
+#[inline(never)]
+pub(crate) fn part_exit<M: Machine>(trace: &mut Trace, m: &M, domain: DomId, number: u64, result: u64) {
+    const KIND: u8 = Record::PartExit { number: 0, result: 0 }.kind();
+    exit(trace, m, domain, KIND, number, result);
 }
 
 #[inline(always)]
-fn entry<M: Machine>(trace: &mut Trace, m: &mut M, domain: DomId, kind: u8, regs: &Registers) {
+fn entry<M: Machine>(trace: &mut Trace, m: &M, domain: DomId, kind: u8, number: u64, asked: &impl Asked) {
     if !trace.wants(Category::Hypercall) {
         return;
     }
-    let number = traced_number(regs.rax);
-    let count = ARGUMENTS.get(usize::from(number)).copied().unwrap_or(5);
-    let head = head(kind, count, domain.0, u64::from(number));
-    let Registers { rdi, rsi, rdx, r10, r8, .. } = *regs;
-    match count {
-        0 => trace.write(m, head, []),
-        1 => trace.write(m, head, [rdi]),
-        2 => trace.write(m, head, [rdi, rsi]),
-        3 => trace.write(m, head, [rdi, rsi, rdx]),
-        4 => trace.write(m, head, [rdi, rsi, rdx, r10]),
-        _ => trace.write(m, head, [rdi, rsi, rdx, r10, r8]),
+    let known = usize::try_from(number).ok().and_then(|number| HEADS.get(number));
+    let head = known.copied().unwrap_or(UNKNOWN_HEAD) | head(kind, 0, domain.0, 0);
+    trace.count(kind);
+    if !trace.write_some_at_hand(m, head, asked.arguments()) {
+        entry_slowly(trace, m, head, asked);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn entry_slowly<M: Machine>(trace: &mut Trace, m: &M, head: u64, asked: &impl Asked) {
+    trace.write_slowly(m, head, asked.arguments());
+}
+
+#[inline(always)]
+fn exit<M: Machine>(trace: &mut Trace, m: &M, domain: DomId, kind: u8, number: u64, result: u64) {
+    if !trace.wants(Category::Hypercall) {
+        return;
+    }
+    let number = traced_number(number).into();
+    trace.count(kind);
+    if result == 0 {
+        write(trace, m, head(kind, 0, domain.0, number), []);
+    } else {
+        write(trace, m, head(kind, 1, domain.0, number), [result]);
+    }
+}
+
+#[inline(always)]
+fn write<M: Machine, const N: usize>(trace: &mut Trace, m: &M, head: u64, fields: [u64; N]) {
+    if !trace.stream.write_at_hand(m.ticks(), head, fields) {
+        trace.write_slowly(m, head, fields);
     }
 }

@@ -199,8 +199,8 @@ fn calls(list: &str) -> Result<u64, String> {
 
 fn buffer(text: &str) -> Result<usize, String> {
     let words = usize::try_from(number(text)? / 8).unwrap_or(usize::MAX);
-    if words < 2 * BLOCK_WORDS_MIN {
-        return Err(format!("a buffer of {text} bytes holds no two blocks of {}", 8 * BLOCK_WORDS_MIN));
+    if words < 4 * BLOCK_WORDS_MIN {
+        return Err(format!("a buffer of {text} bytes holds no four blocks of {}", 8 * BLOCK_WORDS_MIN));
     }
     Ok(words)
 }

@@ -6,11 +6,11 @@
 //!   category, the records written by kind, and a descriptor of each stream.
 //! - Names: entries of four words: domain number in the low half of the first, its length in the third byte, then
 //!   the text. The writer goes round; of two entries for one number the later one counts.
-//! - Streams: one writer each, so that no writer ever waits for another: a processor's hypervisor, and that
-//!   processor's non-maskable interrupts. Each is a circle of blocks.
+//! - Streams: one writer each, so that no writer ever waits for another: a processor's hypervisor, that
+//!   processor's non-maskable interrupts, and what its guests record in their pages. Each is a circle of blocks.
 //! - Blocks: sequence number from 1, or 0 while the block is made anew; ticks at which it begins; ordinal of its first
-//!   record in the stream; then `records << 32 | words used`, written after each record. Records follow each other
-//!   and never cross a block's end.
+//!   record in the stream; then `records << 32 | words used`, written when it is full. Until then it is 0, and a word of
+//!   0 follows the last record. Records follow each other and never cross a block's end.
 //! - Record: one word, then its fields' words. From the lowest bit: kind (7), words that follow (4), vCPU (6), domain
 //!   (15), the first field if that is a byte (8), ticks since the last point of time (24). A block's beginning is a
 //!   point of time; a record of kind 0 is another, and its one word holds the ticks. It counts as no record.
@@ -18,13 +18,14 @@
 //!
 //! As a flight recorder the writer overwrites the oldest block. Live, it overwrites only blocks up to the
 //! sequence number that the host has put into the stream's [`STREAM_CONSUMED`]; while there is none it drops
-//! records and counts them by category. A block is complete when the stream's [`STREAM_HEAD`] is past it; of the
-//! newest one, `words used` are there at any moment.
+//! records and counts them by category. A block is complete when the stream's [`STREAM_HEAD`] is past it. Of the newest
+//! one there are whole records at any moment, for whoever reads its words in rising order: a record's first word is written
+//! last, after the 0 that follows.
 
 /// First word of the header: `DENTRACE`.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"DENTRACE");
 /// Version of this layout.
-pub const VERSION: u64 = 2;
+pub const VERSION: u64 = 3;
 
 /// Index of the magic.
 pub const WORD_MAGIC: usize = 0;
@@ -50,7 +51,8 @@ pub const WORD_TRIGGERED: usize = 9;
 pub const WORD_FILTERED: usize = 10;
 /// First of the losses by category, as many as there are bits in a set of categories.
 pub const LOST_START: usize = 32;
-/// First of the records written by kind; [`KINDS`] of them, up to date when the trace goes off.
+/// First of the records written by kind; [`KINDS`] of them, up to date when the trace goes off; those of non-maskable
+/// interrupts at any moment.
 pub const WRITTEN_START: usize = 64;
 /// Kinds that there is room for.
 pub const KINDS: usize = 128;
@@ -82,6 +84,8 @@ pub const STREAM_DROPPED: usize = 7;
 pub const STREAM_OF_HYPERVISOR: u64 = 0;
 /// A stream of non-maskable interrupts.
 pub const STREAM_OF_NMI: u64 = 1;
+/// A stream of what guests record in their shared pages.
+pub const STREAM_OF_GUESTS: u64 = 2;
 
 /// First word of the names.
 pub const NAMES_START: usize = 512;

@@ -12,6 +12,7 @@ pub mod choice;
 pub mod declare;
 pub mod decode;
 pub mod document;
+mod guests;
 mod header;
 pub mod layout;
 mod notes;
@@ -26,18 +27,19 @@ use hypercall_abi::DomId;
 
 use crate::machine::Machine;
 use crate::time::TimeScale;
-pub(crate) use calls::{call_entry, call_exit, part_entry, traced_number};
+pub(crate) use calls::{call_at_once, call_entry, call_exit, part_entry, part_exit, traced_number};
 pub use category::Category;
 use choice::Choice;
 use layout::{
     BLOCK_WORDS, BLOCK_WORDS_MIN, BLOCKS_START, KINDS, LOST_START, MAGIC, NAME_BYTES, NAME_WORDS, NAMES,
-    NAMES_START, NMI_BLOCKS, STREAM_OF_HYPERVISOR, STREAM_OF_NMI, VERSION, WORD_CATEGORIES, WORD_FILTERED,
-    WORD_MAGIC, WORD_MODE, WORD_NAMES, WORD_ORIGIN, WORD_SCALE, WORD_STREAMS, WORD_TRIGGERED, WORD_TSC_KHZ,
-    WORD_VERSION, WRITTEN_START, head,
+    NAMES_START, NMI_BLOCKS, STREAM_OF_GUESTS, STREAM_OF_HYPERVISOR, STREAM_OF_NMI, VERSION, WORD_CATEGORIES,
+    WORD_FILTERED, WORD_MAGIC, WORD_MODE, WORD_NAMES, WORD_ORIGIN, WORD_SCALE, WORD_STREAMS, WORD_TRIGGERED,
+    WORD_TSC_KHZ, WORD_VERSION, WRITTEN_START, head,
 };
 pub(crate) use notes::{event_raised, guest_record, run_state, timed_call, wake};
 use pack::Packed;
 pub use records::Record;
+use stream::words_of;
 pub use stream::{Mode, Storage, Stream};
 pub(crate) use switch::{last_counters, set, set_on, tell_guest, triggered};
 
@@ -49,9 +51,13 @@ pub const COMPILED_IN: bool = cfg!(feature = "trace");
 pub struct Trace {
     /// What is recorded now, a bit a category; 0 while the trace is off.
     mask: u32,
-    /// Whether each record must be held against the choice.
+    /// Whether each record must be held against the choice; the stream gives no room at hand then.
     filtered: bool,
     stream: Stream,
+    /// What guests record in their pages.
+    guests: Stream,
+    /// The last time in it, in ticks.
+    time_of_guests: u64,
     written: [u64; KINDS],
     /// What is to be recorded while the trace is on.
     pub(crate) choice: Choice,
@@ -68,13 +74,15 @@ impl Default for Trace {
 }
 
 impl Trace {
-    /// A trace that is off, with so many words of storage; too few for two blocks are not used.
+    /// A trace that is off, with so many words of storage; too few for two blocks a stream are not used.
     #[must_use]
     pub fn new(words: usize) -> Self {
         Self {
             mask: 0,
             filtered: false,
             stream: Stream::default(),
+            guests: Stream::default(),
+            time_of_guests: 0,
             written: [0; KINDS],
             choice: Choice::default(),
             words,
@@ -90,8 +98,9 @@ impl Trace {
         }
         self.tsc_khz = tsc_khz;
         self.written = [0; KINDS];
-        let Some(Plan { blocks, block_words, nmi }) = Plan::of(self.words, self.choice.buffer_words) else {
-            self.stream = Stream::default();
+        let Some(Plan { blocks, guests, block_words, nmi }) = Plan::of(self.words, self.choice.buffer_words)
+        else {
+            (self.stream, self.guests) = (Stream::default(), Stream::default());
             return;
         };
         for word in 0..NAMES_START {
@@ -104,14 +113,18 @@ impl Trace {
         let TimeScale { origin, multiplier, shift } = m.trace_scale();
         m.trace_store(WORD_VERSION, VERSION);
         m.trace_store(WORD_TSC_KHZ, tsc_khz);
-        m.trace_store(WORD_STREAMS, 2);
+        m.trace_store(WORD_STREAMS, 3);
         m.trace_store(WORD_MODE, u64::from(mode == Mode::Live));
         m.trace_store(WORD_ORIGIN, origin);
         m.trace_store(WORD_SCALE, u64::from(multiplier) | (u64::from(shift.unsigned_abs()) << 32));
-        self.stream = Stream::new(0, BLOCKS_START, blocks, block_words, mode);
-        self.stream.begin(m, STREAM_OF_HYPERVISOR);
+        let words = m.trace_words();
+        self.stream = Stream::new(words, 0, (BLOCKS_START, blocks, block_words), mode);
+        self.stream.begin(STREAM_OF_HYPERVISOR);
         let first = BLOCKS_START.saturating_add(blocks.saturating_mul(block_words));
-        Stream::new(1, first, NMI_BLOCKS, nmi, Mode::Flight).begin(m, STREAM_OF_NMI);
+        Stream::new(words, 1, (first, NMI_BLOCKS, nmi), Mode::Flight).begin(STREAM_OF_NMI);
+        let first = first.saturating_add(NMI_BLOCKS.saturating_mul(nmi));
+        self.guests = Stream::new(words, 2, (first, guests, block_words), mode);
+        self.guests.begin(STREAM_OF_GUESTS);
         m.trace_store(WORD_MAGIC, MAGIC);
     }
 
@@ -189,6 +202,7 @@ impl Trace {
         let Packed { small, words: [a, b, c, d, e, f], .. } = packed;
         let kind = record.kind();
         let head = |words| head(kind, words, domain.0, small);
+        self.count(kind);
         match packed.count() {
             0 => self.write(m, head(0), []),
             1 if a == 0 => self.write(m, head(0), []),
@@ -205,36 +219,52 @@ impl Trace {
         }
     }
 
-    /// Writes a record: its first word without the time, and its fields.
+    /// Writes a record that is counted: its first word without the time, and its fields.
     #[inline(never)]
-    fn write<M: Machine, const N: usize>(&mut self, m: &mut M, head: u64, fields: [u64; N]) {
-        if !self.filtered && self.stream.write_at_hand(m, head, fields) {
-            self.count(head);
-        } else {
+    fn write<M: Machine, const N: usize>(&mut self, m: &M, head: u64, fields: [u64; N]) {
+        if !self.stream.write_at_hand(m.ticks(), head, fields) {
             // At the end, so that the short way above need not keep anything over it.
             self.write_slowly(m, head, fields);
         }
     }
 
+    /// The same if there is room, with as many of the fields as the first word says.
+    #[inline(always)]
+    fn write_some_at_hand<M: Machine, const N: usize>(&mut self, m: &M, head: u64, fields: [u64; N]) -> bool {
+        self.stream.write_some_at_hand(m.ticks(), head, fields, words_of(head))
+    }
+
     /// The same where there is something to look at, or no room.
     #[cold]
     #[inline(never)]
-    fn write_slowly<M: Machine, const N: usize>(&mut self, m: &mut M, head: u64, fields: [u64; N]) {
-        if self.filtered && !self.choice.passes(head) {
-            return;
+    fn write_slowly<M: Machine, const N: usize>(&mut self, m: &M, head: u64, fields: [u64; N]) {
+        if self.filtered {
+            if !self.choice.passes(head) {
+                return self.uncount(head);
+            }
+            self.stream.release();
         }
-        if self.stream.write(m, head, fields) {
-            self.count(head);
-        } else {
-            lose(m, head);
+        if !self.stream.write_some(m, (m.ticks(), head), fields, words_of(head)) {
+            self.uncount(head);
+            lose(&self.stream, head);
+        }
+        if self.filtered {
+            self.stream.hold();
         }
     }
 
+    /// Counts a record of a kind.
     #[inline(always)]
-    fn count(&mut self, head: u64) {
-        let kind = usize::try_from(head & 0x7f).unwrap_or(0);
-        if let Some(count) = self.written.get_mut(kind) {
+    fn count(&mut self, kind: u8) {
+        if let Some(count) = self.written.get_mut(usize::from(kind)) {
             *count = count.wrapping_add(1);
+        }
+    }
+
+    /// Takes it back: the record was not written.
+    fn uncount(&mut self, head: u64) {
+        if let Some(count) = usize::try_from(head & 0x7f).ok().and_then(|kind| self.written.get_mut(kind)) {
+            *count = count.wrapping_sub(1);
         }
     }
 
@@ -242,8 +272,12 @@ impl Trace {
     fn close<M: Machine>(&self, m: &mut M) {
         m.trace_store(WORD_CATEGORIES, u64::from(self.mask));
         m.trace_store(WORD_FILTERED, self.choice.left_out());
-        for (count, at) in self.written.iter().zip(WRITTEN_START..) {
-            m.trace_store(at, *count);
+        const OTHERS: u8 = Record::Nmi { rip: 0 }.kind();
+        for ((kind, count), at) in (0..).zip(self.written).zip(WRITTEN_START..) {
+            // Non-maskable interrupts count what they write.
+            if kind != OTHERS {
+                m.trace_store(at, count);
+            }
         }
     }
 
@@ -255,43 +289,47 @@ impl Trace {
     /// Records that were written since the start.
     #[must_use]
     pub const fn written(&self) -> u64 {
-        self.stream.written()
+        self.stream.written().saturating_add(self.guests.written())
     }
 
     /// Records that newer ones have overwritten, or for which there was no room.
     #[must_use]
-    pub const fn lost(&self) -> u64 {
-        self.stream.overwritten().saturating_add(self.stream.dropped())
+    pub fn lost(&self) -> u64 {
+        let of = |stream: &Stream| stream.overwritten().saturating_add(stream.dropped());
+        of(&self.stream).saturating_add(of(&self.guests))
     }
 }
 
 /// Counts a record for which there was no room.
 #[cold]
 #[inline(never)]
-fn lose<M: Machine>(m: &mut M, head: u64) {
+fn lose(stream: &Stream, head: u64) {
     let kind = u8::try_from(head & 0x7f).unwrap_or(0);
     let Some(description) = records::description(kind) else { return };
     let at = LOST_START.saturating_add(usize::from(description.category.raw()));
-    let count = m.trace_load(at);
-    m.trace_store(at, count.saturating_add(1));
+    stream.store(at, stream.load(at).saturating_add(1));
 }
 
 /// How the storage is divided.
 struct Plan {
     blocks: usize,
+    /// Blocks of the guests' stream: a fourth of all.
+    guests: usize,
     block_words: usize,
     /// Words of a block of the NMIs' stream.
     nmi: usize,
 }
 
 impl Plan {
-    /// For so many words of storage and at most so many of buffer, 0 for no limit; `None` if that holds no two blocks.
+    /// For so many words of storage and at most so many of buffer, 0 for no limit; `None` if that holds no two blocks for each stream.
     fn of(words: usize, limit: usize) -> Option<Self> {
         let nmi = if words < 64 * BLOCK_WORDS { BLOCK_WORDS_MIN } else { BLOCK_WORDS };
         let room = words.checked_sub(BLOCKS_START)?.checked_sub(NMI_BLOCKS.checked_mul(nmi)?)?;
         let room = if limit == 0 { room } else { room.min(limit) };
         let block_words = if room < 8 * BLOCK_WORDS { BLOCK_WORDS_MIN } else { BLOCK_WORDS };
         let blocks = room.checked_div(block_words)?;
-        (blocks >= 2).then_some(Self { blocks, block_words, nmi })
+        let guests = (blocks >> 2).max(2);
+        let blocks = blocks.checked_sub(guests).filter(|blocks| *blocks >= 2)?;
+        Some(Self { blocks, guests, block_words, nmi })
     }
 }

@@ -5,8 +5,7 @@ use hypercall_abi::vcpu::RunState;
 use hypercall_abi::{DomId, Errno, Port};
 
 use super::records::{Condition, Reason};
-use super::{Record, call_entry, call_exit, traced_number, triggered};
-use crate::call::Call;
+use super::{Record, Trace, call_entry, call_exit, traced_number, triggered};
 use crate::dispatch;
 use crate::machine::Machine;
 use crate::registers::Registers;
@@ -46,7 +45,7 @@ pub(crate) fn run_state<M: Machine>(
 #[inline(never)]
 pub(crate) fn timed_call<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, id: DomId) {
     let number = traced_number(regs.rax);
-    let (arg0, arg1) = (regs.rdi, regs.rsi);
+    let Registers { rax: asked, rdi: arg0, rsi: arg1, .. } = *regs;
     let longer = world.trace.choice.longer();
     let start = m.now();
     if longer == 0 {
@@ -55,7 +54,7 @@ pub(crate) fn timed_call<M: Machine>(world: &mut World, m: &mut M, regs: &mut Re
     dispatch::answer(world, m, regs, id);
     let (duration, result) = (m.now().since(start), regs.rax);
     if longer == 0 {
-        call_exit(&mut world.trace, m, id, number, result);
+        call_exit(&mut world.trace, m, id, asked, result);
     } else if duration >= longer && world.trace.choice.wants_call(number) {
         world.trace.put(m, id, &Record::LongCall { number, result, duration, arg0, arg1 });
     }
@@ -67,10 +66,10 @@ pub(crate) fn timed_call<M: Machine>(world: &mut World, m: &mut M, regs: &mut Re
 /// # Errors
 /// [`Errno::NoSys`] for a record that is no guest's to make.
 pub(crate) fn guest_record<M: Machine>(
-    call: &mut Call<'_, M>,
-    record: u64,
-    a: u64,
-    b: u64,
+    trace: &mut Trace,
+    m: &mut M,
+    caller: DomId,
+    [record, a, b]: [u64; 3],
 ) -> Result<u64, Errno> {
     let record = u32::try_from(record).ok().and_then(GuestRecord::from_raw).ok_or(Errno::NoSys)?;
     let [ring, _, peer_low, peer_high, index @ ..] = a.to_le_bytes();
@@ -87,7 +86,7 @@ pub(crate) fn guest_record<M: Machine>(
         GuestRecord::RingSuppressed => Record::RingSuppressed { ring, peer },
         GuestRecord::HandlerDone => Record::HandlerDone { ports: low(a) },
     };
-    call.world.trace.put(call.memory, call.caller, &record);
+    trace.put(m, caller, &record);
     Ok(0)
 }
 

@@ -1,11 +1,21 @@
 //! A stream's writer: fills blocks in a circle, and knows what it overwrote or had to drop.
-//! A block's extent is written after its records, so whoever reads at any moment finds whole records only. It has the
-//! stream to itself, so reserving room is one addition; an NMI that comes in between writes to a stream of its own.
+//! A record's first word is written last, behind it a zero, so whoever reads at any moment finds whole records only. The
+//! writer has the stream to itself, so reserving room is one addition; an NMI that comes in between writes to a stream
+//! of its own.
+
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::layout::{
     BLOCK_HEADER, KIND_TIME, STREAM_BLOCK_WORDS, STREAM_BLOCKS, STREAM_CONSUMED, STREAM_DROPPED,
     STREAM_FIRST, STREAM_HEAD, STREAM_OF, STREAM_OVERWRITTEN, STREAM_WORDS, STREAMS_START, TICK_BITS, head,
 };
+use super::pack::WORDS_MAX;
+
+/// Words that must be free before a record: more than the longest one has, and the zero behind it. It is one number for
+/// all, so that one comparison is all that a record needs before its words are written; eight lie behind the first one,
+/// as many as three bits can count.
+const ROOM: usize = 1 + 8;
+const _: () = assert!(WORDS_MAX < 8);
 
 /// Where records go, and the clock that they are stamped with. A machine without a trace has nothing to say.
 pub trait Storage {
@@ -13,21 +23,26 @@ pub trait Storage {
     fn ticks(&self) -> u64 {
         0
     }
+    /// The words that the trace is kept in, which others may read at any moment.
+    fn trace_words(&self) -> &'static [AtomicU64] {
+        &[]
+    }
     /// Writes a word; an index past the end is ignored. Stores become visible in their order.
     fn trace_store(&mut self, index: usize, word: u64) {
-        let _ = (index, word);
+        if let Some(slot) = self.trace_words().get(index) {
+            slot.store(word, Ordering::Release);
+        }
     }
     /// Reads a word; 0 past the end.
     fn trace_load(&self, index: usize) -> u64 {
-        let _ = index;
-        0
+        self.trace_words().get(index).map_or(0, |slot| slot.load(Ordering::Acquire))
     }
-    /// Writes a word and those that follow it.
-    #[inline(always)]
-    fn trace_store_record<const N: usize>(&mut self, index: usize, head: u64, fields: [u64; N]) {
-        for (word, at) in core::iter::once(head).chain(fields).zip(index..) {
-            self.trace_store(at, word);
-        }
+}
+
+/// Storage by itself, of whose clock somebody else knows.
+impl Storage for &'static [AtomicU64] {
+    fn trace_words(&self) -> &'static [AtomicU64] {
+        self
     }
 }
 
@@ -44,14 +59,16 @@ pub enum Mode {
 /// The writer of one stream.
 #[derive(Debug, Default)]
 pub struct Stream {
-    /// Where the next record goes.
-    at: usize,
-    /// Past the end of the block in use.
-    end: usize,
+    /// What is left of the block in use.
+    room: &'static [AtomicU64],
     /// The last point of time.
     base: u64,
-    /// `records << 32 | words used` of the block in use.
-    extent: u64,
+    /// Records since the start.
+    records: u64,
+    /// The room, while records are not to be written without another look at them.
+    held: &'static [AtomicU64],
+    /// All words of the trace.
+    words: &'static [AtomicU64],
     /// First word of the block in use.
     block: usize,
     /// Its sequence number; 0 before the first.
@@ -69,44 +86,50 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// A writer for `blocks` blocks from `first` on, which is described in the header as stream `index`.
+    /// A writer for `blocks` blocks from word `first` on, which is described in the header as stream `index`.
     #[must_use]
-    pub fn new(index: usize, first: usize, blocks: usize, block_words: usize, mode: Mode) -> Self {
+    pub fn new(
+        words: &'static [AtomicU64],
+        index: usize,
+        (first, blocks, block_words): (usize, usize, usize),
+        mode: Mode,
+    ) -> Self {
         let descriptor = STREAMS_START.saturating_add(index.saturating_mul(STREAM_WORDS));
-        Self { first, blocks, block_words, descriptor, mode, ..Self::default() }
+        Self { words, first, blocks, block_words, descriptor, mode, ..Self::default() }
     }
 
     /// A writer that goes on where a header says that this stream lies.
     pub fn described<S: Storage>(s: &S, index: usize) -> Self {
         let descriptor = STREAMS_START.saturating_add(index.saturating_mul(STREAM_WORDS));
         let word = |offset| usize::try_from(s.trace_load(descriptor.wrapping_add(offset))).unwrap_or(0);
-        Self::new(index, word(STREAM_FIRST), word(STREAM_BLOCKS), word(STREAM_BLOCK_WORDS), Mode::Flight)
+        let place = (word(STREAM_FIRST), word(STREAM_BLOCKS), word(STREAM_BLOCK_WORDS));
+        Self::new(s.trace_words(), index, place, Mode::Flight)
     }
 
     /// Whether the header still describes this stream as it is.
-    pub fn is_described<S: Storage>(&self, s: &S) -> bool {
-        s.trace_load(self.descriptor.wrapping_add(STREAM_FIRST)) == word(self.first)
-            && s.trace_load(self.descriptor.wrapping_add(STREAM_HEAD)) == self.sequence
+    pub fn is_described(&self) -> bool {
+        self.load(self.descriptor.wrapping_add(STREAM_FIRST)) == word(self.first)
+            && self.load(self.descriptor.wrapping_add(STREAM_HEAD)) == self.sequence
     }
 
     /// Describes the empty stream in the header.
-    pub fn begin<S: Storage>(&self, s: &mut S, of: u64) {
+    pub fn begin(&self, of: u64) {
         for offset in 0..STREAM_WORDS {
-            s.trace_store(self.descriptor.wrapping_add(offset), 0);
+            self.store(self.descriptor.wrapping_add(offset), 0);
         }
         for block in 0..self.blocks {
-            s.trace_store(self.start(block), 0);
+            self.store(self.start(block), 0);
         }
-        s.trace_store(self.descriptor.wrapping_add(STREAM_OF), of << 32);
-        s.trace_store(self.descriptor.wrapping_add(STREAM_FIRST), word(self.first));
-        s.trace_store(self.descriptor.wrapping_add(STREAM_BLOCK_WORDS), word(self.block_words));
-        s.trace_store(self.descriptor.wrapping_add(STREAM_BLOCKS), word(self.blocks));
+        self.store(self.descriptor.wrapping_add(STREAM_OF), of << 32);
+        self.store(self.descriptor.wrapping_add(STREAM_FIRST), word(self.first));
+        self.store(self.descriptor.wrapping_add(STREAM_BLOCK_WORDS), word(self.block_words));
+        self.store(self.descriptor.wrapping_add(STREAM_BLOCKS), word(self.blocks));
     }
 
     /// Records written since the start.
     #[must_use]
     pub const fn written(&self) -> u64 {
-        self.before.saturating_add(self.extent >> 32)
+        self.records
     }
 
     /// Of those, records that newer ones overwrote.
@@ -121,99 +144,183 @@ impl Stream {
         self.dropped
     }
 
-    /// Whether the next record begins a block.
-    #[must_use]
-    pub const fn is_at_end(&self, words: usize) -> bool {
-        self.at.wrapping_add(words) > self.end
+    /// Lets [`Stream::write_at_hand`] find no room until [`Stream::release`].
+    pub(super) const fn hold(&mut self) {
+        if self.held.is_empty() {
+            core::mem::swap(&mut self.held, &mut self.room);
+        }
     }
 
-    /// Writes a record: its first word without the time, and its fields. Returns whether there was room.
+    /// Gives the room back.
+    pub(super) const fn release(&mut self) {
+        if self.room.is_empty() {
+            core::mem::swap(&mut self.held, &mut self.room);
+        }
+    }
+
+    /// Writes a record at `now` in ticks: its first word without the time, and its fields. Returns whether there was room,
+    /// of which the storage is asked when a block is full.
     #[inline(always)]
-    pub fn write<S: Storage, const N: usize>(&mut self, s: &mut S, head: u64, fields: [u64; N]) -> bool {
-        self.write_at_hand(s, head, fields)
-            || (self.make_room(s, N.wrapping_add(1)) && self.write_at_hand(s, head, fields))
+    pub fn write<const N: usize>(&mut self, s: &impl Storage, now: u64, head: u64, fields: [u64; N]) -> bool {
+        self.write_some(s, (now, head), fields, N)
+    }
+
+    /// The same with the first `count` fields.
+    #[inline(always)]
+    pub(super) fn write_some<const N: usize>(
+        &mut self,
+        s: &impl Storage,
+        (now, head): (u64, u64),
+        fields: [u64; N],
+        count: usize,
+    ) -> bool {
+        self.write_some_at_hand(now, head, fields, count)
+            || (self.make_room(s, now) && self.write_some_at_hand(now, head, fields, count))
     }
 
     /// The same if there is room in the block, and the last point of time is not too far away.
     #[inline(always)]
-    pub(super) fn write_at_hand<S: Storage, const N: usize>(
+    pub(super) fn write_at_hand<const N: usize>(&mut self, now: u64, head: u64, fields: [u64; N]) -> bool {
+        self.write_some_at_hand(now, head, fields, N)
+    }
+
+    /// The same, of whose fields only the first `count` are the record's; the others lie where the next one will.
+    #[inline(always)]
+    pub(super) fn write_some_at_hand<const N: usize>(
         &mut self,
-        s: &mut S,
+        now: u64,
         head: u64,
         fields: [u64; N],
+        count: usize,
     ) -> bool {
-        let since = s.ticks().wrapping_sub(self.base);
-        let at = self.at;
-        let next = at.wrapping_add(N).wrapping_add(1);
-        if since >> TICK_BITS != 0 || next > self.end {
+        let since = now.wrapping_sub(self.base);
+        if since >> TICK_BITS != 0 {
             return false;
         }
-        s.trace_store_record(at, head | (since << (64 - TICK_BITS)), fields);
-        self.at = next;
-        self.extent = self.extent.wrapping_add((1 << 32) | (word(N).wrapping_add(1)));
-        s.trace_store(self.block.wrapping_add(3), self.extent);
+        let Some(slots) = self.room.first_chunk::<ROOM>() else { return false };
+        let [first, behind @ ..] = slots;
+        for (slot, word) in behind.iter().zip(fields) {
+            slot.store(word, Ordering::Relaxed);
+        }
+        if let Some(next) = behind.get(count) {
+            next.store(0, Ordering::Relaxed);
+        }
+        first.store(head | (since << (64 - TICK_BITS)), Ordering::Release);
+        self.room = self.room.get(count.wrapping_add(1)..).unwrap_or_default();
+        self.records = self.records.wrapping_add(1);
         true
     }
 
-    /// Room for a record of so many words, and a point of time before it, in this block or the next.
+    /// Writes two records, one of as many fields as its first word says, and one of a field, that become visible together.
+    /// Returns whether there was room.
+    #[inline(always)]
+    pub(super) fn write_pair_at_hand<const N: usize>(
+        &mut self,
+        (then, head, fields): (u64, u64, [u64; N]),
+        (now, head_of_second, field): (u64, u64, u64),
+    ) -> bool {
+        const BOTH: usize = ROOM + 3;
+        let Some(slots) = self.room.first_chunk::<BOTH>() else { return false };
+        let since = now.wrapping_sub(self.base);
+        if since >> TICK_BITS != 0 {
+            return false;
+        }
+        let [first, behind @ ..] = slots;
+        for (slot, word) in behind.iter().zip(fields) {
+            slot.store(word, Ordering::Relaxed);
+        }
+        let count = words_of(head);
+        let Some([second, one, next]) = behind.get(count..).and_then(<[_]>::first_chunk) else {
+            return false;
+        };
+        one.store(field, Ordering::Relaxed);
+        next.store(0, Ordering::Relaxed);
+        second.store(head_of_second | (since << (64 - TICK_BITS)), Ordering::Relaxed);
+        let then = then.wrapping_sub(self.base) << (64 - TICK_BITS);
+        first.store(head | then, Ordering::Release);
+        self.room = self.room.get(count.wrapping_add(3)..).unwrap_or_default();
+        self.records = self.records.wrapping_add(2);
+        true
+    }
+
+    /// Room for a record and a point of time before it, in this block or the next.
     #[cold]
     #[inline(never)]
-    pub(super) fn make_room<S: Storage>(&mut self, s: &mut S, words: usize) -> bool {
-        let now = s.ticks();
-        if self.is_at_end(words.wrapping_add(2)) {
+    pub(super) fn make_room<S: Storage>(&mut self, s: &S, now: u64) -> bool {
+        let [first, second, rest @ ..] = self.room else { return self.next_block(s, now) };
+        let Some(next) = rest.first_chunk::<ROOM>().and_then(|room| room.first()) else {
             return self.next_block(s, now);
-        }
-        s.trace_store(self.at, head(KIND_TIME, 1, 0, 0));
-        s.trace_store(self.at.wrapping_add(1), now);
-        self.at = self.at.wrapping_add(2);
-        self.extent = self.extent.wrapping_add(2);
+        };
+        second.store(now, Ordering::Relaxed);
+        next.store(0, Ordering::Relaxed);
+        first.store(head(KIND_TIME, 1, 0, 0), Ordering::Release);
+        self.room = rest;
         self.base = now;
         true
     }
 
-    fn next_block<S: Storage>(&mut self, s: &mut S, now: u64) -> bool {
+    fn next_block<S: Storage>(&mut self, s: &S, now: u64) -> bool {
         let blocks = word(self.blocks);
         if self.mode == Mode::Live {
+            // Of all words this one alone is the host's, so it is read where a recording of the run sees it.
             let consumed = s.trace_load(self.descriptor.wrapping_add(STREAM_CONSUMED)).min(self.sequence);
             if self.sequence.wrapping_sub(consumed) >= blocks {
-                self.drop_one(s);
+                // The block stays full: each further record asks again whether the host has made room.
+                self.dropped = self.dropped.saturating_add(1);
+                self.store(self.descriptor.wrapping_add(STREAM_DROPPED), self.dropped);
                 return false;
             }
         }
         if blocks == 0 {
             return false;
         }
-        self.before = self.written();
+        if self.sequence > 0 {
+            let used = word(self.block_words.wrapping_sub(self.room.len()));
+            let extent = (self.records.wrapping_sub(self.before) << 32) | used;
+            self.store(self.block.wrapping_add(3), extent);
+        }
+        self.before = self.records;
         let index = self.sequence.checked_rem(blocks).unwrap_or(0);
         let block = self.start(usize::try_from(index).unwrap_or(0));
         if self.sequence >= blocks && self.mode == Mode::Flight {
-            let records = s.trace_load(block.wrapping_add(3)) >> 32;
+            let records = self.load(block.wrapping_add(3)) >> 32;
             self.overwritten = self.overwritten.saturating_add(records);
         }
         self.sequence = self.sequence.saturating_add(1);
-        (self.block, self.at) = (block, block.wrapping_add(BLOCK_HEADER));
-        self.end = block.wrapping_add(self.block_words);
-        (self.base, self.extent) = (now, word(BLOCK_HEADER));
-        s.trace_store(block, 0);
-        s.trace_store(block.wrapping_add(1), now);
-        s.trace_store(block.wrapping_add(2), self.before);
-        s.trace_store(block.wrapping_add(3), self.extent);
-        s.trace_store(block, self.sequence);
-        s.trace_store(self.descriptor.wrapping_add(STREAM_OVERWRITTEN), self.overwritten);
-        s.trace_store(self.descriptor.wrapping_add(STREAM_HEAD), self.sequence);
+        let words = self.words.get(block..block.wrapping_add(self.block_words)).unwrap_or_default();
+        self.block = block;
+        self.base = now;
+        self.room = words.get(BLOCK_HEADER..).unwrap_or_default();
+        self.store(block, 0);
+        self.store(block.wrapping_add(1), now);
+        self.store(block.wrapping_add(2), self.before);
+        self.store(block.wrapping_add(3), 0);
+        self.store(block.wrapping_add(BLOCK_HEADER), 0);
+        self.store(block, self.sequence);
+        self.store(self.descriptor.wrapping_add(STREAM_OVERWRITTEN), self.overwritten);
+        self.store(self.descriptor.wrapping_add(STREAM_HEAD), self.sequence);
         true
     }
 
-    fn drop_one<S: Storage>(&mut self, s: &mut S) {
-        self.dropped = self.dropped.saturating_add(1);
-        s.trace_store(self.descriptor.wrapping_add(STREAM_DROPPED), self.dropped);
-        // The block stays full: each further record asks again whether the host has made room.
-        self.at = self.end;
+    pub(super) fn store(&self, index: usize, word: u64) {
+        if let Some(slot) = self.words.get(index) {
+            slot.store(word, Ordering::Release);
+        }
+    }
+
+    pub(super) fn load(&self, index: usize) -> u64 {
+        self.words.get(index).map_or(0, |slot| slot.load(Ordering::Acquire))
     }
 
     const fn start(&self, block: usize) -> usize {
         self.first.wrapping_add(block.wrapping_mul(self.block_words))
     }
+}
+
+/// Words of fields that a record has by its first word.
+#[inline(always)]
+pub(super) fn words_of(head: u64) -> usize {
+    usize::try_from((head >> 7) & 7).unwrap_or(0)
 }
 
 fn word(number: usize) -> u64 {

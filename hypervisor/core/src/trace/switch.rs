@@ -32,6 +32,10 @@ pub(crate) fn set_on<M: Machine>(world: &mut World, m: &mut M, on: bool) -> bool
         return world.trace.is_on();
     }
     let World { trace, domains, .. } = &mut *world;
+    // What a guest made before the trace went on is not for it.
+    for domain in domains.iter_mut().filter(|domain| domain.state == State::Running) {
+        trace.take_in(m, domain);
+    }
     trace.choice.look_at(domains.iter());
     let chosen = trace.choice.categories | Category::Trace.bit();
     trace.mask = chosen;
@@ -46,8 +50,14 @@ pub(crate) fn set_on<M: Machine>(world: &mut World, m: &mut M, on: bool) -> bool
         tell_guest(trace, m, domain);
     }
     // Calls, upcalls, faults and returns take the long way only if they are recorded or timed there.
-    let careful = on && (chosen & ON_SHORT_WAYS != 0 || trace.choice.times_calls());
-    world.attention.set(Attention::TRACE, careful);
+    let times = trace.choice.times_calls();
+    if trace.filtered {
+        trace.stream.hold();
+    } else {
+        trace.stream.release();
+    }
+    world.attention.set(Attention::TRACE, on && (chosen & ON_SHORT_WAYS != 0 || times));
+    world.attention.set(Attention::TIMED, on && times);
     on
 }
 
@@ -127,7 +137,8 @@ fn put_counters<M: Machine>(trace: &mut Trace, m: &mut M, domain: &Domain) {
 /// Records the counters of a domain that ends.
 pub(crate) fn last_counters<M: Machine>(world: &mut World, m: &mut M, id: DomId) {
     let World { trace, domains, .. } = world;
-    if let Some(domain) = domains.get(id).filter(|_| trace.is_on()) {
+    if let Some(domain) = domains.get_mut(id).filter(|_| trace.is_on()) {
+        trace.take_in(m, domain);
         put_counters(trace, m, domain);
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! Each has a long way beside it that gives the same answer, and looks at everything before it changes anything: where
 //! it does not apply, it has changed nothing. That nothing else is to be done ([`Attention`]) is what they begin with, so
-//! the domain is in its kernel, no trace is written and nobody else wants the processor.
+//! the domain is in its kernel, no trace is written and nobody else wants the processor. Where a trace is written, an instance
+//! of its own (`RECORDED`) puts the records that the long way does.
 
 use core::mem::offset_of;
 
@@ -12,11 +13,14 @@ use hypercall_abi::shared_info::{ArchVcpuInfo, VcpuInfo};
 use hypercall_abi::trap::{IRET_IN_SYSCALL, Vector};
 
 use super::bounce::{Entry, MASK, arrive, push_at_hand};
+use crate::attention::Attention;
 use crate::domain::Domain;
 use crate::machine::Machine;
 use crate::memory::MachineAddress;
 use crate::registers::{Registers, rflags};
 use crate::ring::{Ring, Selectors};
+use crate::trace::records::Handled;
+use crate::trace::{self, Record, Trace};
 use crate::vcpu::Mode;
 use crate::world::{Short, World};
 
@@ -27,6 +31,13 @@ pub(super) const LOWER_HALF_BITS: u32 = 47;
 pub(super) const CR2: u64 = {
     #[expect(clippy::as_conversions, reason = "there is no other conversion in a constant")]
     let offset = (offset_of!(VcpuInfo, arch) + offset_of!(ArchVcpuInfo, cr2)) as u64;
+    offset
+};
+
+/// Offset of a vCPU's selector in the shared page.
+const SELECTOR: u64 = {
+    #[expect(clippy::as_conversions, reason = "there is no other conversion in a constant")]
+    let offset = offset_of!(VcpuInfo, evtchn_pending_sel) as u64;
     offset
 };
 
@@ -42,7 +53,12 @@ pub(crate) const fn is_due(flags: u64) -> bool {
 
 /// Enters the upcall handler of a domain that has just made a hypercall, for an upcall that is due.
 #[inline(always)]
-pub(crate) fn upcall<M: Machine>(domain: &mut Domain, m: &mut M, regs: &mut Registers) -> Short {
+pub(crate) fn upcall<M: Machine, const RECORDED: bool>(
+    trace: &mut Trace,
+    domain: &mut Domain,
+    m: &mut M,
+    regs: &mut Registers,
+) -> Short {
     let address = domain.vcpu.callbacks.event;
     if address == 0 {
         return Short::Begun;
@@ -52,6 +68,10 @@ pub(crate) fn upcall<M: Machine>(domain: &mut Domain, m: &mut M, regs: &mut Regi
     let at = (regs.rsp, kernel.code & !3);
     let Some(sp) = push_at_hand::<_, 7>(domain, m, regs, at, 0, 0) else { return Short::Begun };
     domain.counters.upcalls = domain.counters.upcalls.wrapping_add(1);
+    if RECORDED {
+        let selector = m.load(MachineAddress::in_frame(domain.shared_info, SELECTOR));
+        trace.put(m, domain.id, &Record::Upcall { selector });
+    }
     arrive(m, domain.shared_info, regs, sp, &Entry { address, masks: true, error: None }, kernel);
     Short::Done
 }
@@ -59,17 +79,28 @@ pub(crate) fn upcall<M: Machine>(domain: &mut Domain, m: &mut M, regs: &mut Regi
 /// The hypercall by which a kernel's handler returns to its own kernel, with all registers. The selectors in `regs` are
 /// that kernel's already, as it has just made a hypercall.
 #[inline(always)]
-pub(crate) fn iret<M: Machine>(world: &World, m: &mut M, regs: &mut Registers, caller: DomId) -> Short {
+pub(crate) fn iret<M: Machine, const RECORDED: bool>(
+    world: &mut World,
+    m: &mut M,
+    regs: &mut Registers,
+    caller: DomId,
+) -> Short {
     let Some(domain) = world.domains.get(caller) else { return Short::No };
     let remembered = domain.address_space.remembered();
     let Some(at) = remembered.find_words::<9>(domain.vcpu.kernel_root, regs.rsp) else { return Short::No };
     let word = |index: u64| m.load(MachineAddress(at.0.wrapping_add(index << 3)));
     let (flags, rip, cs) = (word(3), word(4), word(5));
+    let (rax, r11, rcx) = (word(0), word(1), word(2));
+    let (rflags, rsp) = (word(6), word(7));
     if rip >> LOWER_HALF_BITS != 0 || cs & 3 == 3 || flags & IRET_IN_SYSCALL != 0 {
         return Short::No;
     }
-    (regs.rax, regs.r11, regs.rcx) = (word(0), word(1), word(2));
-    let (rflags, rsp) = (word(6), word(7));
+    if RECORDED {
+        let trace = &mut world.trace;
+        trace.put(m, caller, &Record::Return { user: 0, rip });
+        trace::call_exit(trace, m, caller, regs.rax, rax);
+    }
+    (regs.rax, regs.r11, regs.rcx) = (rax, r11, rcx);
     (regs.rip, regs.rsp) = (rip, rsp);
     regs.rflags = (rflags & rflags::GUEST) | rflags::RESERVED | rflags::INTERRUPT;
     // RCX and R11 count, so the way back is not that of a hypercall.
@@ -91,7 +122,7 @@ pub(super) fn unmask<M: Machine>(world: &World, m: &mut M) -> Short {
 
 /// A page fault of a kernel in ring 3 that has a handler for it.
 #[inline(always)]
-pub(crate) fn page_fault<M: Machine>(
+pub(crate) fn page_fault<M: Machine, const RECORDED: bool>(
     world: &mut World,
     m: &mut M,
     regs: &mut Registers,
@@ -104,7 +135,8 @@ pub(crate) fn page_fault<M: Machine>(
     };
     let entry = Entry::by(*handler, None);
     let flags = m.load(world.shared_page);
-    if !world.attention.is_empty() || domain.vcpu.mode != Mode::Kernel || entry.address == 0 || is_due(flags)
+    let ordinary = if RECORDED { Attention::TRACE } else { Attention::empty() };
+    if world.attention != ordinary || domain.vcpu.mode != Mode::Kernel || entry.address == 0 || is_due(flags)
     {
         return Short::No;
     }
@@ -113,7 +145,12 @@ pub(crate) fn page_fault<M: Machine>(
         return Short::No;
     };
     domain.counters.bounced = domain.counters.bounced.wrapping_add(1);
+    let (id, rip) = (domain.id, regs.rip);
     m.store(MachineAddress::in_frame(domain.shared_info, CR2), address);
     arrive(m, domain.shared_info, regs, sp, &entry, Ring::USER);
+    if RECORDED {
+        let (vector, handled) = (Vector::PageFault.raw(), Handled::Bounced.raw());
+        world.trace.put(m, id, &Record::Exception { vector, handled, error, rip, address });
+    }
     Short::Done
 }
