@@ -46,3 +46,15 @@ abi_enum! {
         Phys32Entry = 18,
     }
 }
+
+/// Name field of the notes that are Denizen's own; others pass over them.
+pub const DENIZEN_NAME: &[u8] = b"Denizen\0";
+
+abi_enum! {
+    /// Type of a note under [`DENIZEN_NAME`].
+    pub enum DenizenNote: u32 {
+        /// Nothing inside: the image never writes its read-only segments nor needs to own their frames, so that domains
+        /// built from it may have them in common. They are mapped read-only then, and every way to change them is refused.
+        ShareReadOnly = 1,
+    }
+}

@@ -49,6 +49,8 @@ impl DomId {
     pub const IO: Self = Self(0x7ff1);
     /// Owner of the hypervisor's own memory (`DOMID_XEN`).
     pub const HYPERVISOR: Self = Self(0x7ff2);
+    /// Owner of memory that domains share for reading (`DOMID_COW`).
+    pub const COW: Self = Self(0x7ff3);
     /// No domain (`DOMID_INVALID`).
     pub const INVALID: Self = Self(0x7ff4);
     /// The hypervisor's idle domain (`DOMID_IDLE`).

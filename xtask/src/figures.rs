@@ -131,8 +131,10 @@ pub(crate) struct Traced {
 pub(crate) struct Memory {
     /// What the hypervisor's heap grew by for a guest.
     pub(crate) hypervisor_bytes_per_guest: Option<u64>,
-    /// A guest's own memory.
+    /// A guest's memory as it sees it, with what it shares with others of its image.
     pub(crate) guest_bytes: u64,
+    /// What domains of one image have in common, of all images.
+    pub(crate) shared_bytes: Option<u64>,
 }
 
 /// Start.

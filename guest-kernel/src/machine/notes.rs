@@ -3,7 +3,7 @@
 
 use core::arch::global_asm;
 
-use hypercall_abi::elf_note::NoteType;
+use hypercall_abi::elf_note::{DenizenNote, NoteType};
 
 global_asm!(
     r#"
@@ -33,6 +33,9 @@ global_asm!(
     NOTE_TEXT {features}, "!writable_page_tables|pae_pgdir_above_4gb"
     NOTE_TEXT {pae_mode}, "yes"
     NOTE_NUMBER {hv_start_low}, {hypervisor_start}
+    .balign 4
+    .long 8, 0, {share_read_only}
+    .asciz "Denizen"
     .popsection
     "#,
     guest_os = const NoteType::GuestOs.raw(),
@@ -46,5 +49,6 @@ global_asm!(
     features = const NoteType::Features.raw(),
     pae_mode = const NoteType::PaeMode.raw(),
     hv_start_low = const NoteType::HvStartLow.raw(),
+    share_read_only = const DenizenNote::ShareReadOnly.raw(),
     hypervisor_start = const hypercall_abi::layout::HYPERVISOR_START,
 );

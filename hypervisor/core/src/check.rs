@@ -24,6 +24,7 @@ impl World {
         self.check_lives()?;
         self.check_ports()?;
         self.check_wakes(m)?;
+        self.images.check(m, &self.frames, &self.domains)?;
         recount::recount(&self.frames, m, &self.domains, recount::WINDOW).map_err(|violation| violation.0)
     }
 

@@ -45,6 +45,7 @@ pub mod fake;
 pub mod frames;
 pub mod grants;
 pub mod guest_access;
+mod images;
 pub mod life;
 pub mod machine;
 pub mod memory;

@@ -16,7 +16,7 @@ use hypercall_abi::{DomId, Errno, device, shared_info};
 use zerocopy::IntoBytes;
 
 use crate::attention::Attention;
-use crate::builder::{self, Built, Order};
+use crate::builder::{self, Built, Order, Share};
 use crate::config::{self, OnCrash};
 use crate::delivery::{Gathering, Policy};
 use crate::devices;
@@ -198,6 +198,12 @@ fn reaped<M: Machine>(world: &mut World, m: &mut M, id: DomId) {
     let Some(domain) = world.domains.get_mut(id) else { return };
     domain.state = State::Zombie;
     let config = domain.config.clone();
+    let ring = domain.vcpu.ring;
+    if domain.address_space.end_sharing()
+        && let Some(image) = world.images.get(&config.image)
+    {
+        Share::leave(image.common(ring), &mut world.frames);
+    }
     let incarnation = domain.incarnation.saturating_add(1);
     let again = match domain.ended {
         Some(End::Asked(ShutdownReason::Reboot)) => true,
@@ -270,9 +276,7 @@ fn try_create<M: Machine>(
         .ok_or_else(|| format!("ring = {}: a kernel cannot run there on this processor", config.ring))?;
     let image = world
         .images
-        .iter()
-        .find(|(path, _)| *path == config.image)
-        .map(|(_, image)| *image)
+        .get(&config.image)
         .ok_or_else(|| format!("no image {} in the boot archive", config.image))?;
     let id = world.domains.free_id().map_err(no_room)?;
     let fronts = config.devices.iter().filter(|device| device.backend().is_some());
@@ -300,10 +304,11 @@ fn try_create<M: Machine>(
     world.timers.admit(id).map_err(no_room)?;
     let slice_ns = config.slice_us.map_or(world.slice_ns, |us| u64::from(us).saturating_mul(1000));
     world.scheduler.admit(id, slice_ns, config.weight).map_err(no_room)?;
-    let built = builder::build(m, &mut world.frames, image, &order).map_err(|error| {
-        world.scheduler.dismiss(id);
-        format!("{} {error}", config.image)
-    })?;
+    let built =
+        builder::build(m, &mut world.frames, image.bytes, image.common(ring), &order).map_err(|error| {
+            world.scheduler.dismiss(id);
+            format!("{} {error}", config.image)
+        })?;
     let mut domain = Box::new(Domain::new(id, config.clone(), m.now()));
     let Built { address_space, grants, shared_info, root, registers, directory, device_pages } = built;
     domain.incarnation = incarnation;

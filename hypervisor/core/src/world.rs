@@ -1,7 +1,6 @@
 //! The whole state of the hypervisor, and the entry points by which the machine comes in.
 //! There is one, so that one lock can guard it and one function can list what must hold.
 
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use hypercall_abi::{DomId, Errno, layout};
@@ -16,6 +15,7 @@ use crate::domain::{Domain, State};
 use crate::domains::Domains;
 use crate::effects::{Effects, Todo};
 use crate::frames::FrameTable;
+use crate::images::Images;
 use crate::life::{self, Life};
 use crate::machine::{Machine, PciAddress};
 use crate::memory::MachineAddress;
@@ -125,7 +125,7 @@ pub struct World {
     pub(crate) life: Life,
     pub(crate) input: Input,
     /// Images of the boot archive, by path.
-    pub(crate) images: Vec<(String, &'static [u8])>,
+    pub(crate) images: Images,
     /// Slice of a domain that does not say, in ns.
     pub(crate) slice_ns: u64,
     /// Whether anything is out of the ordinary.
@@ -193,7 +193,7 @@ impl World {
             switches: 0,
             life: Life::default(),
             input: Input::default(),
-            images: Vec::new(),
+            images: Images::default(),
             slice_ns: SLICE_NS_DEFAULT,
             attention: Attention::PICK,
             shared_page: MachineAddress(0),
@@ -223,10 +223,10 @@ impl World {
             self.output.log("there is no storage for a trace");
         }
         for domain in &system.domains {
-            if self.images.iter().all(|(path, _)| *path != domain.image)
+            if !self.images.has(&domain.image)
                 && let Some(image) = archive(&domain.image)
             {
-                self.images.push((domain.image.clone(), image));
+                self.images.add(domain.image.clone(), image);
             }
         }
         let heap_before = m.heap_used();

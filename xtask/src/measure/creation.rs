@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use hypervisor_core::trace::Record;
 use hypervisor_core::trace::decode::{Decoded, decode};
-use hypervisor_core::trace::records::Stage;
+use hypervisor_core::trace::records::{MemoryChange, Stage};
 use serde::Serialize;
 
 use super::point::round;
@@ -44,8 +44,12 @@ struct Figures {
     ratio: f64,
     /// What the hypervisor's heap grew by for each domain.
     heap_bytes_a_domain: u64,
-    /// Frames that are free after all creations.
+    /// Memory that is free after all creations.
     free_bytes: u64,
+    /// Memory that domains of one image have in common, of all images.
+    shared_bytes: u64,
+    /// Memory that the last guest has for itself.
+    own_bytes_a_guest: u64,
 }
 
 /// Measures.
@@ -80,7 +84,8 @@ pub(crate) fn measure(options: &Creation) -> Result<()> {
     drop(machine);
     let file = paths::run("measure").join("trace.bin");
     let bytes = std::fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
-    let instructions = costs(&decode(&bytes).context("reading the trace")?, options.guests as usize);
+    let decoded = decode(&bytes).context("reading the trace")?;
+    let instructions = costs(&decoded, options.guests as usize);
     ensure!(instructions.len() >= 10 + NEAR, "only {} creations are in the trace", instructions.len());
     let mean = |costs: &[u64]| costs.iter().sum::<u64>() as f64 / costs.len().max(1) as f64;
     let (tenth, last) = (mean(&instructions[9..9 + NEAR]), mean(&instructions[instructions.len() - NEAR..]));
@@ -97,6 +102,8 @@ pub(crate) fn measure(options: &Creation) -> Result<()> {
         ratio: round(last / tenth),
         heap_bytes_a_domain: number("heap_used_by_domains") / domains.max(1),
         free_bytes: number("free_bytes"),
+        shared_bytes: number("shared_bytes"),
+        own_bytes_a_guest: own_bytes(&decoded, options.guests as usize),
         instructions,
     };
     finish(options, &figures)
@@ -112,14 +119,27 @@ fn costs(decoded: &Decoded, guests: usize) -> Vec<u64> {
     times.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect()
 }
 
+/// What the last guest was given for itself. As above, the driver domain comes first.
+fn own_bytes(decoded: &Decoded, guests: usize) -> u64 {
+    let mut given = decoded.entries.iter().filter_map(|entry| match entry.record {
+        Record::Memory { change, frames } if change == MemoryChange::Given.raw() => Some(frames << 12),
+        _ => None,
+    });
+    given.nth(guests).unwrap_or(0)
+}
+
 fn finish(options: &Creation, figures: &Figures) -> Result<()> {
     println!(
-        "creating a guest takes {} instructions around the 10th and {} around the {}th: a ratio of {}; {} bytes of heap a domain",
+        "creating a guest takes {} instructions around the 10th and {} around the {}th: a ratio of {}; {} bytes of heap a domain; \
+         the last guest has {} KiB for itself, {} KiB are shared, {} KiB are free",
         grouped(figures.tenth as u64),
         grouped(figures.last as u64),
         figures.guests,
         figures.ratio,
-        grouped(figures.heap_bytes_a_domain)
+        grouped(figures.heap_bytes_a_domain),
+        grouped(figures.own_bytes_a_guest >> 10),
+        grouped(figures.shared_bytes >> 10),
+        grouped(figures.free_bytes >> 10)
     );
     let source = format!(
         "scenario measure, seed {}, QEMU {}, {}; {}",

@@ -25,6 +25,7 @@ pub(super) fn start(options: &cli::Run, scenario: &Scenario, session: &Session, 
     let names = session.subjects();
     let mut figures = about(options, scenario, session, |name| names.contains(name));
     figures.memory.hypervisor_bytes_per_guest = per_guest(session);
+    figures.memory.shared_bytes = shared(session);
     figures.boot.virtual_ms = Some(ready.time_ns as f64 / 1e6);
     figures
 }
@@ -66,7 +67,7 @@ fn about(
         clock: clock.to_owned(),
         seed: scenario.system.seed,
         domains,
-        memory: Memory { hypervisor_bytes_per_guest: None, guest_bytes },
+        memory: Memory { hypervisor_bytes_per_guest: None, guest_bytes, shared_bytes: None },
         boot: Boot { virtual_ms: None, wall_s: session.started.elapsed().as_secs_f64() },
         ..Figures::default()
     }
@@ -76,6 +77,11 @@ fn about(
 fn per_guest(session: &Session) -> Option<u64> {
     let used = session.watch.boot.as_ref()?.get("heap_used_by_domains")?.as_u64()?;
     used.checked_div(u64::try_from(session.plan.config.domains.len()).ok()?)
+}
+
+/// What its domains had in common when the hypervisor had created them.
+fn shared(session: &Session) -> Option<u64> {
+    session.watch.boot.as_ref()?.get("shared_bytes")?.as_u64()
 }
 
 /// The command line that made this.

@@ -33,26 +33,15 @@ impl<M: MachineMemory> Content<'_, M> {
 
     /// Writes bytes at a pseudo-physical address.
     pub(super) fn write(&mut self, address: u64, bytes: &[u8]) {
-        let mut rest = bytes;
-        let mut at = address;
-        while !rest.is_empty() {
-            let room = PAGE_SIZE.saturating_sub(usize::try_from(at & 0xfff).unwrap_or(0));
-            let (part, after) = rest.split_at(room.min(rest.len()));
-            let Some(mfn) = self.mfn(at >> 12) else { return };
-            self.memory.write(MachineAddress::in_frame(mfn, at & 0xfff), part);
-            at = (at | 0xfff).saturating_add(1);
-            rest = after;
-        }
+        let space = self.space;
+        write_at(self.memory, address, bytes, |pfn| space.built_mfn(Pfn(pfn)));
     }
 
-    /// The segments of the image; the rest of the memory is zero already.
+    /// What the domain has of the image for itself; the rest of the memory is zero already.
     pub(super) fn image(&mut self, image: &Image<'_>) {
-        for segment in &image.segments {
-            self.write(segment.address, segment.bytes);
-        }
-        if let Some(mfn) = image.hypercall_page.and_then(|address| self.mfn(address >> 12)) {
-            write_hypercall_page(self.memory, mfn, self.space.ring());
-        }
+        let space = self.space;
+        let place = |pfn| space.built_mfn(Pfn(pfn)).filter(|mfn| !space.shares(*mfn));
+        write_image(self.memory, image, space.ring(), place);
     }
 
     /// The list of machine frames.
@@ -90,6 +79,7 @@ impl<M: MachineMemory> Content<'_, M> {
         let first_page = layout.base >> 12;
         let mut table = (u64::MAX, Mfn(0));
         for extent in self.space.extents() {
+            let is_shared = self.space.shares(extent.first);
             for mfn in (extent.first.0..).take(usize::try_from(extent.count).unwrap_or(0)) {
                 let page = first_page.saturating_add(pfn);
                 let number = (page >> 9).saturating_sub(first_page >> 9);
@@ -98,7 +88,7 @@ impl<M: MachineMemory> Content<'_, M> {
                     table = (number, self.mfn(at)?);
                 }
                 let is_table = pfn.checked_sub(tables.first).is_some_and(|offset| offset < tables.count);
-                let flags = if is_table { PAGE } else { PAGE | pte::WRITABLE };
+                let flags = if is_table || is_shared { PAGE } else { PAGE | pte::WRITABLE };
                 self.memory.store(
                     MachineAddress::in_frame(table.1, (page & 0x1ff) << 3),
                     Mfn(mfn).address() | flags,
@@ -122,6 +112,41 @@ impl<M: MachineMemory> Content<'_, M> {
         info.mfn_list = layout.address(layout.frame_list);
         copy_text(&mut info.cmd_line, order.command_line.as_bytes());
         self.write(layout.start_info.first << 12, info.as_bytes());
+    }
+}
+
+/// Writes bytes at a pseudo-physical address, as far as there is a place for its frames.
+fn write_at<M: MachineMemory>(
+    memory: &mut M,
+    address: u64,
+    bytes: &[u8],
+    place: impl Fn(u64) -> Option<Mfn>,
+) {
+    let mut rest = bytes;
+    let mut at = address;
+    while !rest.is_empty() {
+        let room = PAGE_SIZE.saturating_sub(usize::try_from(at & 0xfff).unwrap_or(0));
+        let (part, after) = rest.split_at(room.min(rest.len()));
+        if let Some(mfn) = place(at >> 12) {
+            memory.write(MachineAddress::in_frame(mfn, at & 0xfff), part);
+        }
+        at = (at | 0xfff).saturating_add(1);
+        rest = after;
+    }
+}
+
+/// Writes those frames of an image for which there is a place, which are zero so far.
+pub(super) fn write_image<M: MachineMemory>(
+    memory: &mut M,
+    image: &Image<'_>,
+    ring: Ring,
+    place: impl Fn(u64) -> Option<Mfn>,
+) {
+    for segment in &image.segments {
+        write_at(memory, segment.address, segment.bytes, &place);
+    }
+    if let Some(mfn) = image.hypercall_page.and_then(|address| place(address >> 12)) {
+        write_hypercall_page(memory, mfn, ring);
     }
 }
 

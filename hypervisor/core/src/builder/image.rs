@@ -5,11 +5,12 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use elf::ElfBytes;
-use elf::abi::{EM_X86_64, ET_EXEC, PT_LOAD};
+use elf::abi::{EM_X86_64, ET_EXEC, PF_W, PT_LOAD};
 use elf::endian::LittleEndian;
 use elf::file::Class;
 
 use super::BuildError;
+use super::layout::Part;
 use super::notes::Notes;
 
 /// Highest pseudo-physical address that an image may use, which keeps all sums small.
@@ -35,6 +36,32 @@ pub(super) struct Image<'a> {
     pub(super) hypercall_page: Option<u64>,
     /// First pseudo-physical address past the image.
     pub(super) end: u64,
+    /// Pages that nothing may write and that the image lets others have too, in order.
+    pub(super) read_only: Vec<Part>,
+}
+
+/// Most segments of an image whose pages are compared for what can be shared.
+const SEGMENTS_COMPARED: usize = 64;
+
+/// A segment's pages, and whether it is writable.
+type Pages = (Part, bool);
+
+/// The pages of read-only segments that no other segment touches.
+fn read_only(segments: &[Pages]) -> Vec<Part> {
+    let mut parts = Vec::new();
+    if segments.len() > SEGMENTS_COMPARED || parts.try_reserve_exact(segments.len()).is_err() {
+        return parts;
+    }
+    let alone = |at: usize, part: &Part| {
+        segments.iter().enumerate().all(|(other, (pages, _))| other == at || !part.meets(pages))
+    };
+    for (at, (part, writable)) in segments.iter().enumerate() {
+        if !writable && alone(at, part) {
+            parts.push(*part);
+        }
+    }
+    parts.sort_unstable_by_key(|part| part.first);
+    parts
 }
 
 impl<'a> Image<'a> {
@@ -56,6 +83,7 @@ impl<'a> Image<'a> {
             return Err(BuildError::UnalignedBase { address: notes.virt_base });
         }
         let mut segments = Vec::new();
+        let mut pages: Vec<Pages> = Vec::new();
         let mut end = 0;
         for header in elf.segments().into_iter().flatten() {
             if header.p_type != PT_LOAD || header.p_memsz == 0 {
@@ -73,6 +101,8 @@ impl<'a> Image<'a> {
             })?;
             segments.try_reserve(1).map_err(|_| BuildError::NoHeap)?;
             segments.push(Segment { address, bytes });
+            pages.try_reserve(1).map_err(|_| BuildError::NoHeap)?;
+            pages.push((Part::of_bytes(address, last), header.p_flags & PF_W != 0));
             end = last.max(end);
         }
         if segments.is_empty() {
@@ -89,6 +119,7 @@ impl<'a> Image<'a> {
                     .ok_or(BuildError::HypercallPageOutside { address })?,
             ),
         };
-        Ok(Self { segments, base: notes.virt_base, entry, hypercall_page, end })
+        let read_only = if notes.shares { read_only(&pages) } else { Vec::new() };
+        Ok(Self { segments, base: notes.virt_base, entry, hypercall_page, end, read_only })
     }
 }

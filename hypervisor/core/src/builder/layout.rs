@@ -25,8 +25,24 @@ impl Part {
         part
     }
 
+    /// The frames that bytes from `first` up to `end` touch.
+    pub(super) const fn of_bytes(first: u64, end: u64) -> Self {
+        let frame = first >> 12;
+        Self { first: frame, count: end.div_ceil(4096).saturating_sub(frame) }
+    }
+
     pub(super) const fn first(self) -> Pfn {
         Pfn(self.first)
+    }
+
+    /// The first frame past it.
+    pub(super) const fn end(self) -> u64 {
+        self.first.saturating_add(self.count)
+    }
+
+    /// Whether the two have a frame in common.
+    pub(super) const fn meets(&self, other: &Self) -> bool {
+        self.first < other.end() && other.first < self.end()
     }
 }
 

@@ -9,11 +9,13 @@ mod error;
 mod image;
 mod layout;
 mod notes;
+mod share;
 
 #[cfg(test)]
 mod tests;
 
 pub use error::BuildError;
+pub use share::Share;
 
 use hypercall_abi::{DomId, Mfn, Pfn, layout as abi_layout};
 
@@ -70,7 +72,8 @@ pub struct Built {
     pub device_pages: Pfn,
 }
 
-/// Builds a domain's memory.
+/// Builds a domain's memory. What domains of this image and ring have in common is made if there is none of it yet, and
+/// used once more, if the image allows it.
 ///
 /// # Errors
 /// What is wrong with the image or the order. All memory was given back.
@@ -78,6 +81,7 @@ pub fn build<M: MachineMemory>(
     memory: &mut M,
     frames: &mut FrameTable,
     image: &[u8],
+    common: &mut Option<Share>,
     order: &Order<'_>,
 ) -> Result<Built, BuildError> {
     let image = Image::read(image)?;
@@ -87,15 +91,26 @@ pub fn build<M: MachineMemory>(
     let all_pages = order.memory_bytes >> 12;
     let pages = all_pages.saturating_sub(SHARED_FRAMES);
     let layout = Layout::new(&image, order, pages)?;
-    if all_pages > frames.free_frames() {
-        return Err(BuildError::NoMemory { wanted_pages: all_pages, free_pages: frames.free_frames() });
+    // A device is told addresses, so its domain has one piece of memory for itself.
+    let sharing = !image.read_only.is_empty() && !order.contiguous;
+    let there = if sharing { common.as_ref().map_or(0, Share::frames) } else { 0 };
+    let wanted_pages = all_pages.saturating_sub(there);
+    if wanted_pages > frames.free_frames() {
+        return Err(BuildError::NoMemory { wanted_pages, free_pages: frames.free_frames() });
     }
+    if sharing && common.is_none() {
+        *common = Some(Share::new(memory, frames, &image, order.ring).ok_or(BuildError::NoHeap)?);
+    }
+    let share = common.as_mut().filter(|_| sharing);
     let mut space = AddressSpace::new(order.owner);
     space.set_ring(order.ring);
     if order.privileged {
         space.set_privileged();
     }
-    let built = fill(memory, frames, &image, order, layout, &mut space);
+    let built = fill(memory, frames, &image, share.as_deref(), order, layout, &mut space);
+    if let (Ok(_), Some(share)) = (&built, share) {
+        share.join();
+    }
     match built {
         Ok((shared_info, grant_frame, root)) => Ok(Built {
             address_space: space,
@@ -121,6 +136,7 @@ pub fn build<M: MachineMemory>(
                 tables.work = u32::MAX;
                 tables.teardown() == Progress::More
             } {}
+            Share::end_if_unused(common, frames);
             Err(error)
         }
     }
@@ -131,13 +147,26 @@ fn fill<M: MachineMemory>(
     memory: &mut M,
     frames: &mut FrameTable,
     image: &Image<'_>,
+    share: Option<&Share>,
     order: &Order<'_>,
     layout: Layout,
     space: &mut AddressSpace,
 ) -> Result<(Mfn, Mfn, Mfn), BuildError> {
-    take_memory(frames, order, layout.pages, space)?;
-    let mut pfn = 0;
+    let mut next = 0;
+    for run in share.into_iter().flat_map(Share::runs) {
+        take_memory(frames, order, run.first.0.saturating_sub(next), space)?;
+        if !space.add_image(run.frames) {
+            return Err(BuildError::NoHeap);
+        }
+        next = run.first.0.saturating_add(u64::from(run.frames.count));
+    }
+    take_memory(frames, order, layout.pages.saturating_sub(next), space)?;
+    let mut pfn = 0_u64;
     for extent in space.extents() {
+        if space.shares(extent.first) {
+            pfn = pfn.saturating_add(u64::from(extent.count));
+            continue;
+        }
         for mfn in (extent.first.0..).take(usize::try_from(extent.count).unwrap_or(0)) {
             memory.zero_frame(Mfn(mfn));
             frames.set_machine_to_physical(memory, Mfn(mfn), pfn);

@@ -8,7 +8,7 @@ use elf::abi::{PT_NOTE, SHT_NOTE};
 use elf::endian::LittleEndian;
 use elf::file::Class;
 use elf::note::{Note, NoteIterator};
-use hypercall_abi::elf_note::NoteType;
+use hypercall_abi::elf_note::{DENIZEN_NAME, DenizenNote, NoteType};
 use hypercall_abi::layout;
 
 use super::BuildError;
@@ -23,6 +23,8 @@ pub(super) struct Notes {
     pub(super) paddr_offset: u64,
     pub(super) entry: Option<u64>,
     pub(super) hypercall_page: Option<u64>,
+    /// Whether read-only segments may be shared.
+    pub(super) shares: bool,
     found: bool,
     version_found: bool,
 }
@@ -60,8 +62,10 @@ impl Notes {
 
     fn take_all(&mut self, data: &[u8]) -> Result<(), BuildError> {
         for note in NoteIterator::new(LittleEndian, Class::ELF64, ALIGNMENT, data) {
-            if let Note::Unknown(note) = note
-                && note.name == hypercall_abi::elf_note::NAME
+            let Note::Unknown(note) = note else { continue };
+            let own = note.name == DENIZEN_NAME;
+            self.shares |= own && note.n_type == u64::from(DenizenNote::ShareReadOnly.raw());
+            if note.name == hypercall_abi::elf_note::NAME
                 && let Some(kind) = u32::try_from(note.n_type).ok().and_then(NoteType::from_raw)
             {
                 // The hypervisor's own PVH note alone makes nothing a paravirtual guest.

@@ -20,7 +20,7 @@ fn try_build(image: &[u8], order: &Order<'_>) -> Result<Built, BuildError> {
     let mut memory = FakeMemory::new(1024);
     let mut frames = frame_table(1024);
     let free = frames.free_frames();
-    let built = build(&mut memory, &mut frames, image, order);
+    let built = build(&mut memory, &mut frames, image, &mut None, order);
     if built.is_err() {
         assert_eq!(frames.free_frames(), free, "a refused image keeps no memory");
         assert_eq!(frames.check_free_lists(), Ok(()));
@@ -190,12 +190,12 @@ fn a_domain_with_a_device_needs_its_memory_in_one_piece() {
     wanted.contiguous = true;
     let free = frames.free_frames();
     assert_eq!(
-        build(&mut memory, &mut frames, &image, &wanted).unwrap_err(),
+        build(&mut memory, &mut frames, &image, &mut None, &wanted).unwrap_err(),
         BuildError::NotContiguous { wanted_pages: PAGES - 2 }
     );
     assert_eq!(frames.free_frames(), free);
     wanted.contiguous = false;
-    let built = build(&mut memory, &mut frames, &image, &wanted).unwrap();
+    let built = build(&mut memory, &mut frames, &image, &mut None, &wanted).unwrap();
     assert!(built.address_space.extents().len() > 1);
     assert_eq!(built.address_space.frames(), PAGES - 2);
 }

@@ -15,6 +15,19 @@ pub struct Extent {
     pub count: u32,
 }
 
+impl Extent {
+    /// Whether a frame is one of the run.
+    #[must_use]
+    pub fn contains(&self, mfn: Mfn) -> bool {
+        mfn.0.checked_sub(self.first.0).is_some_and(|offset| offset < u64::from(self.count))
+    }
+
+    /// The frames of the run.
+    pub fn frames(self) -> impl Iterator<Item = Mfn> {
+        (self.first.0..self.first.0.saturating_add(u64::from(self.count))).map(Mfn)
+    }
+}
+
 fn log2_order(order: usize) -> u32 {
     1_u32.checked_shl(u32::try_from(order).unwrap_or(u32::MAX)).unwrap_or(0)
 }
@@ -51,7 +64,7 @@ impl FrameTable {
         }
         let order = usize::try_from(count.checked_next_power_of_two()?.trailing_zeros()).ok()?;
         let index = usize::from(owner.0);
-        if self.owned.len() <= index {
+        if owner.is_ordinary() && self.owned.len() <= index {
             let missing = index.saturating_add(1).saturating_sub(self.owned.len());
             self.owned.try_reserve(missing).ok()?;
             self.owned.resize(index.saturating_add(1), 0);
@@ -70,7 +83,7 @@ impl FrameTable {
                 };
             }
         }
-        if let Some(owned) = self.owned.get_mut(index) {
+        if let Some(owned) = self.owned_mut(owner) {
             *owned = owned.saturating_add(count);
         }
         self.free = self.free.saturating_sub(u64::from(count));
@@ -114,7 +127,7 @@ impl FrameTable {
         let Some(record) = self.record_mut(mfn) else { return };
         let owner = record.owner;
         *record = Record { state: State::Free, ..Record::ABSENT };
-        if let Some(owned) = self.owned.get_mut(usize::from(owner.0)) {
+        if let Some(owned) = self.owned_mut(owner) {
             *owned = owned.saturating_sub(1);
         }
         self.free = self.free.saturating_add(1);
@@ -198,7 +211,8 @@ impl FrameTable {
         if listed != self.free {
             return Err("the free lists hold fewer frames than are free");
         }
-        let owned = self.owned.iter().fold(0_u64, |sum, &owned| sum.saturating_add(u64::from(owned)));
+        let all = self.owned.iter().chain([&self.owned_by_none]);
+        let owned = all.fold(0_u64, |sum, &owned| sum.saturating_add(u64::from(owned)));
         if owned.saturating_add(self.free) != self.total {
             return Err("owned and free frames are not all the frames");
         }

@@ -41,6 +41,8 @@ pub struct FrameTable {
     total: u64,
     /// Frames that each domain owns, by its number.
     owned: Vec<u32>,
+    /// Frames that belong to no domain in particular.
+    owned_by_none: u32,
     maps: Maps,
 }
 
@@ -53,6 +55,7 @@ impl Default for FrameTable {
             free: 0,
             total: 0,
             owned: Vec::new(),
+            owned_by_none: 0,
             maps: Maps::NONE,
         }
     }
@@ -128,7 +131,17 @@ impl FrameTable {
     /// Frames that a domain owns, including those that live on only because others refer to them.
     #[must_use]
     pub fn owned_by(&self, domain: DomId) -> u32 {
+        if domain == DomId::COW {
+            return self.owned_by_none;
+        }
         self.owned.get(usize::from(domain.0)).copied().unwrap_or(0)
+    }
+
+    fn owned_mut(&mut self, owner: DomId) -> Option<&mut u32> {
+        if owner == DomId::COW {
+            return Some(&mut self.owned_by_none);
+        }
+        self.owned.get_mut(usize::from(owner.0))
     }
 
     /// Whether a frame is memory, free, or a domain's.
@@ -177,9 +190,9 @@ impl FrameTable {
     /// Gives out all that is known of all frames, as words.
     #[cfg(any(test, feature = "replay"))]
     pub(crate) fn fold(&self, take: &mut dyn FnMut(u64)) {
-        let Self { records, heads, free, total, owned, maps: _ } = self;
+        let Self { records, heads, free, total, owned, owned_by_none, maps: _ } = self;
         records.iter().flat_map(Record::words).for_each(&mut *take);
-        heads.iter().chain(owned).for_each(|word| take(u64::from(*word)));
+        heads.iter().chain(owned).chain([owned_by_none]).for_each(|word| take(u64::from(*word)));
         [*free, *total].into_iter().for_each(take);
     }
 

@@ -38,6 +38,8 @@ pub enum FrameType {
     Writable,
     /// A validated page table.
     Table(Level),
+    /// Part of an image that domains share: mapped for reading alone, for as long as it exists.
+    Image,
 }
 
 /// Whether a frame is memory at all, and whose.
@@ -65,8 +67,8 @@ pub(crate) const SHARED: u32 = 1 << 5;
 pub(crate) const HELD: u32 = 1 << 6;
 
 const KIND: u32 = 7;
-/// Bits of the type of which each table's has one, and no other's has any.
-const TABLE: u32 = 6;
+/// Bits of the type of which each has one that nobody may write: tables and images. No other's has any.
+const UNWRITABLE: u32 = 6;
 const FLAGS: u32 = 0xf8;
 const ONE: u32 = 1 << 8;
 /// More uses of one frame than this are refused; far below what the count can hold.
@@ -82,6 +84,7 @@ const fn kind_bits(kind: FrameType) -> u32 {
         FrameType::Table(Level::L2) => 3,
         FrameType::Table(Level::L3) => 4,
         FrameType::Table(Level::L4) => 5,
+        FrameType::Image => 6,
     }
 }
 
@@ -94,6 +97,7 @@ impl Typing {
             3 => FrameType::Table(Level::L2),
             4 => FrameType::Table(Level::L3),
             5 => FrameType::Table(Level::L4),
+            6 => FrameType::Image,
             _ => FrameType::None,
         }
     }
@@ -103,21 +107,21 @@ impl Typing {
         self.0 >= ONE && self.0 & KIND == kind_bits(kind)
     }
 
-    /// With one use more as writable; `None` if it is a table or has its most. A frame has a table's type only
-    /// while it is one or is being released.
+    /// With one use more as writable; `None` if it is a table or an image's, or has its most. A frame has a table's type
+    /// only while it is one or is being released.
     #[inline]
     pub(crate) const fn used_as_writable(self) -> Option<Self> {
-        if self.0 & TABLE != 0 || self.count() >= TYPE_COUNT_MAX {
+        if self.0 & UNWRITABLE != 0 || self.count() >= TYPE_COUNT_MAX {
             None
         } else {
             Some(Self((self.0 & !KIND | kind_bits(FrameType::Writable)).wrapping_add(ONE)))
         }
     }
 
-    /// Whether it is a table, or being released as one.
+    /// Whether it is a table, or being released as one, or an image's.
     #[inline]
-    pub(crate) const fn is_table(self) -> bool {
-        self.0 & TABLE != 0
+    pub(crate) const fn is_unwritable(self) -> bool {
+        self.0 & UNWRITABLE != 0
     }
 
     /// Uses as this type.

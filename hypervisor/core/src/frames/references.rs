@@ -58,7 +58,7 @@ impl FrameTable {
     /// Whether a frame of `owner` may be written now: it is theirs, and no page table.
     #[inline]
     pub(crate) fn may_write(&self, mfn: Mfn, owner: DomId) -> bool {
-        self.record(mfn).is_some_and(|record| record.owner == owner && !record.typing.is_table())
+        self.record(mfn).is_some_and(|record| record.owner == owner && !record.typing.is_unwritable())
     }
 
     /// Whether a frame is of `owner`, an ordinary domain.
@@ -218,6 +218,24 @@ impl FrameTable {
         }
     }
 
+    /// Makes an allocated frame that nobody uses a part of an image: nobody writes it or makes a table of it any more.
+    pub(crate) fn make_image(&mut self, mfn: Mfn) {
+        if let Some(record) = self.record_mut(mfn) {
+            debug_assert!(record.typing.count() == 0, "{mfn} is in use");
+            record.typing = record.typing.retyped(FrameType::Image, 1);
+        }
+    }
+
+    /// Ends that, and the reference that kept it.
+    pub(crate) fn end_image(&mut self, mfn: Mfn) {
+        if self.frame_type(mfn) == FrameType::Image {
+            if let Some(record) = self.record_mut(mfn) {
+                record.typing = record.typing.retyped(FrameType::None, 0);
+            }
+            self.release_held(mfn);
+        }
+    }
+
     /// Gives back the owner's own reference.
     pub(crate) fn release_held(&mut self, mfn: Mfn) {
         let Some(record) = self.record_mut(mfn) else { return };
@@ -251,6 +269,19 @@ mod tests {
         frames.put(mfn);
         assert_eq!(frames.get_writable(mfn, DomId(1)), Ok(()));
         assert_eq!(frames.get_table(mfn, DomId(1), table), Err(Errno::Inval));
+    }
+
+    #[test]
+    fn an_images_frame_is_never_writable_and_never_a_table() {
+        let (mut frames, mfn) = one_frame();
+        frames.make_image(mfn);
+        assert_eq!(frames.get_writable(mfn, DomId(1)), Err(Errno::Busy));
+        assert_eq!(frames.get_table(mfn, DomId(1), FrameType::Table(Level::L1)), Err(Errno::Inval));
+        assert!(!frames.may_write(mfn, DomId(1)));
+        assert_eq!(frames.get(mfn, DomId(1)), Ok(()));
+        frames.put(mfn);
+        frames.end_image(mfn);
+        assert_eq!(frames.state(mfn), State::Free);
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub struct AddressSpace {
     pub(super) privileged: bool,
     /// Its memory in pseudo-physical order.
     pub(super) extents: Vec<Extent>,
+    /// Of these, the parts of its image that it shares with others, which it may only read.
+    image: Vec<Extent>,
     /// Frames that it shares with the hypervisor and that have no pseudo-physical number.
     pub(super) shared: Vec<Mfn>,
     /// Device frames that it may map.
@@ -69,6 +71,7 @@ impl AddressSpace {
             forced: Ring::Three.forced(),
             privileged: false,
             extents: Vec::new(),
+            image: Vec::new(),
             shared: Vec::new(),
             devices: Vec::new(),
             tables: 0,
@@ -117,9 +120,7 @@ impl AddressSpace {
 
     /// Whether the domain may map a device frame.
     pub(crate) fn permits_device(&self, mfn: Mfn) -> bool {
-        self.devices.iter().any(|extent| {
-            mfn.0.checked_sub(extent.first.0).is_some_and(|offset| offset < u64::from(extent.count))
-        })
+        self.devices.iter().any(|extent| extent.contains(mfn))
     }
 
     /// Whether it may name frames of other domains.
@@ -167,6 +168,32 @@ impl AddressSpace {
         room
     }
 
+    /// Adds a part of its image that it shares with other domains, likewise.
+    pub(crate) fn add_image(&mut self, extent: Extent) -> bool {
+        let room = self.image.try_reserve_exact(1).is_ok() && self.add_memory(extent);
+        if room {
+            self.image.push(extent);
+        }
+        room
+    }
+
+    /// Whether a frame is one that it shares with other domains of its image.
+    #[must_use]
+    pub(crate) fn shares(&self, mfn: Mfn) -> bool {
+        self.image.iter().any(|extent| extent.contains(mfn))
+    }
+
+    /// Whether it shares anything with other domains of its image.
+    #[must_use]
+    pub(crate) const fn is_sharing(&self) -> bool {
+        !self.image.is_empty()
+    }
+
+    /// Ends the sharing, when nothing of it is mapped any more. Returns whether there was any.
+    pub(crate) fn end_sharing(&mut self) -> bool {
+        !core::mem::take(&mut self.image).is_empty()
+    }
+
     /// Adds a frame that is shared with the hypervisor. Returns whether there was room to note it.
     pub(crate) fn add_shared(&mut self, mfn: Mfn) -> bool {
         let room = self.shared.try_reserve_exact(1).is_ok();
@@ -179,8 +206,10 @@ impl AddressSpace {
     /// Bytes of the hypervisor's heap that the lists take.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        let extents = self.extents.capacity().saturating_add(self.devices.capacity());
-        extents
+        let lists = [self.extents.capacity(), self.image.capacity(), self.devices.capacity()];
+        lists
+            .into_iter()
+            .fold(0, usize::saturating_add)
             .saturating_mul(size_of::<Extent>())
             .saturating_add(self.shared.capacity().saturating_mul(size_of::<Mfn>()))
     }

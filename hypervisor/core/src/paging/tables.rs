@@ -63,6 +63,8 @@ impl<'a, M: MachineMemory> Tables<'a, M> {
                 self.memory.store(at, value);
                 self.frames.put_writable(table);
             }
+            // Nobody's own.
+            FrameType::Image => return Err(Errno::Inval),
         }
         if !self.space.queue.is_empty() {
             self.drain();
@@ -169,6 +171,7 @@ impl<'a, M: MachineMemory> Tables<'a, M> {
             self.frames.get(mfn, page_owner)
         };
         match taken {
+            Err(_) if self.space.shares(mfn) && new & pte::WRITABLE == 0 => self.frames.get(mfn, DomId::COW),
             Err(_) if self.frames.state(mfn) == State::Absent => {
                 if self.space.permits_device(mfn) {
                     Ok(())

@@ -71,7 +71,12 @@ impl<M: MachineMemory> Tables<'_, M> {
                     self.space.stage = Stage::Freeing(0, 0);
                 }
                 Stage::Freeing(extent, frame) => {
-                    let next = self.each_frame(extent, frame, |tables, mfn| tables.frames.release_held(mfn));
+                    let next = self.each_frame(extent, frame, |tables, mfn| {
+                        // Parts of its image may be others' too.
+                        if tables.frames.is_of(mfn, tables.space.owner) {
+                            tables.frames.release_held(mfn);
+                        }
+                    });
                     match next {
                         Some((extent, frame)) => {
                             self.space.stage = Stage::Freeing(extent, frame);

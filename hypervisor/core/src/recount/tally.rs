@@ -60,6 +60,10 @@ impl<'a> Tally<'a> {
                     self.add(mfn, 1, uses);
                 }
             }
+            // What it is an image's for holds it as that.
+            if self.frames.frame_type(mfn) == FrameType::Image {
+                self.add(mfn, 0, 1);
+            }
         }
     }
 
@@ -154,9 +158,12 @@ impl<'a> Tally<'a> {
         } else if entry & pte::WRITABLE != 0 && self.frames.frame_type(mfn) != FrameType::Writable {
             Some("maps a frame for writing that is not writable")
         } else if self.frames.owner(mfn) != Some(owner) {
-            let granted =
-                space.is_some_and(|domain| domain.address_space.is_privileged() || domain.grants.maps(mfn));
-            (!granted).then_some("maps another domain's frame without a grant")
+            // Of an image's frame it has been seen above that the entry does not write it.
+            let allowed = space.is_some_and(|domain| {
+                let space = &domain.address_space;
+                space.is_privileged() || domain.grants.maps(mfn) || space.shares(mfn)
+            });
+            (!allowed).then_some("maps another domain's frame without a grant")
         } else {
             None
         };

@@ -4,7 +4,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use hypercall_abi::elf_note::{NAME, NoteType};
+use hypercall_abi::elf_note::{DENIZEN_NAME, DenizenNote, NAME, NoteType};
 
 /// An image to be.
 #[derive(Clone, Debug)]
@@ -15,8 +15,15 @@ pub(crate) struct TestImage {
     pub(crate) base: u64,
     /// Pseudo-physical address, bytes in the file, size in memory.
     pub(crate) segments: Vec<(u64, Vec<u8>, u64)>,
+    /// Addresses of segments that are not writable.
+    pub(crate) read_only: Vec<u64>,
     pub(crate) notes: Vec<(NoteType, Vec<u8>)>,
+    /// Whether read-only segments may be shared.
+    pub(crate) shares: bool,
 }
+
+/// Pages of [`TestImage::sharing`] that domains have in common.
+pub(crate) const SHARED_PAGES: [u64; 3] = [1, 2, 4];
 
 impl TestImage {
     /// Two pages and a little at `base`, with the notes that Denizen's guests have.
@@ -29,6 +36,8 @@ impl TestImage {
             machine: 62,
             base,
             segments: vec![(0, code, 0x3000)],
+            read_only: vec![],
+            shares: false,
             notes: vec![
                 (NoteType::XenVersion, b"xen-3.0\0".to_vec()),
                 (NoteType::Loader, b"generic\0".to_vec()),
@@ -39,6 +48,20 @@ impl TestImage {
                 (NoteType::Features, b"!writable_page_tables|pae_pgdir_above_4gb\0".to_vec()),
             ],
         }
+    }
+
+    /// The same code, which nobody writes, between pages of data, and a page of constants behind them.
+    pub(crate) fn sharing(base: u64) -> Self {
+        let good = Self::good(base);
+        let code = good.segments[0].1[0x1000..].to_vec();
+        let segments = vec![
+            (0, vec![1; 0x80], 0x1000),
+            (0x1000, code, 0x2000),
+            (0x3000, vec![], 0x1000),
+            (0x4000, vec![2; 0x123], 0x124),
+            (0x5000, vec![3; 8], 0x1000),
+        ];
+        Self { segments, read_only: vec![0x1000, 0x4000], shares: true, ..good }
     }
 
     /// The same with another value for a note; empty removes it.
@@ -61,6 +84,12 @@ impl TestImage {
             notes.extend(value);
             notes.resize(notes.len().next_multiple_of(4), 0);
         }
+        if self.shares {
+            for word in [DENIZEN_NAME.len() as u32, 0, DenizenNote::ShareReadOnly.raw()] {
+                notes.extend(word.to_le_bytes());
+            }
+            notes.extend(DENIZEN_NAME);
+        }
         let headers = self.segments.len() + 1;
         let mut at = 64 + 56 * headers as u64;
         let mut file = vec![0x7f, b'E', b'L', b'F', self.class, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -80,7 +109,8 @@ impl TestImage {
         let note_size = notes.len() as u64;
         for (kind, address, bytes, size) in segments.chain([(4, 0, notes, note_size)]) {
             file.extend(kind.to_le_bytes());
-            file.extend(7_u32.to_le_bytes());
+            let flags = if kind == 1 && self.read_only.contains(&address) { 5_u32 } else { 7 };
+            file.extend(flags.to_le_bytes());
             for word in [at, self.base.wrapping_add(address), address, bytes.len() as u64, size, 4] {
                 file.extend(word.to_le_bytes());
             }

@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use hypercall_abi::mmu::pte;
 use hypercall_abi::{DomId, Errno, Mfn};
 
-use crate::builder::{self, Built, Order};
+use crate::builder::{self, Built, Order, Share};
 use crate::call::Call;
 use crate::config;
 use crate::domain::{Domain, State};
@@ -28,7 +28,7 @@ use crate::ring::Ring;
 use crate::time::{Time, TimeScale};
 use crate::world::{Setup, World};
 
-pub(crate) use image::TestImage;
+pub(crate) use image::{SHARED_PAGES, TestImage};
 
 /// Where test images are linked.
 pub(crate) const BASE: u64 = 0x40_0000;
@@ -217,10 +217,15 @@ impl<T: MachineMemory> Fixture<T> {
 
     /// Builds a domain of the usual image and order.
     pub(crate) fn domain(&mut self) -> DomId {
+        self.domain_of(&TestImage::good(BASE), &mut None)
+    }
+
+    /// Builds a domain of another image, with what the domains of that have in common.
+    pub(crate) fn domain_of(&mut self, image: &TestImage, common: &mut Option<Share>) -> DomId {
         let id = self.world.domains.free_id().unwrap();
-        let order = order(id);
-        let image = TestImage::good(BASE).file();
-        let built = builder::build(&mut self.machine, &mut self.world.frames, &image, &order).unwrap();
+        let (order, image) = (order(id), image.file());
+        let built =
+            builder::build(&mut self.machine, &mut self.world.frames, &image, common, &order).unwrap();
         let Built { address_space, grants, shared_info, root, registers, .. } = built;
         let mut domain = Domain::new(id, Arc::new(config()), Time(0));
         domain.state = State::Running;

@@ -8,6 +8,7 @@ mod life;
 mod rings;
 mod roots;
 mod scheduling;
+mod sharing;
 mod short;
 mod system;
 mod trace;

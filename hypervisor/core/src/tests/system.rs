@@ -66,6 +66,11 @@ pub(super) fn synchronous(name: &str) -> config::Domain {
 impl System {
     /// A system of these domains, up to its first return to a guest.
     pub(super) fn new(domains: Vec<config::Domain>) -> Self {
+        Self::of_image(&TestImage::good(BASE), domains)
+    }
+
+    /// The same of another image.
+    pub(super) fn of_image(image: &TestImage, domains: Vec<config::Domain>) -> Self {
         let Fixture { world, machine } = Fixture::new(4096);
         let mut system = Self {
             world,
@@ -83,7 +88,7 @@ impl System {
             trace_settings: alloc::vec![],
             domains,
         };
-        let image: &'static [u8] = TestImage::good(BASE).file().leak();
+        let image: &'static [u8] = image.file().leak();
         let archive = |path: &str| (path == "guests/test").then_some(image);
         system.world.create_domains(&mut system.machine, scenario, archive);
         system.settle();

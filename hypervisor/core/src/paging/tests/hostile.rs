@@ -5,10 +5,11 @@ use hypercall_abi::{DomId, Mfn};
 use proptest::prelude::*;
 
 use super::{ARGUMENTS, DONE, RO, RW, SPARE, va};
+use crate::builder::Share;
 use crate::fake::FickleMemory;
 use crate::memory::{MachineAddress, MachineMemory};
 use crate::paging::mmu_update;
-use crate::testing::{BASE, Fixture};
+use crate::testing::{BASE, Fixture, TestImage};
 
 /// One thing that a hostile guest does.
 #[derive(Clone, Debug)]
@@ -132,6 +133,30 @@ proptest! {
         fixture.check();
         fixture.kill(other);
         fixture.check();
+        prop_assert_eq!(fixture.world.frames.free_frames(), free);
+    }
+
+    #[test]
+    fn no_sequence_of_updates_changes_what_is_shared(actions in proptest::collection::vec(action(), 1..60)) {
+        let mut fixture = Fixture::new(1024);
+        let free = fixture.world.frames.free_frames();
+        let mut common = None;
+        let image = TestImage::sharing(BASE);
+        let domain = fixture.domain_of(&image, &mut common);
+        let other = fixture.domain_of(&image, &mut common);
+        for action in &actions {
+            // The other one's pages 1 and 2 are this one's too, and so is page 4.
+            act(&mut fixture, domain, other, action);
+            fixture.check();
+            let share = common.as_ref().expect("two domains use it");
+            prop_assert_eq!(share.check(&fixture.machine, &fixture.world.frames, 2), Ok(()));
+        }
+        for domain in [domain, other] {
+            fixture.kill(domain);
+            prop_assert!(fixture.world.domains.get_mut(domain).unwrap().address_space.end_sharing());
+            Share::leave(&mut common, &mut fixture.world.frames);
+            fixture.check();
+        }
         prop_assert_eq!(fixture.world.frames.free_frames(), free);
     }
 
