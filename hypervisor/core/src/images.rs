@@ -52,6 +52,12 @@ impl Images {
         self.0.iter_mut().find(|image| image.path == path)
     }
 
+    /// All that is shared.
+    #[cfg(any(test, feature = "replay"))]
+    pub(crate) fn shares(&self) -> impl Iterator<Item = &Share> {
+        self.0.iter().flat_map(|image| [&image.ring1, &image.ring3]).flatten()
+    }
+
     /// Checks what is shared.
     ///
     /// # Errors
@@ -66,11 +72,13 @@ impl Images {
         for image in &self.0 {
             for (ring, share) in [(Ring::One, &image.ring1), (Ring::Three, &image.ring3)] {
                 let Some(share) = share else { continue };
-                let uses = |domain: &&crate::domain::Domain| {
-                    let space = &domain.address_space;
-                    domain.config.image == image.path && space.ring() == ring && space.is_sharing()
-                };
-                share.check(memory, frames, domains.iter().filter(uses).count())?;
+                let users = domains.iter().filter(|domain| domain.config.image == image.path);
+                let spaces = users.map(|domain| &domain.address_space);
+                share.check(
+                    memory,
+                    frames,
+                    spaces.filter(|space| space.ring() == ring && space.is_sharing()),
+                )?;
                 sum = sum.saturating_add(share.frames());
             }
         }

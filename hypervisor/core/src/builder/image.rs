@@ -12,6 +12,7 @@ use elf::file::Class;
 use super::BuildError;
 use super::layout::Part;
 use super::notes::Notes;
+use crate::paging::IMAGE_ENTRIES_MAX;
 
 /// Highest pseudo-physical address that an image may use, which keeps all sums small.
 const ADDRESS_MAX: u64 = 1 << 40;
@@ -40,13 +41,15 @@ pub(super) struct Image<'a> {
     pub(super) read_only: Vec<Part>,
 }
 
+/// Most pages that are shared: half of what a domain may refer to, so that it can map each twice.
+const SHARED_PAGES_MAX: u32 = IMAGE_ENTRIES_MAX / 2;
 /// Most segments of an image whose pages are compared for what can be shared.
 const SEGMENTS_COMPARED: usize = 64;
 
 /// A segment's pages, and whether it is writable.
 type Pages = (Part, bool);
 
-/// The pages of read-only segments that no other segment touches.
+/// The pages of read-only segments that no other segment touches; none if they are too many.
 fn read_only(segments: &[Pages]) -> Vec<Part> {
     let mut parts = Vec::new();
     if segments.len() > SEGMENTS_COMPARED || parts.try_reserve_exact(segments.len()).is_err() {
@@ -59,6 +62,9 @@ fn read_only(segments: &[Pages]) -> Vec<Part> {
         if !writable && alone(at, part) {
             parts.push(*part);
         }
+    }
+    if parts.iter().fold(0_u64, |sum, part| sum.saturating_add(part.count)) > SHARED_PAGES_MAX.into() {
+        parts.clear();
     }
     parts.sort_unstable_by_key(|part| part.first);
     parts
@@ -121,5 +127,18 @@ impl<'a> Image<'a> {
         };
         let read_only = if notes.shares { read_only(&pages) } else { Vec::new() };
         Ok(Self { segments, base: notes.virt_base, entry, hypercall_page, end, read_only })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_of_more_pages_than_may_be_shared_is_copied() {
+        let shared =
+            |count| read_only(&[(Part { first: 0, count }, false), (Part { first: count, count: 1 }, true)]);
+        assert_eq!(shared(u64::from(SHARED_PAGES_MAX)).len(), 1);
+        assert_eq!(shared(u64::from(SHARED_PAGES_MAX) + 1).len(), 0);
     }
 }

@@ -2,8 +2,9 @@
 //! They exist because a thousand guests of one image would otherwise hold a thousand copies of its code.
 //!
 //! The frames belong to no domain. Their type is one that nobody can write or make a table of, and the only entries that
-//! lead to them are read-only ones of domains that were built with them ([`crate::paging::AddressSpace`] knows them). A
-//! domain can neither grant nor free them, since they are not its own. They go when the last such domain has gone.
+//! lead to them are read-only ones of domains that were built with them. [`AddressSpace`] knows them and counts each domain's
+//! entries, which are limited, so that none can use up a frame's count. A domain can neither grant nor free them, since they
+//! are not its own. They go when the last such domain has gone.
 
 use alloc::format;
 use alloc::string::String;
@@ -15,6 +16,7 @@ use super::content::write_image;
 use super::image::Image;
 use crate::frames::{Extent, FrameTable, FrameType, HELD};
 use crate::memory::{MachineAddress, MachineMemory};
+use crate::paging::AddressSpace;
 use crate::ring::Ring;
 
 /// Frames in one piece.
@@ -140,20 +142,30 @@ impl Share {
     ///
     /// # Errors
     /// What is wrong, in words.
-    pub(crate) fn check<M: MachineMemory>(
+    pub(crate) fn check<'a, M: MachineMemory>(
         &self,
         memory: &M,
         frames: &FrameTable,
-        users: usize,
+        spaces: impl Iterator<Item = &'a AddressSpace>,
     ) -> Result<(), String> {
-        if usize::try_from(self.users) != Ok(users) {
+        let add = |(users, entries): (u32, u64), space: &AddressSpace| {
+            (users.saturating_add(1), entries.saturating_add(space.image_entries().into()))
+        };
+        let (users, entries) = spaces.fold((0, 0), add);
+        if self.users != users {
             return Err(format!("a share has {} users, but {users} domains use it", self.users));
         }
+        let mut held = 0_u64;
         for (_, mfn) in self.pages() {
+            // One reference is the image's own.
+            held = held.saturating_add(frames.references(mfn).saturating_sub(1).into());
             let is_kept = frames.owner(mfn) == Some(DomId::COW) && frames.has_flag(mfn, HELD);
             if !is_kept || frames.frame_type(mfn) != FrameType::Image {
                 return Err(format!("{mfn} is shared, and not kept as it should be"));
             }
+        }
+        if held != entries {
+            return Err(format!("{held} entries lead to a share, but its users count {entries}"));
         }
         if self.digest_now(memory) != self.digest {
             return Err(String::from("a page that domains share has changed"));

@@ -22,6 +22,8 @@ use alloc::vec::Vec;
 
 use hypercall_abi::{DomId, Mfn};
 
+#[cfg(test)]
+pub(crate) use record::REFS_MAX;
 pub(crate) use references::TableUse;
 
 use crate::memory::{MachineAddress, MachineMemory};

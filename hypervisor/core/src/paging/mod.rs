@@ -50,6 +50,10 @@ fn trace<M: Machine>(call: &mut Call<'_, M>, hypercall: Hypercall, done: u64) {
     }
 }
 
+/// Entries by which one domain may refer to the parts of its image that it shares: so few that all domains together cannot
+/// exhaust the count of one frame, so that none can keep another from its image.
+pub(crate) const IMAGE_ENTRIES_MAX: u32 = 1 << 15;
+
 /// Entries of a table.
 pub(crate) const ENTRIES: u64 = 512;
 /// Entries that one call validates and releases; a tree of more tables is pinned from the bottom.

@@ -50,6 +50,8 @@ pub struct AddressSpace {
     pub(super) extents: Vec<Extent>,
     /// Of these, the parts of its image that it shares with others, which it may only read.
     image: Vec<Extent>,
+    /// Entries of its tables that lead to those.
+    pub(super) image_entries: u32,
     /// Frames that it shares with the hypervisor and that have no pseudo-physical number.
     pub(super) shared: Vec<Mfn>,
     /// Device frames that it may map.
@@ -72,6 +74,7 @@ impl AddressSpace {
             privileged: false,
             extents: Vec::new(),
             image: Vec::new(),
+            image_entries: 0,
             shared: Vec::new(),
             devices: Vec::new(),
             tables: 0,
@@ -187,6 +190,12 @@ impl AddressSpace {
     #[must_use]
     pub(crate) const fn is_sharing(&self) -> bool {
         !self.image.is_empty()
+    }
+
+    /// Entries of its tables that lead to what it shares.
+    #[must_use]
+    pub(crate) const fn image_entries(&self) -> u32 {
+        self.image_entries
     }
 
     /// Ends the sharing, when nothing of it is mapped any more. Returns whether there was any.

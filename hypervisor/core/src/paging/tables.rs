@@ -5,7 +5,7 @@ use hypercall_abi::mmu::{UpdateKind, pte};
 use hypercall_abi::{DomId, Errno, Mfn, layout};
 
 use super::entry::{self, REFERENCE};
-use super::{AddressSpace, ENTRIES, WORK_PER_CALL};
+use super::{AddressSpace, ENTRIES, IMAGE_ENTRIES_MAX, WORK_PER_CALL};
 use crate::effects::Todo;
 use crate::frames::{FrameTable, FrameType, Level, State, TableUse};
 use crate::memory::{MachineAddress, MachineMemory};
@@ -171,7 +171,7 @@ impl<'a, M: MachineMemory> Tables<'a, M> {
             self.frames.get(mfn, page_owner)
         };
         match taken {
-            Err(_) if self.space.shares(mfn) && new & pte::WRITABLE == 0 => self.frames.get(mfn, DomId::COW),
+            Err(_) if self.space.shares(mfn) && new & pte::WRITABLE == 0 => self.acquire_image(mfn),
             Err(_) if self.frames.state(mfn) == State::Absent => {
                 if self.space.permits_device(mfn) {
                     Ok(())
@@ -181,6 +181,19 @@ impl<'a, M: MachineMemory> Tables<'a, M> {
             }
             other => other,
         }
+    }
+
+    /// Takes a reference to a part of the domain's image that it shares, of which each domain has a number of its own: so
+    /// many that the frame's count is enough for all domains, whatever they do.
+    #[inline(never)]
+    fn acquire_image(&mut self, mfn: Mfn) -> Result<(), Errno> {
+        let entries = self.space.image_entries;
+        if entries >= IMAGE_ENTRIES_MAX {
+            return Err(Errno::Busy);
+        }
+        self.frames.get(mfn, DomId::COW)?;
+        self.space.image_entries = entries.saturating_add(1);
+        Ok(())
     }
 
     /// Gives back what a level 1 entry referred to.
@@ -193,6 +206,9 @@ impl<'a, M: MachineMemory> Tables<'a, M> {
         self.space.remembered().forget_frame(mfn);
         let owner = self.frames.put_mapped(mfn, old & pte::WRITABLE != 0);
         if owner.is_some_and(|owner| owner != self.space.owner) {
+            if owner == Some(DomId::COW) {
+                self.space.image_entries = self.space.image_entries.saturating_sub(1);
+            }
             // The frame's owner may do with it what it likes as soon as this domain cannot reach it.
             self.todo |= Todo::FLUSH_TLB;
         }

@@ -55,7 +55,7 @@ pub fn digest(world: &World) -> u64 {
         switches,
         life,
         input,
-        images: _,
+        images,
         slice_ns,
         attention,
         shared_page,
@@ -83,6 +83,9 @@ pub fn digest(world: &World) -> u64 {
     ];
     for part in parts {
         sum.take(part);
+    }
+    for share in images.shares() {
+        sum.take(share);
     }
     for domain in domains.iter() {
         take_domain(&mut sum, domain);

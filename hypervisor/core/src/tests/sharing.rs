@@ -15,8 +15,10 @@ use zerocopy::IntoBytes;
 
 use super::system::{SCRATCH, System, domain};
 use crate::config::{Domain, OnCrash};
+use crate::frames::REFS_MAX;
 use crate::guest_access;
 use crate::memory::{MachineAddress, MachineMemory};
+use crate::paging::IMAGE_ENTRIES_MAX;
 use crate::testing::{BASE, PAGES, SHARED_PAGES, TestImage};
 
 const SHARED: u64 = SHARED_PAGES.len() as u64;
@@ -194,6 +196,53 @@ fn a_shared_page_is_read_and_never_written() {
         assert_eq!(system.hypercall(Hypercall::MmuUpdate, [SCRATCH, 0, va, 0x7ff0, 0]), Err(Errno::Fault));
         system.check();
     }
+}
+
+/// Makes a page of the domain whose turn it is a table of so many entries that map page 2.
+fn pin_table(system: &mut System, page: u64, entries: u64) -> Result<u64, Errno> {
+    let own = system.current().unwrap();
+    let (frame, entry) = (mfn(system, own, page), mfn(system, own, 2).address() | RO);
+    // From here on it is mapped for reading, as a table must be.
+    let args = [BASE + page * 4096, frame.address() | RO, 0, 0, 0];
+    system.hypercall(Hypercall::UpdateVaMapping, args)?;
+    for index in 0..512 {
+        let at = MachineAddress::in_frame(frame, index * 8);
+        system.machine.store(at, if index < entries { entry } else { 0 });
+    }
+    extended(system, MmuextOp::PinL1Table, frame.0, 0)
+}
+
+#[test]
+fn a_domain_that_maps_its_image_too_often_is_refused_and_no_other_feels_it() {
+    let domains = u32::from(DomId::FIRST_RESERVED.0);
+    assert!(domains.checked_mul(IMAGE_ENTRIES_MAX).unwrap() < REFS_MAX, "all domains at once");
+    let mut system = two();
+    let own = system.current().unwrap();
+    let last = SPARE + u64::from(IMAGE_ENTRIES_MAX / 512) - 1;
+    for page in SPARE..last {
+        assert_eq!(pin_table(&mut system, page, 512), Ok(0), "page {page}");
+    }
+    let map = |system: &mut System| {
+        let entry = mfn(system, system.current().unwrap(), 4).address() | RO;
+        system.hypercall(Hypercall::UpdateVaMapping, [BASE + 250 * 4096, entry, 0, 0, 0])
+    };
+    // Its own tables map each shared page once.
+    assert_eq!(pin_table(&mut system, last, 512 - SHARED + 1), Err(Errno::Busy));
+    system.check();
+    assert_eq!(pin_table(&mut system, last, 512 - SHARED), Ok(0));
+    assert_eq!(map(&mut system), Err(Errno::Busy));
+    system.check();
+    while system.current() == Some(own) {
+        go_on(&mut system);
+    }
+    assert_eq!(map(&mut system), Ok(0), "another one of the image");
+    while system.current() != Some(own) {
+        go_on(&mut system);
+    }
+    let frame = mfn(&system, own, SPARE).0;
+    assert_eq!(extended(&mut system, MmuextOp::UnpinTable, frame, 0), Ok(0));
+    assert_eq!(map(&mut system), Ok(0), "as soon as it has given some back");
+    system.check();
 }
 
 #[test]
@@ -379,7 +428,7 @@ fn planted_faults_are_found_by_the_check() {
     });
     assert!(changed.contains("has changed"), "{changed}");
     let lost = found(|system| system.world.frames.put(mfn(system, system.id("a"), 2)));
-    assert!(lost.contains("are held"), "{lost}");
+    assert!(lost.contains("5 entries lead to a share, but its users count 6"), "{lost}");
     let given = found(|system| system.world.frames.end_image(mfn(system, system.id("a"), 2)));
     assert!(given.contains("not kept as it should be"), "{given}");
     let left = found(|system| {

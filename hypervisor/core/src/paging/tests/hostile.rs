@@ -149,7 +149,8 @@ proptest! {
             act(&mut fixture, domain, other, action);
             fixture.check();
             let share = common.as_ref().expect("two domains use it");
-            prop_assert_eq!(share.check(&fixture.machine, &fixture.world.frames, 2), Ok(()));
+            let spaces = fixture.world.domains.iter().map(|domain| &domain.address_space);
+            prop_assert_eq!(share.check(&fixture.machine, &fixture.world.frames, spaces), Ok(()));
         }
         for domain in [domain, other] {
             fixture.kill(domain);

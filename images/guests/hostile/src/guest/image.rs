@@ -3,10 +3,18 @@
 
 use core::ops::Range;
 
+use hypercall_abi::PAGE_SIZE;
+
 unsafe extern "C" {
     /// Limits of what nobody writes, by the linker script.
     static guest_text_start: [u8; 0];
     static guest_read_only_end: [u8; 0];
+}
+
+/// Addresses of its pages.
+pub(super) fn pages() -> impl Iterator<Item = u64> {
+    let Range { start, end } = (&raw const guest_text_start).addr()..(&raw const guest_read_only_end).addr();
+    (start as u64 & !(PAGE_SIZE as u64 - 1)..end as u64).step_by(PAGE_SIZE)
 }
 
 /// The image as it was at the start, in one number.

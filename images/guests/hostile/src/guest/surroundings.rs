@@ -11,7 +11,7 @@ use hypercall_abi::device::{DeviceKind, DirectoryEntry};
 use hypercall_abi::mmu::{flush, pte};
 use hypercall_abi::{DomId, Mfn, PAGE_SIZE, Pfn};
 
-use super::{death, instructions, probe};
+use super::{death, image, instructions, probe};
 
 /// Pages for arguments.
 const ARGUMENT_PAGES: usize = 3;
@@ -71,6 +71,10 @@ pub(super) fn explore(deaths: bool) -> Home {
         root: frame(memory::root()),
         tables,
         start: memory::VIRT_BASE,
+        shared: image::pages()
+            .filter(|page| read_entry(entry(*page)) & pte::WRITABLE == 0)
+            .map(frame)
+            .collect(),
         frames: (0..memory::frames()).filter_map(|pfn| machine_frame(Pfn(pfn))).collect::<Vec<_>>(),
         handlers: probe::handlers(),
         stack: (&raw const list) as u64 & !0xfff,

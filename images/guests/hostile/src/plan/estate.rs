@@ -57,6 +57,8 @@ pub struct Estate {
     pub start: u64,
     /// All frames of the domain.
     pub frames: Vec<Mfn>,
+    /// Of these, the parts of the image that other domains have too.
+    pub shared: Vec<Mfn>,
     /// Addresses of handlers that work: event upcall, failsafe, exceptions.
     pub handlers: [u64; 3],
     /// The stack's end.

@@ -8,6 +8,7 @@ mod console;
 mod devices;
 mod events;
 mod grants;
+mod image;
 mod mutation;
 mod paging;
 mod tables;
@@ -131,8 +132,9 @@ impl Generator {
             77..83 => self.trap(),
             83..88 => self.table(),
             88..92 => self.device(),
-            92..94 => self.multicall(),
-            94..96 => self.unknown(),
+            92 | 93 => self.multicall(),
+            94 => self.unknown(),
+            95 => self.image(),
             96..99 => {
                 let instruction = self.random.below(self.estate.instructions);
                 self.push(Deed::Instruction(instruction), "an instruction");

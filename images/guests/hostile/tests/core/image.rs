@@ -1,9 +1,12 @@
-//! The smallest image that the builder takes.
+//! The smallest image that the builder takes, whose three pages its domains share.
 
-use hypercall_abi::elf_note::{NAME, NoteType};
+use hypercall_abi::elf_note::{DENIZEN_NAME, DenizenNote, NAME, NoteType};
 
 /// Where it is linked.
 pub(crate) const BASE: u64 = 0x40_0000;
+
+/// Its pages.
+pub(crate) const PAGES: u64 = 3;
 
 /// The file.
 pub(crate) fn file() -> Vec<u8> {
@@ -25,6 +28,10 @@ pub(crate) fn file() -> Vec<u8> {
         note_bytes.extend(value);
         note_bytes.resize(note_bytes.len().next_multiple_of(4), 0);
     }
+    for word in [DENIZEN_NAME.len() as u32, 0, DenizenNote::ShareReadOnly.raw()] {
+        note_bytes.extend(word.to_le_bytes());
+    }
+    note_bytes.extend(DENIZEN_NAME);
     let code = vec![0x90_u8; 0x2100];
     let mut file = vec![0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 62, 0, 1, 0, 0, 0];
     for word in [BASE, 64, 0] {
@@ -36,9 +43,11 @@ pub(crate) fn file() -> Vec<u8> {
     }
     let code_at = 64 + 2 * 56;
     let note_at = code_at + code.len() as u64;
-    for (kind, at, bytes, size) in [(1_u32, code_at, code.len(), 0x3000), (4, note_at, note_bytes.len(), 0)] {
+    for (kind, at, bytes, size) in
+        [(1_u32, code_at, code.len(), PAGES << 12), (4, note_at, note_bytes.len(), 0)]
+    {
         file.extend(kind.to_le_bytes());
-        file.extend(7_u32.to_le_bytes());
+        file.extend(5_u32.to_le_bytes());
         for word in [at, BASE, 0, bytes as u64, (bytes as u64).max(size), 4] {
             file.extend(word.to_le_bytes());
         }

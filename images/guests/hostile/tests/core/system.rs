@@ -185,6 +185,7 @@ impl System {
             root,
             tables,
             start: BASE,
+            shared: frames[..image::PAGES as usize].to_vec(),
             frames,
             handlers: [BASE + 0x2000, BASE + 0x2000, BASE + 0x2000],
             stack: STACK,

@@ -269,7 +269,7 @@ impl Generator {
         self.push(Deed::Grant { reference, entry }, "write a grant");
     }
 
-    fn entry_number(&mut self) -> u32 {
+    pub(super) fn entry_number(&mut self) -> u32 {
         let (first, end) = self.estate.grant_entries;
         first + self.random.below(u64::from(end.saturating_sub(first)).min(16)) as u32
     }
@@ -305,7 +305,7 @@ impl Generator {
     }
 
     /// A grant operation on these elements.
-    fn elements<T: IntoBytes + Immutable>(&mut self, op: Op, elements: &[T]) -> Call {
+    pub(super) fn elements<T: IntoBytes + Immutable>(&mut self, op: Op, elements: &[T]) -> Call {
         let mut call = self.operate_bytes(Hypercall::GrantTableOp, op.raw(), elements.as_bytes());
         call.args[2] = elements.len() as u64;
         call

@@ -330,7 +330,7 @@ impl Generator {
         self.frame_of(page)
     }
 
-    fn entry_of(&self, page: usize) -> u64 {
+    pub(super) fn entry_of(&self, page: usize) -> u64 {
         self.estate.playground.entries.get(page).copied().unwrap_or_default()
     }
 
