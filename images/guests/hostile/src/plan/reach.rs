@@ -42,6 +42,7 @@ const NEVER_REFUSED: &[(&str, &str)] = &[
     ("ConsoleIo.Read", "there is nothing to read, for anybody"),
     ("Extension.IdleUntil", "every number is a time"),
     ("Extension.TraceEmit", "any words may stand in a trace"),
+    ("Extension.TraceFlush", "what makes no record is passed over"),
     ("Extension.Version", "it has no arguments"),
     ("FpuTaskswitch", "every number is a flag"),
     ("Iret", "a bad frame ends the domain"),

@@ -49,7 +49,7 @@ impl Generator {
             }
             7 => {
                 let kind = self.random.pick(&[0, 1, 2, 3, 4, 5, 6, 99, u64::MAX]);
-                let op = self.random.pick(&[Op::TraceEmit, Op::TraceRecord]);
+                let op = self.random.pick(&[Op::TraceEmit, Op::TraceRecord, Op::TraceFlush]);
                 let args = [op.raw().into(), kind, self.random.bits(), self.random.bits(), 0];
                 self.push_call(Self::words(Hypercall::Extension, args), "a record for the trace");
             }
