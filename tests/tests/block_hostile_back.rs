@@ -3,8 +3,9 @@
 
 use std::task::{Context, Waker};
 
+use bad_ends::{BackLies, BadBack};
 use drivers_backend::Platform as _;
-use drivers_frontend::block::{BeginError, BlockConfig, BlockFront, DiskFault, Ticket};
+use drivers_frontend::block::{BeginError, BlockConfig, BlockFront, DiskFault, Ticket, Trouble};
 use hypercall_abi::blkif::{Block, BlockResponse};
 use hypercall_abi::device::{BlockError, BlockPage, DiskFacts, XenbusState};
 use hypercall_abi::ring::{BackRing, FakePage, SharedPage, index};
@@ -158,6 +159,8 @@ fn a_back_end_that_never_behaves_is_given_up_and_says_so_to_whoever_waits() {
     }
     assert!(front.is_closed());
     assert_eq!(front.reason(), BlockError::Overrun.raw());
+    let told = Trouble { reason: BlockError::Overrun.raw(), times: 8, given_up: true };
+    assert_eq!(front.take_trouble(), Some(told));
     assert_eq!(result(&mut front, ticket), Some(Err(DiskFault::Gone)));
     assert_eq!(front.begin_read(0, 512), Err(BeginError::Gone));
     assert_eq!(front.free_pages(), usize::from(PAGES));
@@ -194,10 +197,14 @@ fn a_page_that_is_not_let_go_of_is_replaced_with_its_data() {
 #[test]
 fn over_a_hundred_seeds_of_corruption_leave_the_front_end_alive() {
     let mut reasons = std::collections::BTreeSet::new();
+    let mut lies = BackLies::default();
     for seed in 0..150 {
         let mut random = fastrand::Rng::with_seed(seed);
         let (mut hostile, mut front) = world();
-        hostile.connect(&mut front);
+        let Device { reference, back_port, .. } = hostile.device;
+        let mut bad = BadBack::new(hostile.platform.clone(), seed);
+        bad.add(GUEST, back_port, reference, 1000).unwrap();
+        hostile.run(&mut front);
         let mut open = Vec::new();
         for _ in 0..200 {
             if let Ok(ticket) = match random.u32(0..4) {
@@ -209,30 +216,7 @@ fn over_a_hundred_seeds_of_corruption_leave_the_front_end_alive() {
                 open.push(ticket);
             }
             front.push();
-            let page = hostile.wire.as_ref().map(|(page, _)| page.inner().clone());
-            match (random.u32(0..14), page) {
-                (0, Some(page)) => page.store(index::RSP_PROD, random.u32(..)),
-                (1, Some(page)) => page.store(random.usize(0..1024) * 4, random.u32(..)),
-                (2, _) => hostile.device.page.store(2048 + random.usize(0..32) * 4, random.u32(..)),
-                (3, _) => hostile.enter(XenbusState::from_raw(random.u32(0..7)).unwrap()),
-                (4, _) => hostile.let_go(),
-                (5, _) => hostile.connect(&mut front),
-                (_, Some(page)) => {
-                    // Answers, mostly right.
-                    let produced = page.load(index::RSP_PROD);
-                    let asked = page.load(index::REQ_PROD);
-                    let mut ring = BackRing::<_, Block>::attach(page);
-                    for _ in 0..asked.wrapping_sub(produced).min(32) {
-                        let Ok(Some(request)) = ring.pop() else { break };
-                        let id = if random.u32(0..60) == 0 { random.u64(..) } else { request.id };
-                        let status = if random.u32(0..6) == 0 { random.i16(..) } else { 0 };
-                        let _ = ring.push(&answer(id, status));
-                    }
-                    let _ = ring.publish();
-                }
-                _ => {}
-            }
-            hostile.notify();
+            bad.turn();
             hostile.run(&mut front);
             open.retain(|ticket| result(&mut front, *ticket).is_none());
             if random.u32(0..10) == 0 && !open.is_empty() {
@@ -240,8 +224,12 @@ fn over_a_hundred_seeds_of_corruption_leave_the_front_end_alive() {
             }
             reasons.insert(front.reason());
         }
-        // An honest back end at last.
-        hostile.let_go();
+        let BackLies { answers, lies: told, connections } = bad.lies();
+        lies.answers += answers;
+        lies.lies += told;
+        lies.connections += connections;
+        // It dies, and an honest back end takes its place.
+        bad.end();
         front.set_peer(None);
         hostile.half.set_error(BlockError::None);
         front.set_peer(Some(DRIVER));
@@ -265,7 +253,11 @@ fn over_a_hundred_seeds_of_corruption_leave_the_front_end_alive() {
             "seed {seed}: no page is lost"
         );
     }
-    for reason in [BlockError::Unasked, BlockError::Overrun] {
+    for reason in [BlockError::Unasked, BlockError::Overrun, BlockError::Requests] {
         assert!(reasons.contains(&reason.raw()), "{reason:?} was never found: {reasons:?}");
     }
+    assert!(
+        lies.answers > 5_000 && lies.lies > 1_000 && lies.connections > 500,
+        "little was tried: {lies:?}"
+    );
 }

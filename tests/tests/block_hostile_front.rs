@@ -1,13 +1,13 @@
 //! A front end that corrupts its ring, names pages that it did not grant, or takes them back: it harms itself alone.
 
+use bad_ends::BadFront;
 use drivers_backend::block::{Access, DiskId, Share, VbdId};
 use drivers_frontend::{Access as PageAccess, Platform};
-use hypercall_abi::blkif::{Block, BlockOp, BlockRequest, BlockSegment, DiscardRequest, IndirectRequest};
+use hypercall_abi::blkif::{Block, BlockOp, BlockRequest, BlockSegment};
 use hypercall_abi::device::{BlockError, BlockPage, XenbusState};
-use hypercall_abi::ring::{FakePage, FrontRing, SharedPage, index};
+use hypercall_abi::ring::{FakePage, FrontRing, SharedPage};
 use hypercall_abi::{DomId, GrantRef, Port};
 use tests::{DRIVER, Device, Disks, FrontPlatform, TestDisk};
-use zerocopy::IntoBytes;
 
 /// A front end that does as it likes.
 struct Hostile {
@@ -19,7 +19,6 @@ struct Hostile {
     port: Port,
     /// A page that may be written, one that may be read, and one that was taken back.
     grefs: [u32; 3],
-    page: FakePage,
     writable: FakePage,
 }
 
@@ -42,13 +41,13 @@ fn world(seed: u64) -> (Disks, Hostile) {
     };
     let (ring, reference) = granted(PageAccess::ReadWrite);
     let (writable, first) = granted(PageAccess::ReadWrite);
-    let (page, second) = granted(PageAccess::ReadOnly);
+    let (_, second) = granted(PageAccess::ReadOnly);
     let (_, third) = granted(PageAccess::ReadWrite);
     platform.revoke(third).unwrap();
     let port = platform.open_port(DRIVER).unwrap();
     let half = BlockPage::front(device.page.clone());
     let grefs = [first.0, second.0, third.0];
-    let mut hostile = Hostile { device, half, ring, platform, reference, port, grefs, page, writable };
+    let mut hostile = Hostile { device, half, ring, platform, reference, port, grefs, writable };
     hostile.connect();
     disks.run_back();
     assert!(disks.back().is_connected(VbdId(1)));
@@ -69,56 +68,16 @@ impl Hostile {
     fn ring(&mut self) {
         self.platform.notify(self.port);
     }
+}
 
-    fn segment(&self, random: &mut fastrand::Rng) -> BlockSegment {
-        let gref = if random.u32(0..4) == 0 { random.u32(0..50) } else { self.grefs[random.usize(0..3)] };
-        let wild = random.u32(0..4) == 0;
-        let mut sector = || if wild { random.u8(..) } else { random.u8(0..8) };
-        BlockSegment { gref, first_sector: sector(), last_sector: sector(), pad: 0 }
-    }
-
-    /// A request that is right in some places.
-    fn request(&self, random: &mut fastrand::Rng) -> BlockRequest {
-        let sector = if random.bool() { random.u64(0..520) } else { random.u64(..) };
-        let id = random.u64(..);
-        match random.u32(0..4) {
-            0 => DiscardRequest {
-                operation: BlockOp::Discard.raw(),
-                id,
-                sector,
-                sectors: if random.bool() { random.u64(..) } else { random.u64(0..9) },
-                ..DiscardRequest::zeroed()
-            }
-            .into(),
-            1 => {
-                let list: Vec<_> = (0..70).map(|_| self.segment(random)).collect();
-                self.page.copy_in(0, &list.as_bytes()[..560]);
-                let mut pages = [0; 8];
-                pages.fill_with(|| self.grefs[random.usize(0..3)]);
-                let request = IndirectRequest {
-                    operation: BlockOp::Indirect.raw(),
-                    indirect_operation: random.u8(0..3),
-                    segments: random.u16(0..80),
-                    id,
-                    sector,
-                    pages,
-                    ..IndirectRequest::zeroed()
-                };
-                request.into()
-            }
-            _ => {
-                let mut request = BlockRequest {
-                    operation: if random.u32(0..5) == 0 { random.u8(..) } else { random.u8(0..4) },
-                    segments: random.u8(0..13),
-                    id,
-                    sector,
-                    ..BlockRequest::zeroed()
-                };
-                request.segment.fill_with(|| self.segment(random));
-                request
-            }
-        }
-    }
+/// The same with a front end that does whatever its seed says.
+fn beside_bad(seed: u64) -> (Disks, BadFront<FrontPlatform, FakePage>, Port) {
+    let mut disks = Disks::new(vec![TestDisk::new(1024, seed)], true);
+    disks.join(share(0), 20);
+    let device = disks.attach(AT, share(512)).unwrap();
+    let platform = FrontPlatform { world: disks.world.clone(), domain: Disks::domain(AT) };
+    let bad = BadFront::new(platform, device.page, DRIVER, device.front_port, seed).unwrap();
+    (disks, bad, device.front_port)
 }
 
 /// Moments in which the honest front end does a fixed piece of work, beside whatever `each` does.
@@ -157,43 +116,28 @@ fn intact(disks: &mut Disks, seed: u64) {
 #[test]
 fn over_a_hundred_seeds_of_corruption_harm_only_the_culprit() {
     let mut reasons = std::collections::BTreeSet::new();
-    let (mut alone, mut beside, mut answered) = (0, 0, 0);
+    let (mut alone, mut beside, mut answered, mut requests) = (0, 0, 0, 0);
     for seed in 0..120 {
         let (mut disks, _hostile) = world(seed);
         alone += honest(&mut disks, |_| {});
-        let (mut disks, mut hostile) = world(seed);
+        let (mut disks, mut bad, port) = beside_bad(seed);
         let mut random = fastrand::Rng::with_seed(seed);
-        let mut ring = FrontRing::<_, Block>::new(hostile.ring.clone());
-        beside += honest(&mut disks, |_| {
-            for _ in 0..random.u32(1..6) {
-                match random.u32(0..16) {
-                    0 => hostile.ring.store(index::REQ_PROD, random.u32(..)),
-                    1 => hostile.ring.store(random.usize(0..1024) * 4, random.u32(..)),
-                    2 => {
-                        let prod = hostile.ring.load(index::REQ_PROD);
-                        hostile.ring.store(index::REQ_PROD, prod.wrapping_add(random.u32(0..40)));
-                    }
-                    3 => hostile.device.page.store(random.usize(0..32) * 4, random.u32(0..8)),
-                    4 => hostile.enter(XenbusState::Closing),
-                    5 => {
-                        hostile.enter(XenbusState::Initialising);
-                        ring = FrontRing::new(hostile.ring.clone());
-                    }
-                    6 => hostile.connect(),
-                    _ => {
-                        let request = hostile.request(&mut random);
-                        let _ = ring.push(&request);
-                        let _ = ring.publish();
-                        while let Ok(Some(_)) = ring.pop() {}
-                        hostile.ring();
-                    }
-                }
-            }
+        beside += honest(&mut disks, |disks| {
+            (0..random.u32(1..6)).for_each(|_| bad.act());
+            reasons.insert(disks.back().error(VbdId(1)).unwrap().raw());
         });
+        requests += bad.lies().requests;
         intact(&mut disks, seed);
         assert!(disks.back().is_connected(VbdId(0)));
-        reasons.insert(disks.back().error(VbdId(1)).unwrap().raw());
         answered += disks.back().totals().answered;
+        let ended = bad.lies().ended;
+        let told: Vec<_> = std::iter::from_fn(|| disks.back().take_offence()).collect();
+        assert!(
+            told.iter().all(|offence| offence.vbd == VbdId(1)) && told.len() <= 1,
+            "seed {seed}: {told:?}"
+        );
+        assert!(ended == 0 || told.len() == 1, "seed {seed}: {ended} connections ended and nobody was told");
+        goes_on(&mut disks, bad, port, seed);
         disks.back().remove(VbdId(1));
         disks.run();
         assert_eq!(disks.world.state().mapped_of(DomId(11)), 0, "seed {seed}: nothing of it stays mapped");
@@ -201,8 +145,31 @@ fn over_a_hundred_seeds_of_corruption_harm_only_the_culprit() {
         assert_eq!(disks.back().under_way(), 0, "seed {seed}");
     }
     assert!(beside < 3 * alone, "{beside} moments beside an attacker, {alone} alone");
-    assert!(answered > 5_000, "only {answered} requests were judged");
-    assert!(reasons.contains(&BlockError::Overrun.raw()), "the corruptions reached the check: {reasons:?}");
+    assert!(answered > 5_000, "only {answered} of {requests} requests were judged");
+    for reason in [BlockError::Overrun, BlockError::Requests, BlockError::Ring, BlockError::Port] {
+        assert!(reasons.contains(&reason.raw()), "{reason:?} was never found: {reasons:?}");
+    }
+}
+
+/// Whoever was bad and closes in good order gets everything back, and is served when it begins again.
+fn goes_on(disks: &mut Disks, mut bad: BadFront<FrontPlatform, FakePage>, port: Port, seed: u64) {
+    let settled = (0..100).any(|_| {
+        let settled = bad.settle();
+        disks.run_back();
+        settled
+    });
+    assert!(settled, "seed {seed}: the back end never lets go");
+    let device = bad.end().unwrap_or_else(|_| panic!("seed {seed}: a page stays with the back end"));
+    assert_eq!(
+        disks.world.state().grants_of(DomId(11)),
+        1,
+        "seed {seed}: the device page is all that is granted"
+    );
+    let half = BlockPage::front(device);
+    half.set_state(XenbusState::Initialising);
+    FrontPlatform { world: disks.world.clone(), domain: Disks::domain(AT) }.notify(port);
+    disks.run();
+    assert_eq!(half.other_state(), XenbusState::InitWait, "seed {seed}");
 }
 
 #[test]
@@ -279,25 +246,13 @@ fn a_request_whose_page_is_taken_back_meanwhile_is_an_error() {
 fn pages_that_change_before_each_read_harm_only_their_owner() {
     let mut ends = std::collections::BTreeSet::new();
     for seed in 0..120 {
-        let (mut disks, mut hostile) = world(seed);
+        let (mut disks, mut bad, _) = beside_bad(seed);
         disks.back().platform().fickle = Some((DomId(11), seed));
-        let mut random = fastrand::Rng::with_seed(seed);
-        let mut ring = FrontRing::<_, Block>::new(hostile.ring.clone());
-        honest(&mut disks, |_| match random.u32(0..8) {
-            0 => hostile.enter(XenbusState::Initialising),
-            1 => {
-                ring = FrontRing::new(hostile.ring.clone());
-                hostile.connect();
-            }
-            _ => {
-                let request = hostile.request(&mut random);
-                let _ = ring.push(&request);
-                let _ = ring.publish();
-                hostile.ring();
-            }
+        honest(&mut disks, |disks| {
+            bad.act();
+            ends.insert(disks.back().error(VbdId(1)).unwrap().raw());
         });
         intact(&mut disks, seed);
-        ends.insert(disks.back().error(VbdId(1)).unwrap().raw());
         disks.back().remove(VbdId(1));
         disks.run();
         assert_eq!(disks.world.state().mapped_of(DomId(11)), 0, "seed {seed}: nothing of it stays mapped");

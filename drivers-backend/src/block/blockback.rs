@@ -12,6 +12,7 @@ use hypercall_abi::{Errno, GrantRef, Port};
 use super::SEGMENTS_MAX;
 use super::disk::{Disk, Outcome, Work};
 use super::jobs::Jobs;
+use super::offences::{Offence, Offences};
 use super::share::{Access, DiskId, Share, Shelf};
 use super::sparse::Sparse;
 use super::vbd::{Client, Vbd, VbdId};
@@ -75,6 +76,7 @@ pub(super) struct Slot<G> {
     /// Whether the overlay was full and nobody has been told.
     full: bool,
     told: bool,
+    offences: Offences,
 }
 
 /// The back end of all block devices of a driver domain.
@@ -99,6 +101,8 @@ pub struct BlockBack<P: Platform> {
     pub(super) finished: Vec<(Work<P::Buffer>, Outcome)>,
     pub(super) copies: Vec<CopyGrant>,
     pub(super) totals: BlockTotals,
+    /// Front ends of whose offences somebody is to be told.
+    offenders: WorkList<VbdId>,
 }
 
 impl<P: Platform> BlockBack<P> {
@@ -127,6 +131,7 @@ impl<P: Platform> BlockBack<P> {
             finished: Vec::new(),
             copies: Vec::new(),
             totals: BlockTotals::default(),
+            offenders: WorkList::default(),
         })
     }
 
@@ -163,8 +168,15 @@ impl<P: Platform> BlockBack<P> {
         client.share = share;
         let page = self.platform.map(client.peer, page).map_err(AddError::Page)?;
         while self.slots.len() <= at {
-            let slot = Slot { vbd: None, overlay: None, epoch: 0, stale: 0, full: false, told: false };
-            self.slots.push(slot);
+            self.slots.push(Slot {
+                vbd: None,
+                overlay: None,
+                epoch: 0,
+                stale: 0,
+                full: false,
+                told: false,
+                offences: Offences::default(),
+            });
         }
         if let Some(slot) = self.slots.get_mut(at) {
             // The changes of a front end that was there before, if they are over the same sectors.
@@ -285,6 +297,13 @@ impl<P: Platform> BlockBack<P> {
         Some(VbdId(at))
     }
 
+    /// A front end whose connection ended for what it did, if somebody is to be told: of the first time, the second, the fourth,
+    /// and so on.
+    pub fn take_offence(&mut self) -> Option<Offence> {
+        let id = self.offenders.take()?;
+        self.slots.get_mut(usize::from(id))?.offences.take(id)
+    }
+
     /// The platform, for its owner.
     pub const fn platform(&mut self) -> &mut P {
         &mut self.platform
@@ -310,7 +329,12 @@ impl<P: Platform> BlockBack<P> {
                 let in_flight = vbd.in_flight;
                 match vbd.step(&mut self.platform) {
                     Step::Same => break,
-                    Step::Moved => {}
+                    Step::Moved => {
+                        // It offered what cannot be taken.
+                        if vbd.error != BlockError::None && slot.offences.note(vbd.error) {
+                            self.offenders.add(id);
+                        }
+                    }
                     Step::Up(port) => {
                         self.ports.insert(port, (id, Purpose::Ring));
                         self.senders.add(id);
@@ -334,6 +358,9 @@ impl<P: Platform> BlockBack<P> {
             slot.stale += in_flight;
             slot.epoch = slot.epoch.wrapping_add(1);
             self.ports.remove(&port);
+            if slot.offences.note(error) {
+                self.offenders.add(id);
+            }
         }
         // The front end may have begun anew already.
         self.states.add(id);

@@ -14,6 +14,7 @@ mod blockback;
 mod carry;
 mod disk;
 mod jobs;
+mod offences;
 mod overlay;
 mod ram;
 mod request;
@@ -24,6 +25,7 @@ mod vbd;
 
 pub use blockback::{AddError, BlockBack, BlockTotals};
 pub use disk::{Disk, DiskError, DiskOp, Outcome, Piece, Work};
+pub use offences::Offence;
 pub use ram::RamDisk;
 pub use share::{Access, DiskId, Share};
 pub use sparse::{NoRoom, Sparse};

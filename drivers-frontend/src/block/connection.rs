@@ -18,6 +18,7 @@ const QUARANTINE_MAX: usize = 64;
 impl<P: Platform, M: SharedPage> BlockFront<P, M> {
     /// Closes because of what the back end did.
     pub(super) fn fault(&mut self, error: BlockError) {
+        self.troubles.note(error.raw());
         self.close_for(error);
         self.step();
     }
@@ -53,6 +54,9 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
             }
             Next::Ended => {
                 self.reason = self.device.other_error();
+                if self.reason != BlockError::None.raw() {
+                    self.troubles.note(self.reason);
+                }
                 self.let_go();
                 self.enter(XenbusState::Closed);
                 self.ended();
@@ -96,6 +100,7 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
             self.begin_again();
             return;
         }
+        self.troubles.give_up(self.reason);
         let pages = self.operations.fail_all(DiskFault::Gone);
         self.give_back(pages);
     }

@@ -11,6 +11,7 @@ use hypercall_abi::{DomId, PAGE_SIZE, Port};
 
 use super::operations::{DiskFault, Operations, State, Ticket};
 use super::pages::Pages;
+use super::trouble::{Trouble, Troubles};
 use super::wire::{self, Unsendable, Wire};
 use crate::link::Link;
 use crate::platform::Platform;
@@ -61,6 +62,7 @@ pub struct BlockFront<P: Platform, M> {
     pub(super) room: Vec<Waker>,
     pub(super) counters: BlockCounters,
     pub(super) quarantine: Shared<P::Page>,
+    pub(super) troubles: Troubles,
 }
 
 /// Connections that may end in a fault, without one right answer in between, before the device gives up.
@@ -85,6 +87,7 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
             room: Vec::new(),
             counters: BlockCounters::default(),
             quarantine: Vec::new(),
+            troubles: Troubles::default(),
         };
         front.enter(XenbusState::Initialising);
         front.step();
@@ -107,6 +110,12 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
     #[must_use]
     pub const fn reason(&self) -> u32 {
         self.reason
+    }
+
+    /// A connection that ended for what the back end did or said, if somebody is to be told: of the first, the second, the
+    /// fourth and so on, and when the device gives up.
+    pub const fn take_trouble(&mut self) -> Option<Trouble> {
+        self.troubles.take()
     }
 
     /// What the last back end said of the disk.

@@ -14,7 +14,9 @@ mod connection;
 mod front;
 mod operations;
 mod pages;
+mod trouble;
 mod wire;
 
 pub use front::{BeginError, BlockConfig, BlockFront};
 pub use operations::{DiskFault, Ticket};
+pub use trouble::Trouble;

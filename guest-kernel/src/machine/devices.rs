@@ -6,6 +6,7 @@ use hypercall_abi::device::{DeviceKind, DirectoryEntry};
 use hypercall_abi::extension::DeviceDirectoryInfo;
 use hypercall_abi::{DomId, PAGE_SIZE, Pfn};
 
+use super::shared_page::Mapped;
 use super::{hypercall, memory};
 
 static FIRST_PFN: AtomicU64 = AtomicU64::new(0);
@@ -58,16 +59,23 @@ pub fn peer(entry: &DirectoryEntry) -> Option<DomId> {
     Some(DomId(entry.peer)).filter(|peer| peer.is_ordinary())
 }
 
+/// The page through which front end `index` and its back end agree; `None` where there is no front end.
+#[must_use]
+pub fn page(index: u32) -> Option<Mapped> {
+    let entry = entry(index).filter(is_front)?;
+    // SAFETY: the hypervisor set this frame aside for the device; the heap leaves it out.
+    Some(unsafe { Mapped::frame(Pfn(entry.page)) })
+}
+
+fn is_front(entry: &DirectoryEntry) -> bool {
+    entry.kind == DeviceKind::NetFront.raw() || entry.kind == DeviceKind::BlockFront.raw()
+}
+
 /// Frames of our memory that the directory itself and the pages of our front ends take.
 pub(super) fn reserved() -> impl Iterator<Item = Pfn> {
     let entries_per_page = (PAGE_SIZE / size_of::<DirectoryEntry>()) as u64;
     let first = FIRST_PFN.load(Ordering::Relaxed);
     let directory = (0..u64::from(count()).div_ceil(entries_per_page)).map(move |page| Pfn(first + page));
-    let fronts = (0..count())
-        .filter_map(entry)
-        .filter(|entry| {
-            entry.kind == DeviceKind::NetFront.raw() || entry.kind == DeviceKind::BlockFront.raw()
-        })
-        .map(|entry| Pfn(entry.page));
+    let fronts = (0..count()).filter_map(entry).filter(is_front).map(|entry| Pfn(entry.page));
     directory.chain(fronts)
 }

@@ -28,6 +28,8 @@ pub mod trap;
 pub mod upcall;
 pub mod window;
 
+#[cfg(any(feature = "net", feature = "block"))]
+pub use front::Kernel as FrontKernel;
 pub use guest::{Guest, Hypervisor};
 pub use start::enter;
 

@@ -11,8 +11,8 @@ use super::judge::plain;
 use crate::paths;
 
 /// Sectors of an image: not a whole number of pages.
-const SECTORS: usize = 2 * 1024 + 3;
-const SECTOR: usize = hypercall_abi::blkif::SECTOR_BYTES;
+pub(super) const SECTORS: usize = 2 * 1024 + 3;
+pub(super) const SECTOR: usize = hypercall_abi::blkif::SECTOR_BYTES;
 /// Where the disk that is a part of an image begins and ends, in bytes.
 const PART: std::ops::Range<usize> = 64 << 10..576 << 10;
 
@@ -147,12 +147,12 @@ fn scenario(folder: &Path) -> String {
 }
 
 /// What a guest writes in a round.
-fn pattern(bytes: usize, round: u64) -> Vec<u8> {
+pub(super) fn pattern(bytes: usize, round: u64) -> Vec<u8> {
     (0..bytes as u64).map(|at| ((at + round).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()
 }
 
 /// 64-bit FNV-1a, as the guest computes it.
-fn sum(bytes: &[u8]) -> String {
+pub(super) fn sum(bytes: &[u8]) -> String {
     let sum = bytes
         .iter()
         .fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));

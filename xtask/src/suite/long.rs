@@ -3,6 +3,7 @@
 
 use anyhow::{Result, ensure};
 
+use super::bad_ends;
 use super::disks;
 use super::judge::{figures, found, number, sound};
 use super::kv;
@@ -20,6 +21,8 @@ pub(super) fn parts(seeds: u32) -> Vec<Part> {
         Part::here("icount, 256 guests in 1 GiB", quarter_of_a_thousand),
         Part::here("icount, 32 guests, twice", repeated),
         Part::here("256 overlays of one image", disks::overlays),
+        Part::here("bad front ends of disks, 10 seeds", || bad_ends::fronts(10, 300)),
+        Part::here("a bad back end for disks, 10 seeds", || bad_ends::back(10, 150)),
         Part::here("driver domain crashes 20 times, host", || crashed("web", 32, 20, 20.0)),
         Part::here("driver domain crashes 20 times, inside", || crashed("inside", 32, 20, 20.0)),
         Part::here("kv: its driver domain crashes 100 times", || kv::crashed("storage", 100)),

@@ -4,6 +4,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use super::bad_ends;
 use super::bad_images;
 use super::disks;
 use super::files;
@@ -32,6 +33,8 @@ pub(super) fn parts() -> Vec<Part> {
         Part::here("strikes in ring 3, a brief sweep", || strikes("3")),
         Part::here("bad images beside good ones", bad_images::beside_good_ones),
         Part::here("disks, judged by their images", disks::written),
+        Part::here("bad front ends of disks, briefly", || bad_ends::fronts(1, 100)),
+        Part::here("a bad back end for disks, briefly", || bad_ends::back(1, 50)),
         Part::here("files of an ext4 disk from 8 guests", files::served),
         Part::here("kv: its driver domain crashes 5 times", || kv::crashed("storage", 5)),
         Part::here("kv: QEMU is killed 10 times", || kv::killed(10)),

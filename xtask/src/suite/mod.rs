@@ -1,6 +1,7 @@
 //! `test`, `soak` and `check`: many parts, each a command that a person could type, each timed.
 //! It exists so that what is tested is what is used.
 
+mod bad_ends;
 mod bad_images;
 mod disks;
 mod files;

@@ -15,10 +15,10 @@ use core::cell::RefCell;
 use core::future::poll_fn;
 use core::task::{Context, Poll};
 
-use drivers_frontend::block::{BeginError, BlockConfig, BlockFront, DiskFault};
+use drivers_frontend::block::{BeginError, BlockConfig, BlockFront, DiskFault, Trouble};
+use hypercall_abi::Port;
 pub use hypercall_abi::device::BlockCounters;
-use hypercall_abi::device::{DeviceKind, DiskFacts, block_features, net_options};
-use hypercall_abi::{Pfn, Port};
+use hypercall_abi::device::{BlockError, DeviceKind, DirectoryEntry, DiskFacts, block_features, net_options};
 
 use self::operation::run;
 use super::front::{self, Attached, Kernel};
@@ -96,7 +96,6 @@ impl From<DiskFault> for DiskError {
 #[derive(Clone)]
 pub struct Disk {
     front: Shared,
-    facts: DiskFacts,
     gather: bool,
 }
 
@@ -116,8 +115,7 @@ impl Disk {
     pub async fn open_with(guest: &Guest, number: usize, settings: Settings) -> Result<Self, DiskError> {
         let (index, entry) = devices::of_kind(DeviceKind::BlockFront).nth(number).ok_or(DiskError::Absent)?;
         let state_port = EventPort::adopt(Port(entry.state_port));
-        // SAFETY: the hypervisor set this frame aside for the device; the heap leaves it out.
-        let page = unsafe { Mapped::frame(Pfn(entry.page)) };
+        let page = devices::page(index).ok_or(DiskError::Absent)?;
         let config = BlockConfig {
             peer: devices::peer(&entry),
             state_port: state_port.port(),
@@ -126,22 +124,27 @@ impl Disk {
         };
         let front = BlockFront::new(Kernel, page, config);
         let shared: Shared = Rc::new(RefCell::new(Attached::new(front, state_port, &entry)));
-        guest.spawn(attend(shared.clone()));
+        guest.spawn(attend(shared.clone(), number, entry));
         front::follow_directory(guest, index, shared.clone());
-        let facts = poll_fn(|context| poll_facts(&shared, context)).await?;
-        Ok(Self { front: shared, facts, gather: settings.gather })
+        poll_fn(|context| poll_facts(&shared, context)).await?;
+        Ok(Self { front: shared, gather: settings.gather })
+    }
+
+    /// What the last back end said of the disk: that of a disk that was opened stays as it is, unless a back end lied.
+    fn facts(&self) -> DiskFacts {
+        self.front.borrow().front.facts().unwrap_or_default()
     }
 
     /// Sectors.
     #[must_use]
-    pub const fn capacity(&self) -> u64 {
-        self.facts.sectors
+    pub fn capacity(&self) -> u64 {
+        self.facts().sectors
     }
 
     /// Whether it can be written to.
     #[must_use]
-    pub const fn is_read_only(&self) -> bool {
-        self.facts.features & block_features::READ_ONLY != 0
+    pub fn is_read_only(&self) -> bool {
+        self.facts().features & block_features::READ_ONLY != 0
     }
 
     /// Reads from `sector` on until `buffer` is full.
@@ -189,16 +192,16 @@ impl Disk {
             return Err(DiskError::Length(bytes));
         }
         let sectors = (bytes / SECTOR_BYTES) as u64;
-        sector.checked_add(sectors).filter(|end| *end <= self.facts.sectors).ok_or(DiskError::Range)?;
+        sector.checked_add(sectors).filter(|end| *end <= self.capacity()).ok_or(DiskError::Range)?;
         Ok(self.front.borrow().front.bytes_max())
     }
 }
 
-/// What the back end says of the disk, once it is there.
-fn poll_facts(shared: &Shared, context: &mut Context<'_>) -> Poll<Result<DiskFacts, DiskError>> {
+/// Waits for a back end that says what the disk is.
+fn poll_facts(shared: &Shared, context: &mut Context<'_>) -> Poll<Result<(), DiskError>> {
     let front = &mut shared.borrow_mut().front;
-    if let Some(facts) = front.facts() {
-        return Poll::Ready(Ok(facts));
+    if front.facts().is_some() {
+        return Poll::Ready(Ok(()));
     }
     if let Err(BeginError::Gone) = front.begin_flush() {
         return Poll::Ready(Err(DiskError::Gone));
@@ -208,7 +211,7 @@ fn poll_facts(shared: &Shared, context: &mut Context<'_>) -> Poll<Result<DiskFac
 }
 
 /// Looks after a front end: takes answers and steps of its connection as they are told.
-async fn attend(shared: Shared) {
+async fn attend(shared: Shared, number: usize, entry: DirectoryEntry) {
     poll_fn(|context| {
         let mut attached = shared.borrow_mut();
         attached.listen(context.waker());
@@ -216,7 +219,24 @@ async fn attend(shared: Shared) {
             ports::wake_on(port, context.waker());
         }
         attached.front.collect();
+        if let Some(trouble) = attached.front.take_trouble() {
+            tell(number, &entry, trouble);
+        }
         Poll::<()>::Pending
     })
     .await;
+}
+
+/// Says what a back end did. It is called seldom, whatever a back end does.
+#[cold]
+fn tell(number: usize, entry: &DirectoryEntry, Trouble { reason, times, given_up }: Trouble) {
+    let name = entry.name.split(|byte| *byte == 0).next().unwrap_or_default();
+    let name = core::str::from_utf8(name).unwrap_or("?");
+    let end = if given_up { "it is given up" } else { "what was not answered is kept" };
+    match BlockError::from_raw(reason) {
+        Some(error) => {
+            log::warn!("disk {number}: a connection to {name} broke, {error:?}, {times} so far; {end}")
+        }
+        None => log::warn!("disk {number}: a connection to {name} broke, {reason:#x}, {times} so far; {end}"),
+    }
 }

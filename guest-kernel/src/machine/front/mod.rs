@@ -11,7 +11,7 @@ use drivers_frontend::{NetFront, block::BlockFront};
 use hypercall_abi::{DomId, Port};
 
 pub(super) use self::attached::Attached;
-pub(super) use self::platform::Kernel;
+pub use self::platform::Kernel;
 use super::shared_page::Mapped;
 use super::{Guest, devices};
 

@@ -11,7 +11,7 @@ use crate::machine::{grants, ports, trace};
 
 /// This kernel, as drivers see it.
 #[derive(Debug)]
-pub(in crate::machine) struct Kernel;
+pub struct Kernel;
 
 impl Platform for Kernel {
     type Page = Page;

@@ -2,11 +2,16 @@
 //!
 //! `@disk {"disk":N,"sectors":N,"writable":B,"good":N,"of":N,"sum":"HEX"}`: checks that held, of how many, and the sum
 //! (64-bit FNV-1a) of all that is on the disk at the end.
+//!
+//! With `work_ms=MS` on the command line it works on each disk until that system time first, through whatever comes, and
+//! says `@work`, see [`work`].
 
 #![no_std]
 #![no_main]
 
 extern crate alloc;
+
+mod work;
 
 use alloc::vec;
 
@@ -22,9 +27,15 @@ const LARGEST: usize = 256 << 10;
 const LENGTHS: [usize; 4] = [SECTOR_BYTES, 4096, 15 * 4096 + SECTOR_BYTES, LARGEST];
 
 async fn run(guest: Guest) {
+    let until_ms = guest.command_line().parse("work_ms", 0_u64).unwrap_or_else(|error| panic!("{error}"));
     for number in 0.. {
         match Disk::open(&guest, number).await {
-            Ok(disk) => report(number, &disk).await,
+            Ok(disk) => {
+                if until_ms > 0 {
+                    work::work(number, &disk, until_ms * 1_000_000).await;
+                }
+                report(number, &disk).await;
+            }
             Err(DiskError::Absent) => break,
             Err(error) => println!("disk {number}: {error}"),
         }
@@ -98,7 +109,7 @@ async fn at_once(disk: &Disk, checks: &mut Checks) {
 }
 
 /// Bytes that are others in each round and at each place.
-fn pattern(length: usize, round: u64) -> vec::Vec<u8> {
+pub(crate) fn pattern(length: usize, round: u64) -> vec::Vec<u8> {
     (0..length as u64).map(|at| ((at + round).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()
 }
 

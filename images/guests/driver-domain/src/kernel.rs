@@ -14,10 +14,10 @@ use hypercall_abi::shared_info::TRACE_RING;
 use hypercall_abi::{DomId, Errno, GrantRef, PAGE_SIZE, Port, pass_on_page};
 
 /// All ports of this domain.
-pub(crate) static PORTS: PortSet = PortSet::new();
+pub static PORTS: PortSet = PortSet::new();
 
 /// Has the events of a port that the hypervisor bound for us come to [`PORTS`].
-pub(crate) fn serve(port: Port) {
+pub fn serve(port: Port) {
     let port = EventPort::adopt(port);
     port.join(&PORTS);
     // It stays open for as long as the hypervisor keeps it.
@@ -26,11 +26,11 @@ pub(crate) fn serve(port: Port) {
 
 /// This kernel, as the back end sees it.
 #[derive(Debug)]
-pub(crate) struct Kernel;
+pub struct Kernel;
 
 /// A page of a front end's, mapped.
 #[derive(Debug)]
-pub(crate) struct GrantedPage {
+pub struct GrantedPage {
     range: Range,
     page: Mapped,
     handle: u32,
@@ -128,7 +128,7 @@ pass_on_page!(GrantedPage, granted => &granted.page);
 /// A page that data passes through. The hypervisor writes it during a copy, a disk while it holds it as a piece of work;
 /// no reference to it exists then.
 #[derive(Debug)]
-pub(crate) struct PacketPage(Page);
+pub struct PacketPage(Page);
 
 impl PacketPage {
     /// Its first byte.

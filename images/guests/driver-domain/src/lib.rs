@@ -1,0 +1,219 @@
+//! The driver domain: owns network device and disks, and shares them between the guests.
+//! It exists so that drivers crash outside the hypervisor, and so that guests need none.
+//!
+//! What it serves is what the directory names: a domain may have the network, disks, or both.
+//! Command line: `buffers=PAGES` for packets on their way, two in each page; `disk_buffers=PAGES` for data of disks; `own=` measures, see
+//! [`own`].
+
+#![no_std]
+
+extern crate alloc;
+
+mod directory;
+mod disk;
+pub mod kernel;
+mod nic;
+mod own;
+mod virtio;
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use drivers_backend::block::{BlockBack, DiskId};
+use drivers_backend::{NetBack, Turn};
+use embassy_time::{Instant, with_deadline};
+use guest_kernel::hypercall::domain;
+use guest_kernel::ports::EventPort;
+use guest_kernel::{Guest, clock, devices};
+use hypercall_abi::Port;
+use hypercall_abi::device::DeviceKind;
+use hypercall_abi::event_channel::Virq;
+
+use self::directory::{Backs, Directory};
+use self::disk::{VIRTIO_BLOCK, VirtioDisk};
+use self::kernel::{Kernel, PORTS};
+use self::nic::Nic;
+
+/// Pages for packets on their way, unless the command line says otherwise.
+const BUFFERS_DEFAULT: u16 = 1024;
+/// Pages for data of disks on its way, unless the command line says otherwise.
+const DISK_BUFFERS_DEFAULT: usize = 256;
+/// Events taken between two turns.
+const EVENTS_PER_TURN: usize = 256;
+
+/// Serves until the domain ends.
+pub async fn run(guest: Guest) {
+    let line = guest.command_line();
+    let buffers = line.parse("buffers", BUFFERS_DEFAULT).unwrap_or_else(|error| panic!("{error}"));
+    let disk_buffers =
+        line.parse("disk_buffers", DISK_BUFFERS_DEFAULT).unwrap_or_else(|error| panic!("{error}"));
+    let changes = EventPort::virq(Virq::Devices).expect("each domain may hear of its own devices");
+    changes.join(&PORTS);
+    let serves = |kind: DeviceKind| devices::of_kind(kind).next().is_some();
+    let mut ports = BTreeMap::new();
+    let mut disks = open_disks();
+    if let Some((wanted, (_, disk))) = line.get("own").zip(disks.first_mut()) {
+        own::measure(disk, wanted).await;
+    }
+    let block = serves(DeviceKind::BlockBack).then(|| serve_disks(disk_buffers, disks, &mut ports));
+    let net =
+        (Nic::is_there() || serves(DeviceKind::NetBack) || block.is_none()).then(|| open_network(buffers));
+    if let Some(port) = net.as_ref().and_then(|(_, port)| *port) {
+        ports.insert(port, Source::Uplink);
+    }
+    ports.insert(changes.port(), Source::Directory);
+    let backs = Backs { net: net.map(|(back, _)| back), block };
+    let mut work = Work { backs, directory: Directory::default(), ports, warned: false };
+    work.note(changes.port());
+    loop {
+        for _ in 0..EVENTS_PER_TURN {
+            let Some(port) = PORTS.take() else { break };
+            work.note(port);
+        }
+        if let Turn::Idle { until_ns } = work.turn() {
+            let until = Instant::from_micros(until_ns.div_ceil(1000));
+            if let Ok(port) = with_deadline(until, PORTS.wait()).await {
+                work.note(port);
+            }
+        }
+    }
+}
+
+/// The network back end, with the device if there is one, and the port of its interrupt.
+fn open_network(buffers: u16) -> (NetBack<Kernel, Nic>, Option<Port>) {
+    let nic = match Nic::open() {
+        Ok(nic) => {
+            log::info!("virtio-net {} is up", drivers_backend::Uplink::mac(&nic));
+            nic
+        }
+        Err(error) => {
+            log::warn!("{error}; guests reach each other, but nobody outside");
+            Nic::Absent
+        }
+    };
+    let port = nic.port();
+    (NetBack::new(Kernel, nic, buffers).expect("there is memory for packets"), port)
+}
+
+/// The disks that the directory names, by their numbers. They are large, and never inlined into what waits.
+#[inline(never)]
+fn open_disks() -> Vec<(DiskId, Box<VirtioDisk>)> {
+    let mut opened = Vec::new();
+    let disks = devices::of_kind(DeviceKind::Pci).filter(|(_, entry)| entry.pci_id == VIRTIO_BLOCK);
+    for (index, entry) in disks {
+        match VirtioDisk::open(index, entry.pci_address) {
+            Ok(disk) => opened.push((DiskId(entry.disk), Box::new(disk))),
+            Err(error) => log::warn!("virtio-blk, disk {}: {error}", entry.disk),
+        }
+    }
+    opened
+}
+
+/// The block back end with these disks.
+fn serve_disks(
+    buffers: usize,
+    disks: Vec<(DiskId, Box<VirtioDisk>)>,
+    ports: &mut BTreeMap<Port, Source>,
+) -> BlockBack<Kernel> {
+    let mut back = BlockBack::new(Kernel, buffers).expect("there is memory for data of disks");
+    for (id, disk) in disks {
+        ports.insert(disk.port(), Source::Disk(id));
+        if !back.add_disk(id, disk) {
+            log::warn!("there are two disks of number {}", id.0);
+        }
+    }
+    back
+}
+
+/// What a port tells of.
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    /// The network device has interrupted.
+    Uplink,
+    /// A disk has interrupted.
+    Disk(DiskId),
+    /// The directory has changed.
+    Directory,
+}
+
+/// What the events of this domain are about.
+struct Work {
+    backs: Backs,
+    directory: Directory,
+    ports: BTreeMap<Port, Source>,
+    warned: bool,
+}
+
+impl Work {
+    /// A turn of each back end.
+    fn turn(&mut self) -> Turn {
+        let mut turn = Turn::Idle { until_ns: u64::MAX };
+        if let Some(net) = &mut self.backs.net {
+            turn = net.turn(clock::now_ns());
+        }
+        if let Some(block) = &mut self.backs.block
+            && let Turn::More = block.turn()
+        {
+            turn = Turn::More;
+            // Those that were answered may ask again before a long queue of one of them is done.
+            domain::yield_now();
+        }
+        self.warn();
+        turn
+    }
+
+    /// Says that somebody uses a false address, the first time that it happens: guests could fill the log otherwise. And
+    /// whose overlay is full, once for each, and whose disk's connection ended for what it did.
+    fn warn(&mut self) {
+        let spoofed = self.backs.net.as_ref().is_some_and(|net| net.counters().spoofed > 0);
+        if !self.warned && spoofed {
+            self.warned = true;
+            log::warn!(
+                "a guest, or somebody outside, uses an address that is not its own; its frames are dropped"
+            );
+        }
+        while let Some(offence) = self.backs.block.as_mut().and_then(BlockBack::take_offence) {
+            if let Some(entry) = devices::entry(offence.vbd.0.into()) {
+                let (name, reason, times) = (directory::name(&entry), offence.reason, offence.times);
+                log::warn!(
+                    "the disk of {name} is cut off for what its front end did: {reason:?}, {times} so far"
+                );
+            }
+        }
+        while let Some(id) = self.backs.block.as_mut().and_then(BlockBack::take_full) {
+            if let Some(entry) = devices::entry(id.0.into()) {
+                let bytes = entry.memory_bytes;
+                let name = directory::name(&entry);
+                log::warn!(
+                    "the overlay of {name} is full with {bytes} bytes; its writes fail, and nothing is lost"
+                );
+            }
+        }
+    }
+
+    /// Notes that a port has fired.
+    fn note(&mut self, port: Port) {
+        match self.ports.get(&port) {
+            Some(Source::Uplink) => {
+                if let Some(net) = &mut self.backs.net {
+                    net.uplink_event();
+                }
+            }
+            Some(Source::Disk(id)) => {
+                if let Some(block) = &mut self.backs.block {
+                    block.disk_event(*id);
+                }
+            }
+            Some(Source::Directory) => self.directory.follow(&mut self.backs),
+            None => {
+                if let Some(net) = &mut self.backs.net {
+                    net.event(port);
+                }
+                if let Some(block) = &mut self.backs.block {
+                    block.event(port);
+                }
+            }
+        }
+    }
+}
