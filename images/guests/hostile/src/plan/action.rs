@@ -77,6 +77,8 @@ impl Call {
         use hypercall_abi::Hypercall as H;
         let known = u32::try_from(self.number).ok().and_then(H::from_raw);
         let selector = match known {
+            // A batch of none asks for nothing, whatever lies in memory.
+            Some(H::MmuUpdate | H::MmuextOp) if self.args[1] & 0xffff_ffff == 0 => u64::MAX,
             Some(H::MmuUpdate) => self.laid_word(self.args[0]) & 3,
             Some(H::MmuextOp) => self.laid_word(self.args[0]) & 0xffff_ffff,
             // These look at half of the word.

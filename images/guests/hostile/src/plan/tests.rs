@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 
 use hypercall_abi::grant_table::{CopyGrant, GrantTableOp};
+use hypercall_abi::mmu::MmuextOp;
 use hypercall_abi::{Hypercall, Mfn};
 
 use zerocopy::FromBytes;
 
-use crate::{Action, Deed, Estate, Expect, Generator, Playground};
+use crate::{Action, Call, Deed, Estate, Expect, Generator, Playground};
 
 fn estate() -> Estate {
     let frames: Vec<Mfn> = (0x5000..0x5200).map(Mfn).collect();
@@ -132,6 +133,21 @@ fn no_copy_names_a_frame_of_the_image() {
         }
     }
     assert!(frames > 10_000, "{frames}");
+}
+
+#[test]
+fn a_batch_of_none_is_not_its_first_request() {
+    let request = MmuextOp::FlushCache.raw().to_le_bytes();
+    let mut call = Call {
+        number: Hypercall::MmuextOp.raw().into(),
+        args: [0x1000, 1, 0, 0, 0],
+        writes: vec![(0x1000, [request, [0; 4]].concat())],
+        ..Call::default()
+    };
+    assert_eq!(call.operation().to_string(), "MmuextOp.FlushCache");
+    // The upper half of a count means nothing.
+    call.args[1] = 1 << 45;
+    assert!(!call.operation().exists());
 }
 
 #[test]

@@ -4,15 +4,16 @@ use hypercall_abi::extension::{
     Control, DeliveryPolicy, DeviceDirectoryInfo, DomainCounters, ExtensionOp as Op, PciConfig, WINDOW_NS_MAX,
 };
 use hypercall_abi::physdev::{Eoi, MapPirq, PhysdevOp, SetIopl, UnmapPirq};
+use hypercall_abi::shared_info::{RECORD_WORDS, RECORDS, RECORDS_OFFSET};
 use hypercall_abi::{DomId, Hypercall};
 
 use super::Generator;
-use crate::{Call, Expect};
+use crate::{Call, Deed, Expect};
 
 impl Generator {
     /// Something with devices, or of Denizen's own.
     pub(super) fn device(&mut self) {
-        match self.random.below(13) {
+        match self.random.below(14) {
             0 => {
                 let iopl = self.random.pick(&[0, 1, 3, 4, u32::MAX]);
                 let call = self.operate(Hypercall::PhysdevOp, PhysdevOp::SetIopl.raw(), &SetIopl { iopl });
@@ -49,7 +50,7 @@ impl Generator {
             }
             7 => {
                 let kind = self.random.pick(&[0, 1, 2, 3, 4, 5, 6, 99, u64::MAX]);
-                let op = self.random.pick(&[Op::TraceEmit, Op::TraceRecord, Op::TraceFlush]);
+                let op = self.random.pick(&[Op::TraceEmit, Op::TraceRecord]);
                 let args = [op.raw().into(), kind, self.random.bits(), self.random.bits(), 0];
                 self.push_call(Self::words(Hypercall::Extension, args), "a record for the trace");
             }
@@ -86,11 +87,24 @@ impl Generator {
                 let call = Self::words(Hypercall::Extension, args);
                 self.push_call(Call { expect: Expect::Refusal, ..call }, "charge another");
             }
+            12 => self.records(),
             _ => {
                 let call = self.operate(Hypercall::Extension, Op::Counters.raw(), &DomainCounters::zeroed());
                 self.push_call(call, "our counters");
             }
         }
+    }
+
+    /// Records of our own in the shared page, few of them good, and the request to take them in.
+    fn records(&mut self) {
+        for _ in 0..=self.random.below(2 * RECORDS as u64) {
+            let word = self.random.below((RECORDS * RECORD_WORDS) as u64);
+            let value = self.random.any_size() << 8 | self.random.below(16);
+            let va = self.estate.shared_info + RECORDS_OFFSET + 8 * word;
+            self.push(Deed::Poke { va, value }, "odd records");
+        }
+        let args = [Op::TraceFlush.raw().into(), self.random.bits(), 0, 0, 0];
+        self.push_call(Self::words(Hypercall::Extension, args), "take in our records");
     }
 
     fn map_interrupt(&mut self) {
