@@ -27,6 +27,14 @@ impl Timers {
         }
     }
 
+    /// Takes away the timer of `waker`: its task is about to be polled, and asks again for what it still waits for. Who dropped
+    /// a wait cannot say so, and would be woken for it.
+    pub fn forget(&mut self, waker: &Waker) {
+        if let Some(index) = self.0.iter().position(|(_, other)| other.will_wake(waker)) {
+            self.0.swap_remove(index);
+        }
+    }
+
     /// Takes one timer whose time has come by `now`.
     pub fn take_expired(&mut self, now: u64) -> Option<Waker> {
         let index = self.0.iter().position(|&(at, _)| at <= now)?;
@@ -73,6 +81,21 @@ mod tests {
         expire(&mut timers, 11);
         assert_eq!(counter.0.load(Ordering::SeqCst), 1);
         assert_eq!(timers.next(), None);
+    }
+
+    #[test]
+    fn what_is_not_asked_for_again_is_forgotten() {
+        let (one, other) =
+            (Waker::from(Arc::new(Counter::default())), Waker::from(Arc::new(Counter::default())));
+        let mut timers = Timers::new();
+        timers.schedule(10, &one);
+        timers.schedule(20, &other);
+        timers.forget(&one);
+        timers.forget(&one);
+        assert_eq!(timers.next(), Some(20));
+        timers.schedule(30, &one);
+        timers.forget(&other);
+        assert_eq!(timers.next(), Some(30), "the earlier time of the last round does not count");
     }
 
     #[test]

@@ -13,7 +13,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::kv::{Kv, KvCheck, KvLoad};
 pub(crate) use self::measure::{
-    Course, Creation, Load as MeasuredLoad, MeasureKind, Scale, Slices, Spread, Sweep, Ticks, Window,
+    Batching, Course, Creation, IdleSweep, Load as MeasuredLoad, MeasureKind, Scale, Slices, Spread, Ticks,
+    Window,
 };
 pub(crate) use self::replay::Replay;
 pub(crate) use self::strike::{StrikeKind, StrikePaced, StrikeSweep};

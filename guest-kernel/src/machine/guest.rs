@@ -1,13 +1,13 @@
 //! What the application is given at its start: its name, command line, and whom it runs on.
 
 use core::fmt;
-use core::future::Future;
+use core::future::{Future, poll_fn};
 
 use alloc::boxed::Box;
 use embassy_executor::Spawner;
 use embassy_executor::raw::TaskStorage;
 
-use super::{heap, memory};
+use super::{heap, memory, time_driver};
 use crate::command_line::CommandLine;
 
 /// The hypervisor that the domain runs on.
@@ -116,8 +116,13 @@ impl Guest {
     /// Runs a future as a task of its own. Its memory is kept for the domain's life, so this is for tasks that
     /// last; short work belongs into the task that needs it.
     pub fn spawn<F: Future<Output = ()> + 'static>(&self, task: F) {
-        let storage: &'static TaskStorage<F> = Box::leak(Box::new(TaskStorage::new()));
-        let token = storage.spawn(|| task).expect("fresh storage has no task");
+        let mut task = Box::pin(task);
+        let with_its_own_timers = poll_fn(move |context| {
+            time_driver::forget(context.waker());
+            task.as_mut().poll(context)
+        });
+        let storage: &'static TaskStorage<_> = Box::leak(Box::new(TaskStorage::new()));
+        let token = storage.spawn(|| with_its_own_timers).expect("fresh storage has no task");
         self.spawner.spawn(token);
     }
 }

@@ -34,6 +34,11 @@ pub(super) fn wake_expired(now_ns: u64) -> Option<u64> {
     next()
 }
 
+/// The task of this waker is about to be polled: its timers are those that it asks for from now on.
+pub(super) fn forget(waker: &Waker) {
+    critical_section::with(|token| DRIVER.0.borrow_ref_mut(token).forget(waker));
+}
+
 /// The next deadline of a task, in ns.
 pub(super) fn next() -> Option<u64> {
     critical_section::with(|token| DRIVER.0.borrow_ref(token).next()).map(|at| at.saturating_mul(NS_PER_TICK))

@@ -63,6 +63,10 @@ pub fn command<M: Machine>(world: &mut World, m: &mut M, text: &str) {
             report::snapshot(world, m, label);
             return;
         }
+        ["snapshot", label, "brief"] => {
+            brief::snapshot(world, m, label);
+            return;
+        }
         ["trace", state @ ("on" | "off")] => set_trace(world, m, *state == "on"),
         ["trace", setting @ ..] => trace::set(world, m, setting),
         ["destroy", pattern] => end(world, m, pattern, End::Destroyed),

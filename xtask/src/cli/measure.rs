@@ -15,12 +15,14 @@ pub(crate) enum MeasureKind {
     #[command(after_help = "Examples:
   cargo xtask measure batching --guests 1,32,128 --json batching.json
   cargo xtask measure batching --document 100K --guests 8,64
-  cargo xtask measure batching --shard 0/4 --json part-0.json")]
-    Batching(Sweep),
+  cargo xtask measure batching --shard 0/4 --json part-0.json
+  cargo xtask measure batching --host --guests 1,8,32")]
+    Batching(Batching),
     /// Idle-with-timeout: each number of guests with both ways to idle
     #[command(after_help = "Examples:
-  cargo xtask measure idle --guests 1,8,32 --json idle.json")]
-    Idle(Sweep),
+  cargo xtask measure idle --guests 1,8,32 --json idle.json
+  cargo xtask measure idle --document 100K --look 200")]
+    Idle(IdleSweep),
     /// The batching window: events and microseconds at one number of guests
     #[command(after_help = "Examples:
   cargo xtask measure window --guests 32 --events 4,16 --microseconds 50,200")]
@@ -81,6 +83,28 @@ pub(crate) struct Sweep {
     /// The load
     #[command(flatten)]
     pub(crate) load: Load,
+}
+
+/// Options of `batching`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Batching {
+    /// What varies, and the load
+    #[command(flatten)]
+    pub(crate) sweep: Sweep,
+    /// Load from the host over real TCP, in real time: not repeatable, and the clients take no time from the guests
+    #[arg(long, conflicts_with_all = ["spread", "rate", "visit", "jobs"])]
+    pub(crate) host: bool,
+}
+
+/// Options of `idle`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct IdleSweep {
+    /// What varies, and the load
+    #[command(flatten)]
+    pub(crate) sweep: Sweep,
+    /// Microseconds between two looks of the clients at what has come: how far away they are; 0 for clients that take turns like everybody
+    #[arg(long, value_name = "US", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    pub(crate) look: u32,
 }
 
 /// Options of `ticks`.
@@ -218,6 +242,9 @@ pub(crate) struct Course {
     /// Memory of the machine
     #[arg(long, value_name = "SIZE", default_value = "2G")]
     pub(crate) memory: Size,
+    /// Machines at a time [default: one a processor, while they take less than half of the memory]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(crate) jobs: Option<u8>,
     /// Measure only every Nth machine, from the Ith on [default: from the job array's environment, else all]
     #[arg(long, value_name = "I/N")]
     pub(crate) shard: Option<Shard>,

@@ -74,6 +74,8 @@ pub(crate) struct Seen {
     pub(crate) errors: u64,
     /// Latencies.
     pub(crate) latency: Latency,
+    /// How long it was, where it is not as long as it was meant to be.
+    pub(crate) seconds: Option<f64>,
 }
 
 /// What a machine has said so far.
@@ -146,7 +148,8 @@ impl Collected {
         Ok(())
     }
 
-    fn record(&mut self, kind: &str, body: &Value) -> Result<()> {
+    /// Takes a record of the hypervisor to heart.
+    pub(crate) fn record(&mut self, kind: &str, body: &Value) -> Result<()> {
         match kind {
             "boot" => self.boot = Some(body.clone()),
             "snapshot" => {

@@ -16,6 +16,11 @@ impl Latency {
         *self.0.entry(bucket).or_default() += count;
     }
 
+    /// Adds so many of one latency.
+    pub(crate) fn add_us(&mut self, us: u64, count: u64) {
+        self.add(bucket(us), count);
+    }
+
     /// Adds another's counts.
     pub(crate) fn merge(&mut self, other: &Self) {
         other.0.iter().for_each(|(&bucket, &count)| self.add(bucket, count));
@@ -37,6 +42,15 @@ impl Latency {
     }
 }
 
+/// The bucket of a value.
+const fn bucket(us: u64) -> u64 {
+    if us < 2 * PARTS {
+        return us;
+    }
+    let shift = us.ilog2() as u64 - PARTS.ilog2() as u64;
+    shift * PARTS + (us >> shift)
+}
+
 /// The largest value of a bucket.
 const fn largest(bucket: u64) -> u64 {
     if bucket < 2 * PARTS {
@@ -50,22 +64,13 @@ const fn largest(bucket: u64) -> u64 {
 mod tests {
     use super::*;
 
-    /// The clients' rule.
-    fn bucket(value: u32) -> u32 {
-        if value < 128 {
-            return value;
-        }
-        let shift = 31 - value.leading_zeros() - 6;
-        shift * 64 + (value >> shift)
-    }
-
     #[test]
     fn a_bucket_holds_what_is_said_of_it() {
         for value in (1..2_000_000).step_by(37) {
-            let at = u64::from(bucket(value));
-            assert!(u64::from(value) <= largest(at), "{value}");
-            assert!(at == 0 || u64::from(value) > largest(at - 1), "{value}");
-            assert!(largest(at) <= u64::from(value) + u64::from(value) / 64, "{value}");
+            let at = bucket(value);
+            assert!(value <= largest(at), "{value}");
+            assert!(at == 0 || value > largest(at - 1), "{value}");
+            assert!(largest(at) <= value + value / 64, "{value}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! One machine of a sweep, from its start to its points.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -7,72 +8,67 @@ use hypervisor_core::trace::decode::decode;
 use indicatif::ProgressBar;
 
 use super::collect::Collected;
+use super::images::Frozen;
 use super::own::own;
 use super::point::{Point, points, policy_of};
 use super::prepare::{View, plan, scenario};
 use super::settings::{Cell, Settings};
-use super::traced::delays;
+use super::traced::{Delays, delays};
 use crate::paths;
 use crate::qemu::{Clock, Next};
 use crate::run::boot::{self, Build, How, is_orderly};
 
 /// How long a machine may be silent.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// How often it is looked whether another machine has failed.
+const LOOK: Duration = Duration::from_secs(1);
 
-/// Measures a cell: its figures, then a round under the trace, then one for the hypervisor's own part.
-pub(crate) fn measure(settings: &Settings, cell: &Cell, bar: &ProgressBar) -> Result<Vec<Point>> {
-    let collected = follow(settings, cell, View::Plain, bar)?;
-    let mut points = points(settings, cell, &collected)?;
-    let ready = u64::from(cell.guests);
-    ensure!(collected.ready == ready, "{} of {ready} guests answered", collected.ready);
-    let collected = follow(settings, cell, View::Traced, bar).context("under the trace")?;
-    let file = paths::run("measure").join("trace.bin");
-    let bytes = std::fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
-    let decoded = decode(&bytes).with_context(|| format!("reading {}", file.display()))?;
-    let count = settings.policies.len();
-    for number in 0..count {
-        let label = 2 * number as u64;
-        let time = |label| collected.snapshots.get(&label).map(|(snapshot, _)| snapshot.time_ns);
-        if let (Some(from), Some(to)) = (time(label), time(label + 1))
-            && let Some(point) = points.get_mut(policy_of(number, count))
-        {
-            point.delays = Some(delays(&decoded, from, to));
-        }
-    }
-    let collected = follow(settings, cell, View::Accounted, bar).context("for the hypervisor's own part")?;
-    for number in 0..count {
-        if let Some(point) = points.get_mut(policy_of(number, count)) {
-            point.instructions_per_request.hypervisor = Some(own(&collected, number)?);
-        }
-    }
-    Ok(points)
+/// What one look at a machine showed.
+#[derive(Debug)]
+pub(crate) struct Look {
+    /// How it was looked at.
+    pub(crate) view: View,
+    /// What it said.
+    pub(crate) collected: Collected,
+    /// From the round under the trace, by policy.
+    delays: Vec<Option<Delays>>,
 }
 
-/// Runs a machine to its end.
-fn follow(settings: &Settings, cell: &Cell, view: View, bar: &ProgressBar) -> Result<Collected> {
-    let scenario = scenario(settings, cell)?;
+/// Runs a machine to its end, as a run of this name.
+pub(crate) fn follow(
+    settings: &Settings,
+    cell: &Cell,
+    view: View,
+    images: &Frozen,
+    name: String,
+    (bar, failed): (&ProgressBar, &AtomicBool),
+) -> Result<Look> {
+    let mut scenario = scenario(settings, cell)?;
     let plan = plan(settings, cell, &scenario, view)?;
+    scenario.name = name;
+    let folder = paths::run(&scenario.name);
     let how = How {
         clock: Clock::Counted { seed: settings.seed },
         forwarded: false,
         port: None,
         gdb: false,
-        build: if view == View::Accounted { Build::Accounting } else { Build::Usual },
+        build: Build::Usual,
     };
-    let mut machine = boot::boot(how, &scenario, plan)?.machine;
+    let images = images.images(view, &folder, &plan.images)?;
+    let mut machine = boot::boot_images(how, &scenario, plan, &images)?.machine;
     let mut collected = Collected::default();
+    let mut last = Instant::now();
     loop {
-        match machine.next(Instant::now() + PATIENCE)? {
+        ensure!(!failed.load(Ordering::Acquire), "stopped, since another machine failed");
+        match machine.next(Instant::now() + LOOK)? {
             Next::Line(line) => {
+                last = Instant::now();
                 collected.see(&line)?;
                 let done = collected.snapshots.len() / 2;
-                let what = match view {
-                    View::Plain => "measured",
-                    View::Traced => "traced",
-                    View::Accounted => "accounted for",
-                };
+                let what = if view == View::Plain { "measured" } else { "accounted for" };
                 bar.set_message(format!("{} guests, {what}: {done} segments", cell.guests));
             }
+            Next::Timeout if last.elapsed() < PATIENCE => {}
             Next::Timeout => {
                 bail!("silent for {} s; the log is {}", PATIENCE.as_secs(), machine.log().display())
             }
@@ -90,5 +86,49 @@ fn follow(settings: &Settings, cell: &Cell, view: View, bar: &ProgressBar) -> Re
             machine.log().display()
         );
     }
-    Ok(collected)
+    let delays = if view == View::Plain { traced(settings, &collected, &folder)? } else { Vec::new() };
+    Ok(Look { view, collected, delays })
+}
+
+/// The delays of each policy, from the last round.
+fn traced(
+    settings: &Settings,
+    collected: &Collected,
+    folder: &std::path::Path,
+) -> Result<Vec<Option<Delays>>> {
+    let file = folder.join("trace.bin");
+    let bytes = std::fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
+    let decoded = decode(&bytes).with_context(|| format!("reading {}", file.display()))?;
+    let count = settings.policies.len();
+    let mut found: Vec<Option<Delays>> = vec![None; count];
+    for number in count * settings.rounds as usize..count * (settings.rounds as usize + 1) {
+        let label = 2 * number as u64;
+        let time = |label| collected.snapshots.get(&label).map(|(snapshot, _)| snapshot.time_ns);
+        if let (Some(from), Some(to)) = (time(label), time(label + 1)) {
+            found[policy_of(number, count)] = Some(delays(&decoded, from, to));
+        }
+    }
+    Ok(found)
+}
+
+/// The points of a machine under the usual hypervisor.
+pub(crate) fn measured(settings: &Settings, cell: &Cell, look: &Look) -> Result<Vec<Point>> {
+    let mut points = points(settings, cell, &look.collected)?;
+    let ready = u64::from(cell.guests);
+    ensure!(look.collected.ready == ready, "{} of {ready} guests answered", look.collected.ready);
+    for (point, delays) in points.iter_mut().zip(&look.delays) {
+        point.delays.clone_from(delays);
+    }
+    Ok(points)
+}
+
+/// Adds the hypervisor's own part, from a round with a build that counts it.
+pub(crate) fn add_own(settings: &Settings, collected: &Collected, points: &mut [Point]) -> Result<()> {
+    let count = settings.policies.len();
+    for number in 0..count {
+        if let Some(point) = points.get_mut(policy_of(number, count)) {
+            point.instructions_per_request.hypervisor = Some(own(collected, number)?);
+        }
+    }
+    Ok(())
 }

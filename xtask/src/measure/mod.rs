@@ -1,8 +1,8 @@
 //! `cargo xtask measure`: curves over the number of guests, from one command.
 //! It exists because the question of what batching does as guests grow is answered by a curve and not by a run.
 //!
-//! A sweep has [`settings`], and a machine for each of its cells: [`prepare`] makes its scenario, [`machine`] runs it,
-//! [`collect`] reads its lines and [`point`] computes its figures. [`resume`] keeps them until the sweep ends,
+//! A sweep has [`settings`], [`images`] and two machines for each of its cells, several at a time by [`work`]: [`prepare`] makes
+//! the scenario, [`machine`] runs it, [`collect`] reads its lines and [`point`] computes its figures. [`resume`] keeps them until the sweep ends,
 //! [`shard`] and [`merge`] spread it over machines. [`report`], [`findings`] and [`csv`] say what came out.
 //! [`creation`] is no sweep: one machine shows the cost of each creation. Nor is [`slices`]: its guests only compute;
 //! nor [`scale`]: two of its guests do one operation after the other.
@@ -11,9 +11,12 @@ mod collect;
 mod creation;
 mod csv;
 mod findings;
+mod histograms;
+mod images;
 mod latency;
 mod machine;
 mod merge;
+mod outside;
 mod own;
 mod point;
 mod policy;
@@ -28,17 +31,18 @@ mod spread;
 mod sweep;
 mod table;
 mod traced;
+mod work;
 
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use indicatif::ProgressBar;
 
+use self::images::Frozen;
 pub(crate) use self::policy::Policy;
-use self::settings::Settings;
+use self::settings::{Cell, Settings};
 pub(crate) use self::shard::Shard;
 use self::sweep::Sweep;
-use crate::BadInput;
 use crate::cli::{Course, Json, MeasureKind};
 use crate::{host, interrupt, paths, setup};
 
@@ -48,8 +52,8 @@ const ACCELERATOR: &str = "TCG, -icount shift=0,sleep=off";
 /// Measures.
 pub(crate) fn measure(what: &MeasureKind) -> Result<()> {
     match what {
-        MeasureKind::Batching(options) => sweep(&Settings::batching(options), &options.load.course),
-        MeasureKind::Idle(options) => sweep(&Settings::idle(options), &options.load.course),
+        MeasureKind::Batching(options) => sweep(&Settings::batching(options), &options.sweep.load.course),
+        MeasureKind::Idle(options) => sweep(&Settings::idle(options), &options.sweep.load.course),
         MeasureKind::Window(options) => sweep(&Settings::window(options), &options.load.course),
         MeasureKind::Ticks(options) => sweep(&Settings::ticks(options), &options.course),
         MeasureKind::Creation(options) => creation::measure(options),
@@ -66,39 +70,34 @@ fn sweep(settings: &Settings, course: &Course) -> Result<()> {
     setup::need(setup::QEMU)?;
     setup::need_target()?;
     interrupt::install()?;
-    let images = resume::images()?;
-    let store = resume::Store::open(settings, images, course.fresh)?;
-    let cells: Vec<_> = settings.cells();
-    let mine: Vec<_> = cells.iter().enumerate().filter(|(number, _)| shard.holds(*number)).collect();
-    let mut points = Vec::new();
-    for (done, (_, cell)) in mine.iter().enumerate() {
-        if let Some(known) = store.points(cell) {
-            eprintln!("{}: measured already", cell.name());
-            points.extend(known);
-            continue;
-        }
-        let bar = ProgressBar::new_spinner();
-        bar.enable_steady_tick(Duration::from_millis(200));
-        bar.set_prefix(format!("{done}/{}", mine.len()));
-        let measured = machine::measure(settings, cell, &bar).with_context(|| cell.name())?;
-        bar.finish_and_clear();
-        if resume::images()? != images {
-            return Err(BadInput(
-                "the sources changed while the sweep ran: its points would be of two builds".to_owned(),
-            )
-            .into());
-        }
-        store.keep(cell, &measured)?;
-        eprintln!("{}: measured, {} of {}", cell.name(), done + 1, mine.len());
-        points.extend(measured);
+    let images = Frozen::build()?;
+    let store = resume::Store::open(settings, images.number(), course.fresh)?;
+    let cells = settings.cells();
+    let mine: Vec<Cell> = cells
+        .into_iter()
+        .enumerate()
+        .filter(|(number, _)| shard.holds(*number))
+        .map(|(_, cell)| cell)
+        .collect();
+    let (known, missing): (Vec<Cell>, Vec<Cell>) =
+        mine.iter().cloned().partition(|cell| store.points(cell).is_some());
+    for cell in &known {
+        eprintln!("{}: measured already", cell.name());
     }
+    if settings.host {
+        from_outside(settings, &images, &store, &missing)?;
+    } else {
+        let jobs = course.jobs.map_or_else(|| work::jobs(settings), usize::from);
+        work::measure(settings, &images, &store, &missing, jobs)?;
+    }
+    let points = mine.iter().filter_map(|cell| store.points(cell)).flatten().collect();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let figures = Sweep {
         command: format!("cargo xtask {}", arguments.join(" ")),
         settings: settings.clone(),
-        images: format!("{images:016x}"),
+        images: format!("{:016x}", images.number()),
         qemu: sweep::qemu_version()?,
-        accelerator: ACCELERATOR.to_owned(),
+        accelerator: if settings.host { outside::ACCELERATOR } else { ACCELERATOR }.to_owned(),
         points,
     };
     finish(&figures, &course.json)?;
@@ -106,6 +105,20 @@ fn sweep(settings: &Settings, course: &Course) -> Result<()> {
         eprintln!("a part of the sweep; cargo xtask measure merge puts the parts together");
     }
     store.finish()
+}
+
+/// One machine after the other, in real time.
+fn from_outside(settings: &Settings, images: &Frozen, store: &resume::Store, cells: &[Cell]) -> Result<()> {
+    for (done, cell) in cells.iter().enumerate() {
+        let bar = ProgressBar::new_spinner();
+        bar.enable_steady_tick(Duration::from_millis(200));
+        let measured =
+            outside::measure(settings, cell, images, store.run(0), &bar).with_context(|| cell.name())?;
+        bar.finish_and_clear();
+        store.keep(cell, &measured)?;
+        eprintln!("{}: measured, {} of {}", cell.name(), done + 1, cells.len());
+    }
+    Ok(())
 }
 
 /// Prints a sweep and writes its files.

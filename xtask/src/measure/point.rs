@@ -202,10 +202,14 @@ fn point(
         answers += seen.requests;
         errors += seen.errors;
     }
-    // The clients count in exactly this time, and the snapshots are as far apart.
-    let seconds = f64::from(settings.settled_ms) / 1e3;
+    // Clients inside count in exactly this time, and the snapshots are as far apart.
+    let meant = f64::from(settings.settled_ms) / 1e3;
+    let seconds = |phase: &Phase<'_>| {
+        collected.segments.get(&phase.number).and_then(|seen| seen.seconds).unwrap_or(meant)
+    };
     let rates: Vec<f64> =
-        phases.iter().map(|phase| requests(collected, phase.number) as f64 / seconds).collect();
+        phases.iter().map(|phase| requests(collected, phase.number) as f64 / seconds(phase)).collect();
+    let all: f64 = phases.iter().map(|phase| seconds(phase)).sum();
     let of = |image: &'static str, field: fn(&Image) -> u64| sum(&|phase| phase.of(image, field));
     let interrupts = Interrupts {
         raised: of(GUEST, |image| image.raised),
@@ -232,7 +236,7 @@ fn point(
         },
         requests: answers,
         errors,
-        throughput: round(answers as f64 / (seconds * phases.len().max(1) as f64)),
+        throughput: round(answers as f64 / all.max(meant)),
         throughput_spread: [
             round(rates.iter().copied().fold(f64::INFINITY, f64::min)),
             round(rates.iter().copied().fold(0.0, f64::max)),

@@ -24,6 +24,13 @@ impl Policy {
     }
 }
 
+impl Policy {
+    /// The words of the hypervisor's command that chooses it.
+    pub(crate) fn command(&self) -> String {
+        self.to_string().replace(':', " ")
+    }
+}
+
 impl fmt::Display for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.delivery.word())?;

@@ -4,15 +4,18 @@
 use std::net::Ipv4Addr;
 
 use anyhow::Result;
+use hypervisor_core::config::WEIGHT_MAX;
 use toml::Spanned;
 
 use super::settings::{Cell, Settings};
 use crate::BadInput;
-use crate::scenario::{Plan, Scenario, Size, lower};
+use crate::scenario::{Delivery, Entry, Plan, Scenario, Size, lower};
 use crate::{compile, host, paths};
 
 /// The scenario of all measurements.
 const SCENARIO: &str = "measure";
+/// The network card by which the host reaches the guests.
+const VIRTIO_NET: &str = "1af4:1041";
 /// Virtual ms until the first guest answers, and for each guest more: much more than it takes, since time in which nobody
 /// runs costs nothing.
 const START_MS: u32 = 150;
@@ -21,10 +24,8 @@ const START_MS_A_GUEST: u32 = 6;
 /// How a machine is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum View {
-    /// Its figures.
+    /// Its figures, with a round more under the trace.
     Plain,
-    /// One round under the trace.
-    Traced,
     /// One round with a hypervisor that counts its own instructions.
     Accounted,
 }
@@ -37,14 +38,22 @@ pub(crate) fn scenario(settings: &Settings, cell: &Cell) -> Result<Scenario> {
     let mut scenario = Scenario::open(&paths::root(), SCENARIO)?;
     let (_, clients) = settings.connections(cell.guests);
     scenario.system.seed = settings.seed;
+    if settings.host {
+        scenario.system.domain.retain(|entry| entry.image.get_ref() != "client");
+        scenario.system.page = format!("/page?size={}", settings.document);
+        if let Some(driver) = scenario.system.domain.iter_mut().find(|entry| entry.name.get_ref() == "driver")
+        {
+            driver.pci = vec![Spanned::new(0..0, VIRTIO_NET.to_owned())];
+        }
+    }
     replace(&mut scenario.system.memory, Size(settings.memory));
     for entry in &mut scenario.system.domain {
         let count = match entry.name.get_ref().as_str() {
-            "web" => cell.guests,
-            "client" => clients,
-            _ => continue,
+            "web" => Some(cell.guests),
+            "client" => Some(clients),
+            _ => None,
         };
-        if let Some(place) = &mut entry.count {
+        if let Some((place, count)) = entry.count.as_mut().zip(count) {
             replace(place, count);
         }
         if entry.name.get_ref() == "web" {
@@ -54,6 +63,8 @@ pub(crate) fn scenario(settings: &Settings, cell: &Cell) -> Result<Scenario> {
             let line =
                 format!("{} idle={} plain_from_ms={{start}}{ticks}", entry.command_line.get_ref(), cell.idle);
             replace(&mut entry.command_line, line);
+        } else if settings.look_us > 0 {
+            set_apart(entry);
         }
     }
     scenario.check(&compile::is_guest)?;
@@ -61,6 +72,12 @@ pub(crate) fn scenario(settings: &Settings, cell: &Cell) -> Result<Scenario> {
         scenario.check_host(bytes)?;
     }
     Ok(scenario)
+}
+
+/// Gives a domain that is not measured the processor whenever it wants it, as if it had one of its own.
+fn set_apart(entry: &mut Entry) {
+    replace(&mut entry.weight, WEIGHT_MAX);
+    entry.delivery = Delivery::Synchronous;
 }
 
 /// Whether all cells fit.
@@ -88,9 +105,13 @@ pub(crate) fn plan(settings: &Settings, cell: &Cell, scenario: &Scenario, view: 
     let targets = targets(&plan);
     let policies: Vec<String> = settings.policies.iter().map(ToString::to_string).collect();
     let rounds = if view == View::Plain { settings.rounds } else { 1 };
-    let traced = if view == View::Traced { " trace" } else { "" };
+    let traced = if view == View::Plain { " trace" } else { "" };
     let rate = settings.rate.map(|rate| format!(" rate={rate}")).unwrap_or_default();
     let start_ms = START_MS + START_MS_A_GUEST * cell.guests;
+    let apart = match settings.look_us {
+        0 => String::new(),
+        us => format!(" own=synchronous look_us={us}"),
+    };
     let period = settings.period_ms.map(|ms| format!(" period_ms={ms}")).unwrap_or_default();
     let words = [
         ("{start}", start_ms.to_string()),
@@ -99,7 +120,7 @@ pub(crate) fn plan(settings: &Settings, cell: &Cell, scenario: &Scenario, view: 
         (
             "{load}",
             format!(
-                "clients={clients} connections={connections} visit={} size={} spread={} seed={}{rate}{period}",
+                "clients={clients} connections={connections} visit={} size={} spread={} seed={}{rate}{period}{apart}",
                 settings.visit, settings.document, settings.spread, settings.seed
             ),
         ),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::findings::findings;
+use super::histograms::{HISTOGRAMS, most};
 use super::point::Point;
 use super::sweep::Sweep;
 use crate::html::{self, Curve, Stack, Words};
@@ -63,6 +64,12 @@ const DRAWN: &[Drawn] = &[
         value: |point| Some(point.instructions_per_request.total? / 1e3),
     },
     Drawn {
+        file: "fairness",
+        title: "fairness: the slowest guest's mean latency through the fastest's",
+        up: "ratio",
+        value: |point| point.latency_max_min,
+    },
+    Drawn {
         file: "delay",
         title: "from raise to handling, 99 of 100 events",
         up: "us",
@@ -96,6 +103,13 @@ pub(crate) fn write(figures: &Sweep, folder: &Path) -> Result<PathBuf> {
         let words = Words { title: drawn.title, across: across(figures), up: drawn.up, source: &source };
         let svg = html::curves(words, &curves(figures, drawn.value))?;
         put(&folder.join(format!("{kind}-{}.svg", drawn.file)), &svg)?;
+        page.push_str(&svg);
+    }
+    for histogram in HISTOGRAMS {
+        let title = format!("{}, {} guests", histogram.title, most(figures));
+        let words = Words { title: &title, across: histogram.across, up: "percent", source: &source };
+        let svg = html::curves(words, &histogram.curves(figures))?;
+        put(&folder.join(format!("{kind}-{}.svg", histogram.file)), &svg)?;
         page.push_str(&svg);
     }
     page.push_str("</div><h2>Where the instructions went</h2><div class=\"plots\">");

@@ -34,6 +34,12 @@ impl Store {
         Ok(Self { folder })
     }
 
+    /// The name of the runs of one of several machines at a time: no other sweep's has the same.
+    pub(crate) fn run(&self, number: usize) -> String {
+        let name = self.folder.file_name().unwrap_or_default().to_string_lossy();
+        format!("measure/{name}/{number}")
+    }
+
     /// What is known of a machine.
     pub(crate) fn points(&self, cell: &Cell) -> Option<Vec<Point>> {
         serde_json::from_slice(&fs::read(self.file(cell)).ok()?).ok()
@@ -57,15 +63,4 @@ impl Store {
     fn file(&self, cell: &Cell) -> PathBuf {
         self.folder.join(cell.name()).with_extension("json")
     }
-}
-
-/// A number that stands for the images that are measured.
-pub(crate) fn images() -> Result<u64> {
-    let mut hasher = DefaultHasher::new();
-    let mut files = vec![crate::compile::hypervisor()?];
-    files.extend(crate::compile::guests(&["driver-domain", "web", "client"].map(str::to_owned))?);
-    for file in files {
-        fs::read(&file).with_context(|| format!("reading {}", file.display()))?.hash(&mut hasher);
-    }
-    Ok(hasher.finish())
 }

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::policy::Policy;
-use crate::cli::{Course, Creation, Idle, MeasuredLoad, Spread, Sweep, Switch, Ticks, Window};
+use crate::cli::{Batching, Course, Creation, Idle, IdleSweep, MeasuredLoad, Spread, Switch, Ticks, Window};
 use crate::scenario::Delivery;
 
 /// Most connections when nobody says otherwise.
@@ -13,6 +13,12 @@ const CONNECTIONS: u32 = 128;
 const TARGETS_A_CLIENT: u32 = 128;
 /// Connections of one client: its stack looks at all its sockets with each packet.
 const CONNECTIONS_A_CLIENT: u32 = 32;
+/// The same where clients are to be as if they had processors of their own: they should take little of this one.
+const CONNECTIONS_APART: u32 = 8;
+
+/// Segments of a load from the host.
+const HOST_WARM_MS: u32 = 300;
+const HOST_SETTLED_MS: u32 = 2_000;
 
 /// What a sweep measures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,6 +42,13 @@ pub(crate) struct Settings {
     /// Updates of a game in place of requests: ms between two to a guest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) period_ms: Option<u32>,
+    /// Whether the load comes from the host, in real time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) host: bool,
+    /// Clients and the driver domain take the processor whenever they want it, and clients look so often at what has come, in
+    /// us; 0 for clients like everybody.
+    #[serde(default)]
+    pub(crate) look_us: u32,
     /// Connections, if they were chosen.
     pub(crate) connections: Option<u32>,
     /// Requests of a connection.
@@ -74,17 +87,33 @@ impl Cell {
 
 impl Settings {
     /// The sweep that compares policies.
-    pub(crate) fn batching(sweep: &Sweep) -> Self {
+    pub(crate) fn batching(Batching { sweep, host }: &Batching) -> Self {
         let policies = match sweep.axes.delivery.as_slice() {
             [] => Delivery::ALL.map(Policy::plain).to_vec(),
             chosen => chosen.to_vec(),
         };
         let suppress = sweep.axes.suppress.clone();
-        Self::new("batching", sweep.axes.guests.clone(), policies, &suppress, &[Idle::Timeout], &sweep.load)
+        let mut settings = Self::new(
+            "batching",
+            sweep.axes.guests.clone(),
+            policies,
+            &suppress,
+            &[Idle::Timeout],
+            &sweep.load,
+        );
+        if *host {
+            settings.host = true;
+            // As the host's load is made: to all alike, over connections that stay.
+            settings.spread = "even".to_owned();
+            settings.visit = u32::MAX;
+            settings.warm_ms = sweep.load.course.warm.unwrap_or(HOST_WARM_MS);
+            settings.settled_ms = sweep.load.course.settled.unwrap_or(HOST_SETTLED_MS);
+        }
+        settings
     }
 
     /// The sweep that compares ways to idle.
-    pub(crate) fn idle(sweep: &Sweep) -> Self {
+    pub(crate) fn idle(IdleSweep { sweep, look }: &IdleSweep) -> Self {
         let policies = match sweep.axes.delivery.as_slice() {
             [] => vec![Policy::plain(Delivery::Batched)],
             chosen => chosen.to_vec(),
@@ -92,9 +121,9 @@ impl Settings {
         let ways = [Idle::Timeout, Idle::Plain];
         let mut settings =
             Self::new("idle", sweep.axes.guests.clone(), policies, &sweep.axes.suppress, &ways, &sweep.load);
-        // Guests that spin until their slices end answer seldom.
-        settings.warm_ms = sweep.load.course.warm.unwrap_or(4 * settings.warm_ms);
-        settings.settled_ms = sweep.load.course.settled.unwrap_or(4 * settings.settled_ms);
+        settings.look_us = *look;
+        // Guests that spin answer seldom.
+        settings.settled_ms = sweep.load.course.settled.unwrap_or(2 * settings.settled_ms);
         settings
     }
 
@@ -150,6 +179,8 @@ impl Settings {
             spread: "even".to_owned(),
             rate: None,
             period_ms: None,
+            host: false,
+            look_us: 0,
             connections: None,
             visit: 1,
             rounds: 1,
@@ -184,6 +215,8 @@ impl Settings {
             spread: if load.spread == Spread::Zipf { "zipf" } else { "even" }.to_owned(),
             rate: load.rate,
             period_ms: None,
+            host: false,
+            look_us: 0,
             connections: load.connections,
             visit: load.visit,
             rounds: *rounds,
@@ -214,7 +247,8 @@ impl Settings {
             return (1, guests.div_ceil(TARGETS_A_CLIENT).max(1));
         }
         let all = self.connections.unwrap_or_else(|| guests.saturating_mul(2).min(CONNECTIONS));
-        let clients = all.div_ceil(CONNECTIONS_A_CLIENT).max(1);
+        let each = if self.look_us > 0 { CONNECTIONS_APART } else { CONNECTIONS_A_CLIENT };
+        let clients = all.div_ceil(each).max(1);
         (all.div_ceil(clients), clients)
     }
 }

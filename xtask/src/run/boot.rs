@@ -2,7 +2,7 @@
 //! It exists so that every kind of run starts in the same way.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
 use anyhow::{Context, Result};
@@ -40,8 +40,18 @@ pub(crate) enum Build {
     Usual,
     /// One that cannot record a trace.
     Traceless,
-    /// One that counts its own instructions.
-    Accounting,
+}
+
+/// Files of a boot archive by name.
+pub(crate) type Members = Vec<(String, Vec<u8>)>;
+
+/// Images that have been built.
+#[derive(Clone, Debug)]
+pub(crate) struct Images {
+    /// The hypervisor's.
+    pub(crate) kernel: PathBuf,
+    /// The guests'.
+    pub(crate) guests: Members,
 }
 
 /// A machine that has been started.
@@ -72,6 +82,12 @@ pub(crate) fn boot_into(how: How, scenario: &Scenario, plan: Plan, record: Optio
     start(how, scenario, plan, Vec::new(), record)
 }
 
+/// Starts it from images that are there already, whatever has become of their sources.
+pub(crate) fn boot_images(how: How, scenario: &Scenario, plan: Plan, images: &Images) -> Result<Booted> {
+    let members = with_config(&plan, images.guests.clone())?;
+    launch(how, scenario, plan, Vec::new(), None, (images.kernel.clone(), members))
+}
+
 fn start(
     how: How,
     scenario: &Scenario,
@@ -87,12 +103,23 @@ fn start(
         (Build::Usual, Some(_)) => compile::recording()?,
         (Build::Usual, None) => compile::hypervisor()?,
         (Build::Traceless, _) => compile::traceless()?,
-        (Build::Accounting, _) => compile::accounting()?,
     };
+    let members = members(&plan)?;
+    launch(how, scenario, plan, more, record, (kernel, members))
+}
+
+/// Packs, and starts QEMU.
+fn launch(
+    how: How,
+    scenario: &Scenario,
+    plan: Plan,
+    more: Vec<String>,
+    record: Option<&Path>,
+    (kernel, members): (PathBuf, Members),
+) -> Result<Booted> {
     let folder = paths::run(&scenario.name);
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     let initrd = folder.join("boot.cpio");
-    let members = members(&plan)?;
     fs::write(&initrd, archive::pack(&members)?).with_context(|| format!("writing {}", initrd.display()))?;
 
     for drive in &plan.drives {
@@ -154,13 +181,23 @@ fn about(scenario: &Scenario) -> About {
 }
 
 /// The same as files by name.
-fn members(plan: &Plan) -> Result<Vec<(String, Vec<u8>)>> {
+fn members(plan: &Plan) -> Result<Members> {
+    with_config(plan, guests(&plan.images)?)
+}
+
+/// These images behind the configuration of a plan.
+fn with_config(plan: &Plan, guests: Members) -> Result<Members> {
     let config = serde_json::to_vec_pretty(&plan.config).context("writing the configuration")?;
-    let mut members = vec![("config.json".to_owned(), config)];
+    Ok(std::iter::once(("config.json".to_owned(), config)).chain(guests).collect())
+}
+
+/// Builds the images of these guests, and reads those that are files already.
+pub(crate) fn guests(names: &[String]) -> Result<Members> {
     let (files, crates): (Vec<_>, Vec<_>) =
-        plan.images.iter().cloned().partition(|name| compile::file(name).is_some());
+        names.iter().cloned().partition(|name| compile::file(name).is_some());
     let built = compile::guests(&crates)?;
     let given = files.iter().filter_map(|name| compile::file(name));
+    let mut members = Vec::new();
     for (name, path) in crates.iter().zip(built).chain(files.iter().zip(given)) {
         let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
         members.push((format!("guests/{name}"), bytes));

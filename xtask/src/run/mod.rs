@@ -13,7 +13,7 @@ mod options;
 mod record;
 mod report;
 mod rescue;
-mod session;
+pub(crate) mod session;
 pub(crate) mod strike;
 mod watch;
 

@@ -25,26 +25,26 @@ const FAREWELL: Duration = Duration::from_secs(10);
 
 /// A machine with guests that are to be measured.
 #[derive(Debug)]
-pub(super) struct Session {
+pub(crate) struct Session {
     /// The machine.
-    pub(super) machine: Machine,
+    pub(crate) machine: Machine,
     /// What it runs.
-    pub(super) plan: Plan,
+    pub(crate) plan: Plan,
     /// What its lines said.
     pub(super) watch: Watch,
     /// The way to each guest.
-    pub(super) targets: Vec<Target>,
+    pub(crate) targets: Vec<Target>,
     /// Pattern that names the measured guests in commands.
-    pub(super) pattern: String,
+    pub(crate) pattern: String,
     /// Start of QEMU.
-    pub(super) started: Instant,
+    pub(crate) started: Instant,
     /// The log of the run on its way into a file. It stands last, so that it is completed after the machine's end.
     recording: Option<Recording>,
 }
 
 impl Session {
     /// Takes over a machine that has just been started.
-    pub(super) fn new(booted: Booted, scenario: &Scenario) -> Self {
+    pub(crate) fn new(booted: Booted, scenario: &Scenario) -> Self {
         let target = |(port, guest): &(u16, Guest)| Target {
             name: guest.name.clone(),
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, *port)),
@@ -80,12 +80,12 @@ impl Session {
     }
 
     /// Names of the measured guests.
-    pub(super) fn subjects(&self) -> HashSet<&str> {
+    pub(crate) fn subjects(&self) -> HashSet<&str> {
         self.plan.guests.iter().map(|guest| guest.name.as_str()).collect()
     }
 
     /// Waits until each measured guest has said that it runs, or none came for a long time.
-    pub(super) fn await_guests(&mut self) -> Result<()> {
+    pub(crate) fn await_guests(&mut self) -> Result<()> {
         let names: HashSet<String> = self.plan.guests.iter().map(|guest| guest.name.clone()).collect();
         let bar = bar(names.len(), "starting");
         let mut last = Instant::now();
@@ -122,7 +122,7 @@ impl Session {
     }
 
     /// Fetches from every guest; returns those that stayed silent.
-    pub(super) fn fetch(&mut self) -> Result<Vec<(String, String)>> {
+    pub(crate) fn fetch(&mut self) -> Result<Vec<(String, String)>> {
         let bar = bar(self.targets.len(), "answering");
         let deadline = Instant::now() + PATIENCE;
         let silent = fetch_each(&self.targets, deadline, &self.machine.ended(), |_target| bar.inc(1))?;
@@ -132,7 +132,7 @@ impl Session {
     }
 
     /// Looks at the lines that have come in meanwhile.
-    pub(super) fn drain(&mut self) -> Result<()> {
+    pub(crate) fn drain(&mut self) -> Result<()> {
         loop {
             match self.machine.next(Instant::now())? {
                 Next::Line(line) => tell(self.watch.see(&line)),
@@ -143,33 +143,38 @@ impl Session {
     }
 
     /// Gives a command and returns its answer's body.
-    pub(super) fn command(&mut self, text: &str) -> Result<serde_json::Value> {
+    pub(crate) fn command(&mut self, text: &str) -> Result<serde_json::Value> {
         let watch = &mut self.watch;
         let (_kind, body) = self.machine.command(text, |line| tell(watch.see(line)))?;
         Ok(body)
     }
 
     /// All counters now.
-    pub(super) fn snapshot(&mut self, label: &str) -> Result<Snapshot> {
+    pub(crate) fn snapshot(&mut self, label: &str) -> Result<Snapshot> {
         self.drain()?;
         let body = self.command(&format!("snapshot {label}"))?;
         Snapshot::read(body)
     }
 
     /// Sets the policy of the measured guests.
-    pub(super) fn deliver(&mut self, delivery: Delivery) -> Result<()> {
-        let command = format!("delivery {} {}", self.pattern, delivery.word());
+    pub(crate) fn deliver(&mut self, delivery: Delivery) -> Result<()> {
+        self.deliver_as(delivery.word())
+    }
+
+    /// The same by the words of the command, a window among them.
+    pub(crate) fn deliver_as(&mut self, policy: &str) -> Result<()> {
+        let command = format!("delivery {} {policy}", self.pattern);
         self.command(&command).map(drop)
     }
 
     /// Asks the hypervisor to power off, and follows it to its end.
-    pub(super) fn end(&mut self) -> Result<()> {
+    pub(crate) fn end(&mut self) -> Result<()> {
         self.machine.tell("poweroff")?;
         self.follow_out(|_line| ())
     }
 
     /// Follows a machine that was told to power off.
-    pub(super) fn follow_out(&mut self, mut show: impl FnMut(&Line)) -> Result<()> {
+    pub(crate) fn follow_out(&mut self, mut show: impl FnMut(&Line)) -> Result<()> {
         let deadline = Instant::now() + FAREWELL;
         loop {
             match self.machine.next(deadline)? {
@@ -184,7 +189,7 @@ impl Session {
     }
 
     /// An error unless the machine has ended in order.
-    pub(super) fn judge_end(&mut self) -> Result<()> {
+    pub(crate) fn judge_end(&mut self) -> Result<()> {
         // All that it will get is there, and another machine may take the memory that it comes from.
         self.recording = None;
         match self.machine.status() {

@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::rc::Rc;
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use core::task::{Context, Waker};
 
 use embassy_net_driver::{Capabilities, HardwareAddress, LinkState};
@@ -19,6 +19,35 @@ pub(super) type Shared = Rc<RefCell<Attached<super::Front>>>;
 /// The port on which connections may wait, if the application listens.
 pub(super) type SharedBacklog = Rc<RefCell<Option<Backlog>>>;
 
+/// How often the stack looks at what has come.
+#[derive(Clone, Default)]
+pub(super) struct Pace {
+    /// Microseconds between two looks; 0 for at once.
+    pub(super) every_us: Rc<Cell<u64>>,
+    /// When it looks next.
+    next_us: Rc<Cell<u64>>,
+}
+
+impl Pace {
+    /// Whether it is time to look; otherwise the stack is woken when it is.
+    fn is_time(&self, waker: &Waker) -> bool {
+        let next_us = self.next_us.get();
+        if self.every_us.get() == 0 || clock::now_ns() / 1_000 >= next_us {
+            return true;
+        }
+        // The kernel's ticks are microseconds.
+        embassy_time_driver::schedule_wake(next_us, waker);
+        false
+    }
+
+    /// There is nothing more to see.
+    fn rest(&self) {
+        if self.every_us.get() > 0 {
+            self.next_us.set(clock::now_ns() / 1_000 + self.every_us.get());
+        }
+    }
+}
+
 /// One frame's bytes.
 type Frame = Box<[u8; FRAME_BYTES_MAX]>;
 
@@ -29,12 +58,13 @@ pub(super) struct Device {
     link: Link,
     received: Frame,
     sent: Frame,
+    pace: Pace,
 }
 
 impl Device {
-    pub(super) fn new(front: Shared, link: Link, backlog: SharedBacklog) -> Self {
+    pub(super) fn new(front: Shared, link: Link, backlog: SharedBacklog, pace: Pace) -> Self {
         let frame = || Box::new([0; FRAME_BYTES_MAX]);
-        Self { front, backlog, link, received: frame(), sent: frame() }
+        Self { front, backlog, link, received: frame(), sent: frame(), pace }
     }
 
     /// Takes what ports tell, and has later events wake the stack.
@@ -49,6 +79,9 @@ impl Device {
     /// Receives frames up to one with an IP packet for the stack; returns its bytes. None is taken while there is no
     /// room to send, since an answer may follow at once.
     fn receive_packet(&mut self, waker: &Waker) -> Option<usize> {
+        if !self.pace.is_time(waker) {
+            return None;
+        }
         let front = &mut self.front.borrow_mut().front;
         loop {
             if !front.can_transmit() {
@@ -57,7 +90,10 @@ impl Device {
             if let Some(bytes) = take_waiting(&self.backlog, self.received.as_mut_slice(), waker) {
                 return Some(bytes);
             }
-            let bytes = front.receive(self.received.as_mut_slice())?;
+            let Some(bytes) = front.receive(self.received.as_mut_slice()) else {
+                self.pace.rest();
+                return None;
+            };
             let frame = self.received.get(..bytes)?;
             let now_us = clock::now_ns() / 1_000;
             let admitted =

@@ -21,7 +21,7 @@ use hypercall_abi::{Pfn, Port};
 
 use drivers_frontend::{FrontConfig, NetFront};
 
-use self::device::{Device, Shared, SharedBacklog};
+use self::device::{Device, Pace, Shared, SharedBacklog};
 use super::front::{self, Attached, Kernel};
 use super::ports::EventPort;
 use super::shared_page::Mapped;
@@ -46,9 +46,15 @@ pub struct Network {
     pub mac: [u8; 6],
     backlog: SharedBacklog,
     front: Shared,
+    pace: Pace,
 }
 
 impl Network {
+    /// From now on the stack looks only so often at what has come, however much does; at once again with 0 us.
+    pub fn look_every(&self, us: u64) {
+        self.pace.every_us.set(us);
+    }
+
     /// Sends an Ethernet frame past the stack; `false` if the ring is full or there is no back end. The back end sees
     /// it after this turn.
     pub fn send_frame(&self, frame: &[u8]) -> bool {
@@ -135,7 +141,8 @@ pub fn start<const SOCKETS: usize>(guest: &Guest) -> Result<Network, NoDevice> {
     let shared: Shared = Rc::new(RefCell::new(Attached::new(front, state_port, &entry)));
     let backlog = SharedBacklog::default();
     let link = Link::new(entry.mac, entry.ipv4, entry.prefix, gateway(&entry));
-    let device = Device::new(shared.clone(), link, backlog.clone());
+    let pace = Pace::default();
+    let device = Device::new(shared.clone(), link, backlog.clone(), pace.clone());
     let resources = Box::leak(Box::new(StackResources::<SOCKETS>::new()));
     let seed = u64::from_be_bytes([
         0,
@@ -150,7 +157,14 @@ pub fn start<const SOCKETS: usize>(guest: &Guest) -> Result<Network, NoDevice> {
     let (stack, runner) = embassy_net::new(device, config(&entry), resources, seed);
     guest.spawn(run(runner, shared.clone()));
     front::follow_directory(guest, index, shared.clone());
-    Ok(Network { stack, address: Ipv4Address::from(entry.ipv4), mac: entry.mac, backlog, front: shared })
+    Ok(Network {
+        stack,
+        address: Ipv4Address::from(entry.ipv4),
+        mac: entry.mac,
+        backlog,
+        front: shared,
+        pace,
+    })
 }
 
 /// The gateway's address, if there is one.

@@ -36,8 +36,7 @@ async fn run(guest: Guest) {
     let line = guest.command_line();
     let role = understood(Role::read(&line));
     if role == Role::Ruler {
-        let schedule = understood(Schedule::read(&line));
-        return ruler::run(&schedule, line.get("trace").is_some()).await;
+        return ruler::run(&understood(Schedule::read(&line))).await;
     }
     if role == Role::Flood {
         return match net::start::<2>(&guest) {
@@ -56,6 +55,7 @@ async fn run(guest: Guest) {
         Err(error) => panic!("{error}"),
     };
     control::set_own_delivery(settings.own_delivery);
+    network.look_every(settings.look_us);
     network.stack.wait_link_up().await;
     if role == Role::Client {
         let schedule = understood(Schedule::read(&line));

@@ -7,18 +7,18 @@ use crate::control;
 use crate::schedule::Schedule;
 
 /// Rules the whole measurement, then ends the system.
-pub(crate) async fn run(schedule: &Schedule, traced: bool) {
+pub(crate) async fn run(schedule: &Schedule) {
     for segment in schedule.segments() {
         let Some(&policy) = schedule.policies.get(segment.policy) else { continue };
         Timer::at(segment.begin).await;
         control::set_policy(policy);
         Timer::at(segment.settled).await;
         control::brief_snapshot(2 * segment.number as u64);
-        if traced {
+        if segment.traced {
             control::trace(true);
         }
         Timer::at(segment.end).await;
-        if traced {
+        if segment.traced {
             control::trace(false);
         }
         control::brief_snapshot(2 * segment.number as u64 + 1);

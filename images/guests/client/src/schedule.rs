@@ -20,6 +20,8 @@ pub(crate) struct Schedule {
     /// Between the end of a segment and the next, for requests under way.
     pause: Duration,
     rounds: usize,
+    /// Whether one more follows under the trace.
+    traced: bool,
     /// The policies that are compared, with their windows.
     pub(crate) policies: Vec<DeliveryPolicy>,
 }
@@ -36,6 +38,8 @@ pub(crate) struct Segment {
     pub(crate) settled: Instant,
     /// End of what is counted, and of the load.
     pub(crate) end: Instant,
+    /// Whether it is under the trace, for which its figures do not count.
+    pub(crate) traced: bool,
 }
 
 impl Schedule {
@@ -52,6 +56,7 @@ impl Schedule {
             settled: millis("settled_ms", 100)?,
             pause: millis("pause_ms", 30)?,
             rounds: line.parse("rounds", 1).map_err(|error| Bad(alloc::format!("{error}")))?,
+            traced: line.get("trace").is_some(),
             policies: policies.collect::<Result<_, _>>()?,
         })
     }
@@ -64,11 +69,12 @@ impl Schedule {
     /// The segments. Each round begins with another policy, so that none always comes first.
     pub(crate) fn segments(&self) -> impl Iterator<Item = Segment> {
         let count = self.policies.len().max(1);
-        (0..self.rounds * count).map(move |number| {
+        (0..(self.rounds + usize::from(self.traced)) * count).map(move |number| {
             let begin = self.start + (self.warm + self.settled + self.pause) * number as u32;
             let settled = begin + self.warm;
             let policy = (number / count + number % count) % count;
-            Segment { number, policy, begin, settled, end: settled + self.settled }
+            let traced = number >= self.rounds * count;
+            Segment { number, policy, begin, settled, end: settled + self.settled, traced }
         })
     }
 }

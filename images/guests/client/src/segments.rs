@@ -65,7 +65,8 @@ pub(crate) async fn run(stack: Stack<'_>, settings: &Settings, schedule: &Schedu
     for segment in schedule.segments() {
         Timer::at(segment.begin + OWN_POLICY).await;
         control::set_own_delivery(settings.own_delivery);
-        let served = served.get_mut(segment.policy).map(Vec::as_mut_slice).unwrap_or_default();
+        let counts = served.get_mut(segment.policy).filter(|_| !segment.traced);
+        let served = counts.map(Vec::as_mut_slice).unwrap_or_default();
         let outcome = match settings.period {
             Some(period) => ticks::one(stack, settings, &segment, period, index, served).await,
             None => one(stack, settings, &segment, &spread, index, served).await,

@@ -1,6 +1,7 @@
 //! What the command line says: `targets=ADDRESS+COUNT policies=synchronous,batched seconds=2 connections=64 seed=1
 //! size=2258 window_events=8 window_us=200`, each with a default but the targets. A measurement adds `role=ruler` or
-//! `role=client clients=N visit=REQUESTS spread=zipf|even rate=PER_SECOND period_ms=MS` and the times of [`crate::schedule`].
+//! `role=client clients=N visit=REQUESTS spread=zipf|even rate=PER_SECOND period_ms=MS own=POLICY look_us=US` and the times of
+//! [`crate::schedule`]: the policy is the client's own, and it looks so often at what has come, as if it were far away.
 //! `role=flood` is a bad neighbour, for traces and tests to find.
 
 use alloc::string::String;
@@ -31,6 +32,8 @@ pub(crate) struct Settings {
     pub(crate) size: usize,
     /// How our own events reach us, whatever the policy of the others.
     pub(crate) own_delivery: DeliveryPolicy,
+    /// Microseconds between two looks at what has come.
+    pub(crate) look_us: u64,
     /// Requests of one connection.
     pub(crate) visit: usize,
     /// Clients that share the load.
@@ -98,10 +101,11 @@ impl Settings {
             seed: line.parse("seed", 1).map_err(bad)?,
             size: line.parse("size", 2258).map_err(bad)?,
             own_delivery: DeliveryPolicy {
-                delivery: Delivery::Batched.raw(),
+                delivery: policy(line.get("own").unwrap_or("batched"))?.raw(),
                 window_events: line.parse("window_events", 8).map_err(bad)?,
                 window_ns: line.parse("window_us", 200_u64).map_err(bad)?.saturating_mul(1_000),
             },
+            look_us: line.parse("look_us", 0).map_err(bad)?,
             visit: line.parse("visit", 1).map_err(bad)?,
             clients: clients.max(1),
             zipf: line.get("spread") != Some("even"),
@@ -125,7 +129,7 @@ fn policy(name: &str) -> Result<Delivery, Bad> {
         .iter()
         .copied()
         .find(|&policy| word(policy) == name)
-        .ok_or_else(|| Bad(alloc::format!("policies: there is no policy {name:?}")))
+        .ok_or_else(|| Bad(alloc::format!("there is no policy {name:?}")))
 }
 
 /// The addresses `FIRST+COUNT`, as scenarios number their domains: the last byte runs from 1 to 250, then the one before

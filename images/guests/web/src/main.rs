@@ -17,6 +17,9 @@ use http_server::{CONNECTIONS_MAX, Connections};
 
 guest_kernel::main!(run);
 
+/// What a connection takes beside what it has on the way: a request, and the state of its task.
+const CONNECTION_BYTES: usize = 6 * 1024;
+
 /// The page that Denali's measurements used.
 const SIZE_DEFAULT: usize = 2258;
 
@@ -35,7 +38,10 @@ async fn run(guest: Guest) {
         guest.spawn(ticks::answer(network.stack, settings.ticks));
     }
     let state = app::State::new(guest, settings.size);
-    let limits = Connections { count: settings.connections, tx_buffer: settings.tx_buffer };
+    // Those for which there is no memory wait until others have ended; most of the rest is the network's.
+    let fitting = guest.heap_bytes() / 3 / (settings.tx_buffer + CONNECTION_BYTES);
+    let count = settings.connections.min(fitting.max(1));
+    let limits = Connections { count, tx_buffer: settings.tx_buffer };
     http_server::run(guest, network, limits, move |_hangup| app::router(state.clone())).await
 }
 
