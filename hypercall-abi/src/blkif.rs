@@ -4,6 +4,8 @@
 //! A slot holds one of three requests, told apart by its first byte: [`BlockRequest`] for reads, writes, barriers and
 //! flushes, [`DiscardRequest`], and [`IndirectRequest`], whose segments stand in granted pages of their own.
 
+use core::mem::offset_of;
+
 use crate::ring::Protocol;
 
 abi_enum! {
@@ -153,6 +155,16 @@ pub enum Block {}
 impl Protocol for Block {
     type Request = BlockRequest;
     type Response = BlockResponse;
+
+    fn request_words(first: u32) -> usize {
+        let [operation, segments, ..] = first.to_le_bytes();
+        let bytes = match BlockOp::from_raw(operation) {
+            Some(BlockOp::Discard) => offset_of!(DiscardRequest, pad2),
+            Some(BlockOp::Indirect) => offset_of!(IndirectRequest, pad3),
+            _ => offset_of!(BlockRequest, segment) + usize::from(segments) * size_of::<BlockSegment>(),
+        };
+        bytes / size_of::<u32>()
+    }
 }
 
 const _: () = assert!(Block::SLOTS == 32, "slots of Xen's blkif ring");

@@ -202,7 +202,7 @@ abi_enum! {
     }
 }
 
-/// Bits of [`BlockHalf::features`], as the back end says them.
+/// Bits of [`BlockHalf::features`], as the back end says them; of these the front end says [`block_features::PERSISTENT`] alone.
 pub mod block_features {
     /// [`crate::blkif::BlockOp::Flush`] is honoured.
     pub const FLUSH: u32 = 1 << 0;
@@ -212,6 +212,9 @@ pub mod block_features {
     pub const DISCARD: u32 = 1 << 2;
     /// Nothing can be written.
     pub const READ_ONLY: u32 = 1 << 3;
+    /// Back end: it keeps granted pages mapped. Front end: each page that it grants stays granted, for reading and writing,
+    /// for as long as the connection lasts (`feature-persistent`). Pages are mapped if both say it, and copied otherwise.
+    pub const PERSISTENT: u32 = 1 << 4;
 }
 
 abi_struct! {
@@ -225,7 +228,7 @@ abi_struct! {
         8 => segments_max: u32,
         /// Front end: port that it left unbound for the back end.
         12 => port: u32,
-        /// Back end: bits of [`block_features`].
+        /// Bits of [`block_features`]: what the back end can do, what the front end promises.
         16 => features: u32,
         /// Why this side closed: a [`BlockError`].
         20 => error: u32,

@@ -61,6 +61,13 @@ pub trait Protocol {
     };
     /// Slots of a one-page ring, a power of two.
     const SLOTS: u32 = slots(Self::SLOT_BYTES);
+
+    /// How many words of a request mean something, by its first; the others are neither written nor read, and read as zeros.
+    #[must_use]
+    fn request_words(first: u32) -> usize {
+        let _ = first;
+        ENTRY_WORDS_MAX
+    }
 }
 
 /// A request or response: plain bytes, a multiple of four of them, at most [`ENTRY_WORDS_MAX`] words.
@@ -113,8 +120,12 @@ const fn slot_offset<P: Protocol>(index: u32) -> usize {
     HEADER_BYTES + (index & (P::SLOTS - 1)) as usize * P::SLOT_BYTES
 }
 
-/// Copies an entry out of its slot, each word once.
-fn read_entry<M: SharedPage, P: Protocol, T: Entry>(memory: &M, index: u32) -> T {
+/// Copies the words of an entry that mean something out of its slot, each once; `words` says how many by the first.
+fn read_entry<M: SharedPage, P: Protocol, T: Entry>(
+    memory: &M,
+    index: u32,
+    words: impl FnOnce(u32) -> usize,
+) -> T {
     const {
         assert!(
             size_of::<T>().is_multiple_of(4) && size_of::<T>() / 4 <= ENTRY_WORDS_MAX,
@@ -123,19 +134,24 @@ fn read_entry<M: SharedPage, P: Protocol, T: Entry>(memory: &M, index: u32) -> T
     }
     let mut entry = T::new_zeroed();
     let base = slot_offset::<P>(index);
-    let mut words = [0_u32; ENTRY_WORDS_MAX];
-    let count = size_of::<T>() / 4;
-    for (word, offset) in words.iter_mut().take(count).zip((base..).step_by(4)) {
-        *word = memory.load(offset);
+    let first = memory.load(base);
+    let mut places = entry.as_mut_bytes().chunks_exact_mut(4).take(words(first)).zip((base..).step_by(4));
+    if let Some((place, _)) = places.next() {
+        place.copy_from_slice(&first.to_ne_bytes());
     }
-    if let Ok((read, _)) = T::read_from_prefix(words.as_bytes()) {
-        entry = read;
+    for (place, offset) in places {
+        place.copy_from_slice(&memory.load(offset).to_ne_bytes());
     }
     entry
 }
 
-/// Writes an entry into its slot.
-fn write_entry<M: SharedPage, P: Protocol, T: Entry>(memory: &M, index: u32, entry: &T) {
+/// Writes the words of an entry that mean something into its slot; `words` says how many by the first.
+fn write_entry<M: SharedPage, P: Protocol, T: Entry>(
+    memory: &M,
+    index: u32,
+    entry: &T,
+    words: impl FnOnce(u32) -> usize,
+) {
     const {
         assert!(
             size_of::<T>().is_multiple_of(4) && size_of::<T>() / 4 <= ENTRY_WORDS_MAX,
@@ -143,9 +159,12 @@ fn write_entry<M: SharedPage, P: Protocol, T: Entry>(memory: &M, index: u32, ent
         )
     }
     let base = slot_offset::<P>(index);
-    for (bytes, offset) in entry.as_bytes().chunks_exact(4).zip((base..).step_by(4)) {
-        if let Ok(word) = u32::read_from_bytes(bytes) {
-            memory.store(offset, word);
-        }
+    let word = |bytes: &[u8]| u32::read_from_bytes(bytes).unwrap_or(0);
+    let mut places = entry.as_bytes().chunks_exact(4).zip((base..).step_by(4));
+    let Some((first, _)) = places.next() else { return };
+    let first = word(first);
+    memory.store(base, first);
+    for (bytes, offset) in places.take(words(first).saturating_sub(1)) {
+        memory.store(offset, word(bytes));
     }
 }

@@ -7,7 +7,8 @@ use drivers_backend::Turn;
 use drivers_backend::block::{Access, AddError, BlockBack, Client, DiskId, Share, VbdId};
 use drivers_frontend::block::{BlockConfig, BlockFront, DiskFault, Ticket};
 use hypercall_abi::DomId;
-use hypercall_abi::ring::FakePage;
+use hypercall_abi::device::BlockPage;
+use hypercall_abi::ring::{FakePage, SharedPage, index};
 
 use crate::platforms::{BackPlatform, FrontPlatform};
 use crate::{DRIVER, Device, TestDisk, World};
@@ -34,6 +35,8 @@ pub struct Disks {
     pub shares: Vec<Share>,
     /// Whether ring indices save notifications.
     pub suppress: bool,
+    /// Whether front ends that join let the back end keep their pages mapped.
+    pub lend: bool,
 }
 
 impl Disks {
@@ -49,6 +52,7 @@ impl Disks {
             devices: Vec::new(),
             shares: Vec::new(),
             suppress,
+            lend: true,
         };
         all.build_back();
         all
@@ -100,8 +104,13 @@ impl Disks {
         let at = self.fronts.len();
         let device = self.attach(at, share).expect("the share is right");
         let platform = FrontPlatform { world: self.world.clone(), domain: Self::domain(at) };
-        let config =
-            BlockConfig { peer: Some(DRIVER), state_port: device.front_port, suppress: self.suppress, pages };
+        let config = BlockConfig {
+            peer: Some(DRIVER),
+            state_port: device.front_port,
+            suppress: self.suppress,
+            pages,
+            lend: self.lend,
+        };
         self.fronts.push(BlockFront::new(platform, device.page.clone(), config));
         self.devices.push(device);
         self.shares.push(share);
@@ -219,6 +228,18 @@ impl Disks {
         self.result(at, ticket, &mut []).expect("a flush ends")
     }
 
+    /// A front end's ring claims requests that cannot be, and its back end is told.
+    ///
+    /// # Panics
+    /// When it has no ring.
+    pub fn spoil_ring(&mut self, at: usize) {
+        let half = BlockPage::back(self.devices[at].page.clone());
+        let (ring, _) = half.offered();
+        self.world.state().granted_page(Self::domain(at), ring).store(index::REQ_PROD, 1 << 20);
+        let port = self.fronts[at].ring_port().expect("it is connected");
+        self.world.state().notify(Self::domain(at), port);
+    }
+
     /// The driver domain dies: its mappings and ports end, its disks are reset, each front end is told.
     ///
     /// # Panics
@@ -233,6 +254,8 @@ impl Disks {
         for disk in &self.disks {
             disk.medium.borrow_mut().reset();
         }
+        // What the disks had of front ends' is let go of with the domain, and not before they are reset.
+        self.world.state().unmap_all(DRIVER);
         for at in 0..self.fronts.len() {
             self.world.unbind(Self::domain(at), DRIVER, &self.devices[at]);
             self.fronts[at].set_peer(None);

@@ -63,6 +63,9 @@ impl SharedPage for FicklePage {
         self.page.fence();
     }
     fn copy_out(&self, offset: usize, into: &mut [u8]) {
+        for word in (offset & !3..offset + into.len()).step_by(4) {
+            self.disturb(word);
+        }
         self.page.copy_out(offset, into);
     }
     fn copy_in(&self, offset: usize, from: &[u8]) {

@@ -5,9 +5,12 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
-use drivers_backend::block::{Disk, DiskError, DiskOp, Outcome, Work};
+use drivers_backend::block::{Data, Disk, DiskError, DiskOp, Memory, Outcome, Work};
 
-use crate::PacketPage;
+use crate::BackPlatform;
+
+/// Work as this back end gives it.
+type Job = Work<Data<BackPlatform>>;
 
 /// One sector.
 pub type Sector = [u8; 512];
@@ -19,8 +22,8 @@ pub struct Medium {
     /// Writes that are done and not durable, with their numbers.
     cache: Vec<(u64, u64, Sector)>,
     next: u64,
-    queue: Vec<(u64, Work<PacketPage>)>,
-    done: VecDeque<(Work<PacketPage>, Outcome)>,
+    queue: Vec<(u64, Job)>,
+    done: VecDeque<(Job, Outcome)>,
     /// Who decides what is done when.
     pub random: fastrand::Rng,
     /// Of a thousand pieces of work, how many fail.
@@ -92,19 +95,23 @@ impl Medium {
         !self.done.is_empty()
     }
 
-    fn carry_out(&mut self, number: u64, work: &mut Work<PacketPage>) {
+    fn carry_out(&mut self, number: u64, work: &mut Job) {
         match work.operation {
-            DiskOp::Read => work.write_pieces(|first, bytes| {
-                for (sector, into) in (first..).zip(bytes.chunks_exact_mut(512)) {
-                    into.copy_from_slice(&self.read(sector));
+            DiskOp::Read => {
+                let mut sector = work.sector;
+                for piece in &mut work.pieces {
+                    for at in (piece.offset..piece.offset + piece.bytes).step_by(512) {
+                        piece.page.copy_in(at.into(), &self.read(sector));
+                        sector += 1;
+                    }
                 }
-            }),
-            DiskOp::Write => work.read_pieces(|first, bytes| {
-                for (sector, from) in (first..).zip(bytes.chunks_exact(512)) {
+            }
+            DiskOp::Write => {
+                for (sector, bytes) in contents(work) {
                     self.next += 1;
-                    self.cache.push((self.next, sector, from.try_into().expect("512 bytes")));
+                    self.cache.push((self.next, sector, bytes));
                 }
-            }),
+            }
             // Only what was done when the flush came: the least that a disk promises.
             DiskOp::Flush => {
                 let (durable, rest) =
@@ -139,14 +146,12 @@ impl Medium {
         self.done.clear();
         for (_, work) in core::mem::take(&mut self.queue) {
             if work.operation == DiskOp::Write {
-                work.read_pieces(|first, bytes| {
-                    for (sector, from) in (first..).zip(bytes.chunks_exact(512)) {
-                        if self.random.bool() {
-                            self.next += 1;
-                            self.cache.push((self.next, sector, from.try_into().expect("512 bytes")));
-                        }
+                for (sector, bytes) in contents(&work) {
+                    if self.random.bool() {
+                        self.next += 1;
+                        self.cache.push((self.next, sector, bytes));
                     }
-                });
+                }
             }
         }
     }
@@ -162,7 +167,20 @@ impl Medium {
     }
 }
 
-impl Disk<PacketPage> for TestDisk {
+/// The sectors of a write, as they are now.
+fn contents(work: &Job) -> Vec<(u64, Sector)> {
+    let places = work.pieces.iter().flat_map(|piece| {
+        (piece.offset..piece.offset + piece.bytes).step_by(512).map(move |at| (&piece.page, at))
+    });
+    let bytes = places.map(|(page, at)| {
+        let mut bytes = [0; 512];
+        page.copy_out(at.into(), &mut bytes);
+        bytes
+    });
+    (work.sector..).zip(bytes).collect()
+}
+
+impl Disk<Data<BackPlatform>> for TestDisk {
     fn sectors(&self) -> u64 {
         self.sectors
     }
@@ -175,7 +193,7 @@ impl Disk<PacketPage> for TestDisk {
         !self.read_only
     }
 
-    fn submit(&mut self, work: Work<PacketPage>) -> Result<(), Work<PacketPage>> {
+    fn submit(&mut self, work: Job) -> Result<(), Job> {
         let mut medium = self.medium.borrow_mut();
         if medium.queue.len() >= medium.depth {
             return Err(work);
@@ -188,7 +206,7 @@ impl Disk<PacketPage> for TestDisk {
         Ok(())
     }
 
-    fn poll(&mut self) -> Option<(Work<PacketPage>, Outcome)> {
+    fn poll(&mut self) -> Option<(Job, Outcome)> {
         self.medium.borrow_mut().done.pop_front()
     }
 

@@ -184,6 +184,20 @@ impl State {
         }
     }
 
+    /// A page that a domain has granted.
+    ///
+    /// # Panics
+    /// When there is no such grant.
+    #[must_use]
+    pub fn granted_page(&self, owner: DomId, reference: GrantRef) -> FakePage {
+        self.grants.get(&(owner, reference)).expect("it was granted").page.clone()
+    }
+
+    /// Undoes all mappings of a domain, as its death does.
+    pub fn unmap_all(&mut self, by: DomId) {
+        self.grants.values_mut().filter(|grant| grant.peer == by).for_each(|grant| grant.mappings = 0);
+    }
+
     pub(crate) fn alloc_unbound(&mut self, owner: DomId, peer: DomId) -> Port {
         let port = self.port();
         self.channels.insert((owner, port), Channel::Unbound(peer));

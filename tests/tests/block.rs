@@ -2,7 +2,7 @@
 
 use drivers_backend::block::{Access, AddError, DiskId, RamDisk, Share, VbdId};
 use drivers_frontend::block::{BeginError, DiskFault};
-use hypercall_abi::device::{BlockError, block_features};
+use hypercall_abi::device::{BlockError, BlockPage, XenbusState, block_features};
 use tests::{Disks, TestDisk};
 
 fn pattern(seed: u64, bytes: usize) -> Vec<u8> {
@@ -63,7 +63,9 @@ fn many_requests_are_under_way_at_once_and_save_notifications() {
 
 #[test]
 fn a_request_costs_a_copy_a_page_and_one_for_segments_that_do_not_fit_in_it() {
-    let mut disks = single(3, true);
+    let mut disks = Disks::new(vec![TestDisk::new(4096, 3)], true);
+    disks.lend = false;
+    disks.join(Disks::whole(0, Access::Write), 80);
     for (pages, copies) in [(1, 1), (11, 11), (12, 13), (64, 65)] {
         let before = disks.back().totals().copies;
         assert_eq!(disks.write(0, 0, &pattern(1, pages * 4096)), Ok(()));
@@ -71,6 +73,43 @@ fn a_request_costs_a_copy_a_page_and_one_for_segments_that_do_not_fit_in_it() {
         disks.read(0, 0, pages * 4096).unwrap();
         assert_eq!(disks.back().totals().copies - before, 2 * copies, "read, {pages} pages");
     }
+    assert_eq!((disks.back().totals().in_place, disks.back().mapped_pages()), (0, 0));
+}
+
+#[test]
+fn pages_that_are_lent_are_mapped_once_and_used_where_they_are() {
+    let mut disks = single(3, true);
+    for pages in [1, 11, 12, 64] {
+        let before = disks.back().totals().in_place;
+        for round in 0..4 {
+            assert_eq!(disks.write(0, 0, &pattern(round, pages * 4096)), Ok(()));
+            assert_eq!(disks.read(0, 0, pages * 4096), Ok(pattern(round, pages * 4096)));
+        }
+        assert_eq!(disks.back().totals().in_place - before, 8 * pages as u64);
+    }
+    assert_eq!(disks.back().totals().copies, 0);
+    assert!(disks.back().mapped_pages() <= 80);
+    disks.fronts[0].close();
+    disks.run();
+    assert_eq!(disks.back().mapped_pages(), 0);
+    assert_eq!(disks.world.state().mapped_of(Disks::domain(0)), 1, "only the device page stays mapped");
+}
+
+#[test]
+fn more_pages_than_can_be_mapped_are_copied() {
+    let mut disks = Disks::new(vec![TestDisk { read_only: true, ..TestDisk::new(4096, 3) }], true);
+    for at in 0..6 {
+        disks.join(Disks::whole(0, Access::Read), 400);
+        let tickets: Vec<_> =
+            (0..6).map(|_| disks.fronts[at].begin_read(0, 64 * 4096).expect("a read begins")).collect();
+        disks.run();
+        for ticket in tickets {
+            assert_eq!(disks.result(at, ticket, &mut []), Some(Ok(())));
+        }
+    }
+    let totals = *disks.back().totals();
+    assert!(totals.copies > 0 && totals.in_place > 1000, "{totals:?}");
+    assert!((1000..=1536).contains(&disks.back().mapped_pages()), "{}", disks.back().mapped_pages());
 }
 
 #[test]
@@ -95,7 +134,8 @@ fn a_reader_cannot_write_and_sees_its_range_only() {
     let share = Share { disk: DiskId(0), first: 40, sectors: 10, access: Access::Read };
     disks.join(share, 16);
     let facts = disks.fronts[0].facts().unwrap();
-    assert_eq!((facts.sectors, facts.features), (10, block_features::READ_ONLY));
+    assert_eq!(facts.sectors, 10);
+    assert_eq!(facts.features, block_features::READ_ONLY | block_features::PERSISTENT);
     assert_eq!(disks.read(0, 9, 512), Ok(vec![49; 512]));
     assert_eq!(disks.fronts[0].begin_write(0, &[0; 512]), Err(BeginError::ReadOnly));
     assert_eq!(disks.flush(0), Err(DiskFault::NotSupported));
@@ -233,21 +273,51 @@ fn a_front_end_without_a_disk_is_told() {
 
 #[test]
 fn what_an_ended_connection_left_at_the_disk_is_done_before_anything_new_begins() {
+    for lend in [false, true] {
+        let mut disks = Disks::new(vec![TestDisk::new(4096, 1)], true);
+        disks.lend = lend;
+        disks.join(Disks::whole(0, Access::Write), 80);
+        disks.disks[0].medium.borrow_mut().stuck = true;
+        let ticket = disks.fronts[0].begin_write(0, &[1; 512]).unwrap();
+        disks.moment();
+        assert_eq!(disks.back().under_way(), 1);
+        disks.fronts[0].close();
+        disks.run();
+        disks.fronts[0].reconnect();
+        disks.run();
+        assert_eq!(
+            disks.fronts[0].is_up(),
+            !lend,
+            "a page that the disk has keeps the connection from ending"
+        );
+        assert_eq!(disks.back().under_way(), 1, "what is sent again waits for its elder");
+        disks.disks[0].medium.borrow_mut().stuck = false;
+        disks.run();
+        disks.fronts[0].reconnect();
+        disks.run();
+        assert_eq!(disks.result(0, ticket, &mut []), Some(Ok(())));
+        assert_eq!(disks.back().totals().orphaned, 1);
+        assert_eq!(disks.write(0, 0, &[2; 512]), Ok(()));
+        assert_eq!(disks.read(0, 0, 512), Ok(vec![2; 512]));
+    }
+}
+
+#[test]
+fn a_connection_that_ends_for_a_fault_begins_again_when_the_disk_has_let_go() {
     let mut disks = single(1, true);
     disks.disks[0].medium.borrow_mut().stuck = true;
     let ticket = disks.fronts[0].begin_write(0, &[1; 512]).unwrap();
     disks.moment();
+    // The front end scribbles over its ring's index: the back end ends the connection.
+    let page = disks.devices[0].page.clone();
     assert_eq!(disks.back().under_way(), 1);
-    disks.fronts[0].close();
+    disks.spoil_ring(0);
     disks.run();
-    disks.fronts[0].reconnect();
-    disks.run();
-    assert!(disks.fronts[0].is_up());
-    assert_eq!(disks.back().under_way(), 1, "the write was sent again, and waits for its elder");
+    assert!(!disks.fronts[0].is_up() && !disks.back().is_connected(VbdId(0)));
+    let half = BlockPage::<_>::front(page);
+    assert_eq!((half.other_state(), half.other_error()), (XenbusState::Closing, BlockError::Overrun.raw()));
     disks.disks[0].medium.borrow_mut().stuck = false;
     disks.run();
-    assert_eq!(disks.result(0, ticket, &mut []), Some(Ok(())));
-    assert_eq!(disks.back().totals().orphaned, 1);
-    assert_eq!(disks.write(0, 0, &[2; 512]), Ok(()));
-    assert_eq!(disks.read(0, 0, 512), Ok(vec![2; 512]));
+    assert!(disks.fronts[0].is_up(), "it has connected anew by itself");
+    assert_eq!(disks.result(0, ticket, &mut []), Some(Ok(())), "and sent again what was not answered");
 }

@@ -29,8 +29,13 @@ fn world() -> (Hostile, Front) {
     let device = world.device(GUEST, DRIVER);
     let half = BlockPage::back(device.page.clone());
     let platform = BackPlatform { world: world.clone(), domain: DRIVER, fickle: None };
-    let config =
-        BlockConfig { peer: Some(DRIVER), state_port: device.front_port, suppress: true, pages: PAGES };
+    let config = BlockConfig {
+        peer: Some(DRIVER),
+        state_port: device.front_port,
+        suppress: true,
+        pages: PAGES,
+        lend: true,
+    };
     let kernel = FrontPlatform { world: world.clone(), domain: GUEST };
     let front = BlockFront::new(kernel, device.page.clone(), config);
     (Hostile { world, device, half, platform, wire: None }, front)

@@ -2,9 +2,9 @@
 
 use bad_ends::BadFront;
 use drivers_backend::block::{Access, DiskId, Share, VbdId};
-use drivers_frontend::{Access as PageAccess, Platform};
+use drivers_frontend::{Access as PageAccess, Platform, StillInUse};
 use hypercall_abi::blkif::{Block, BlockOp, BlockRequest, BlockSegment};
-use hypercall_abi::device::{BlockError, BlockPage, XenbusState};
+use hypercall_abi::device::{BlockError, BlockPage, XenbusState, block_features};
 use hypercall_abi::ring::{FakePage, FrontRing, SharedPage};
 use hypercall_abi::{DomId, GrantRef, Port};
 use tests::{DRIVER, Device, Disks, FrontPlatform, TestDisk};
@@ -20,6 +20,8 @@ struct Hostile {
     /// A page that may be written, one that may be read, and one that was taken back.
     grefs: [u32; 3],
     writable: FakePage,
+    /// What it promises, and does not keep.
+    promise: u32,
 }
 
 const AT: usize = 1;
@@ -30,6 +32,11 @@ fn share(first: u64) -> Share {
 
 /// An honest front end on the first half of a disk, and a hostile one on the other.
 fn world(seed: u64) -> (Disks, Hostile) {
+    lending(seed, if seed.is_multiple_of(2) { block_features::PERSISTENT } else { 0 })
+}
+
+/// The same with what the hostile one promises.
+fn lending(seed: u64, promise: u32) -> (Disks, Hostile) {
     let mut disks = Disks::new(vec![TestDisk::new(1024, seed)], true);
     disks.join(share(0), 20);
     let device = disks.attach(AT, share(512)).unwrap();
@@ -47,7 +54,7 @@ fn world(seed: u64) -> (Disks, Hostile) {
     let port = platform.open_port(DRIVER).unwrap();
     let half = BlockPage::front(device.page.clone());
     let grefs = [first.0, second.0, third.0];
-    let mut hostile = Hostile { device, half, ring, platform, reference, port, grefs, writable };
+    let mut hostile = Hostile { device, half, ring, platform, reference, port, grefs, writable, promise };
     hostile.connect();
     disks.run_back();
     assert!(disks.back().is_connected(VbdId(1)));
@@ -56,7 +63,7 @@ fn world(seed: u64) -> (Disks, Hostile) {
 
 impl Hostile {
     fn connect(&mut self) {
-        self.half.offer(self.reference, self.port);
+        self.half.offer(self.reference, self.port, self.promise);
         self.enter(XenbusState::Initialised);
     }
 
@@ -174,7 +181,13 @@ fn goes_on(disks: &mut Disks, mut bad: BadFront<FrontPlatform, FakePage>, port: 
 
 #[test]
 fn wrong_requests_are_refused_and_too_many_end_the_connection() {
-    let (mut disks, mut hostile) = world(1);
+    for promise in [0, block_features::PERSISTENT] {
+        refuses_wrong_requests(promise);
+    }
+}
+
+fn refuses_wrong_requests(promise: u32) {
+    let (mut disks, mut hostile) = lending(1, promise);
     let mut ring = FrontRing::<_, Block>::new(hostile.ring.clone());
     let [writable, read_only, gone] = hostile.grefs;
     let one = |operation: BlockOp, id, sector, gref, first, last| {
@@ -224,6 +237,56 @@ fn wrong_requests_are_refused_and_too_many_end_the_connection() {
 }
 
 #[test]
+fn a_page_that_is_lent_cannot_be_taken_back_before_the_disk_has_done_with_it() {
+    let (mut disks, mut hostile) = lending(1, block_features::PERSISTENT);
+    disks.disks[0].medium.borrow_mut().stuck = true;
+    let mut ring = FrontRing::<_, Block>::new(hostile.ring.clone());
+    let mut request = BlockRequest { operation: 0, segments: 1, id: 5, ..BlockRequest::zeroed() };
+    request.segment[0] = BlockSegment { gref: hostile.grefs[0], first_sector: 0, last_sector: 7, pad: 0 };
+    hostile.writable.store(0, 77);
+    ring.push(&request).unwrap();
+    let _ = ring.publish();
+    hostile.ring();
+    disks.moment();
+    assert_eq!(hostile.platform.revoke(GrantRef(hostile.grefs[0])), Err(StillInUse));
+    // It goes, breaks its promise or dies: the page stays mapped for as long as the disk has it, and no longer.
+    disks.back().remove(VbdId(1));
+    disks.run_back();
+    assert_eq!(disks.world.state().mapped_of(DomId(11)), 1, "the page that the disk has");
+    assert_eq!(hostile.platform.revoke(GrantRef(hostile.grefs[0])), Err(StillInUse));
+    disks.disks[0].medium.borrow_mut().stuck = false;
+    disks.run();
+    assert_eq!(hostile.platform.revoke(GrantRef(hostile.grefs[0])), Ok(()));
+    assert_eq!((disks.back().mapped_pages(), disks.back().under_way()), (0, 0));
+    assert_eq!(disks.world.state().mapped_of(DomId(11)), 0);
+}
+
+#[test]
+fn a_broken_promise_costs_no_more_than_copies() {
+    let (mut disks, hostile) = lending(1, block_features::PERSISTENT);
+    let mut ring = FrontRing::<_, Block>::new(hostile.ring.clone());
+    let mut hostile = hostile;
+    // The page for reading cannot be mapped as promised; the copy of it is judged by itself, and what comes later too.
+    for (id, gref, operation, status) in [
+        (1, 1, BlockOp::Write, 0),
+        (2, 1, BlockOp::Read, -1),
+        (3, 0, BlockOp::Read, 0),
+        (4, 2, BlockOp::Write, -1),
+    ] {
+        let mut request =
+            BlockRequest { operation: operation.raw(), segments: 1, id, ..BlockRequest::zeroed() };
+        request.segment[0] =
+            BlockSegment { gref: hostile.grefs[gref], first_sector: 0, last_sector: 7, pad: 0 };
+        ring.push(&request).unwrap();
+        let _ = ring.publish();
+        hostile.ring();
+        disks.run();
+        assert_eq!(ring.pop().unwrap().map(|one| (one.id, one.status)), Some((id, status)));
+    }
+    assert_eq!(disks.back().mapped_pages(), 0);
+}
+
+#[test]
 fn a_request_whose_page_is_taken_back_meanwhile_is_an_error() {
     let (mut disks, mut hostile) = world(1);
     disks.disks[0].medium.borrow_mut().stuck = true;
@@ -270,7 +333,8 @@ fn an_offer_of_what_was_not_granted_is_refused_with_a_reason() {
         hostile.enter(XenbusState::Initialising);
         disks.run_back();
         disks.run_back();
-        hostile.half.offer(reference.map_or(hostile.reference, GrantRef), port.map_or(hostile.port, Port));
+        let port = port.map_or(hostile.port, Port);
+        hostile.half.offer(reference.map_or(hostile.reference, GrantRef), port, 0);
         hostile.enter(XenbusState::Initialised);
         disks.run_back();
         assert_eq!(hostile.half.other_state(), XenbusState::Closed);

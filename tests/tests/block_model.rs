@@ -136,6 +136,7 @@ impl Model {
 
 fn world(seed: u64, suppress: bool) -> Disks {
     let mut disks = Disks::new(vec![TestDisk::new(SECTORS, seed)], suppress);
+    disks.lend = !seed.is_multiple_of(3);
     disks.join(Disks::whole(0, Access::Write), 40);
     disks
 }
@@ -177,10 +178,17 @@ fn whatever_dies_and_returns_an_application_sees_a_disk() {
         assert_eq!(disks.back().free_pages(), tests::BACK_PAGES, "seed {seed}: pages of the back end");
         assert_eq!(disks.fronts[0].free_pages(), 40, "seed {seed}: pages of the front end");
         assert_eq!((disks.fronts[0].open(), disks.back().under_way()), (0, 0), "seed {seed}");
-        let state = disks.world.state();
         let domain = Disks::domain(0);
-        let shares = (state.grants_of(domain), state.mapped_of(domain), state.ports_of(domain));
-        assert_eq!(shares, (40 + 2, 2, 2), "seed {seed}: grants, mappings, ports");
+        let shares = |disks: &Disks| {
+            let state = disks.world.state();
+            (state.grants_of(domain), state.mapped_of(domain), state.ports_of(domain))
+        };
+        let lent = disks.back().mapped_pages();
+        assert!(lent <= if disks.lend { 40 } else { 0 }, "seed {seed}: {lent} pages are mapped");
+        assert_eq!(shares(&disks), (40 + 2, 2 + lent, 2), "seed {seed}: grants, mappings, ports");
+        disks.fronts[0].close();
+        disks.run();
+        assert_eq!(shares(&disks), (1, 1, 1), "seed {seed}: the device page alone, and its port");
     }
     assert!(kills > 100, "only {kills} kills");
 }

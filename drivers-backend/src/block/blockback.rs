@@ -10,9 +10,11 @@ use hypercall_abi::grant_table::{CopyGrant, GrantStatus};
 use hypercall_abi::{Errno, GrantRef, Port};
 
 use super::SEGMENTS_MAX;
-use super::disk::{Disk, Outcome, Work};
+use super::data::Data;
+use super::disk::{Disk, Outcome, Piece, Work};
 use super::jobs::Jobs;
 use super::offences::{Offence, Offences};
+use super::request::Run;
 use super::share::{Access, DiskId, Share, Shelf};
 use super::sparse::Sparse;
 use super::vbd::{Client, Vbd, VbdId};
@@ -52,6 +54,8 @@ pub struct BlockTotals {
     pub copies: u64,
     /// Batches that they were made in.
     pub batches: u64,
+    /// Pages that a disk used where they are.
+    pub in_place: u64,
     /// Requests of connections that ended before the disk was done.
     pub orphaned: u64,
 }
@@ -82,15 +86,19 @@ pub(super) struct Slot<G> {
 /// The back end of all block devices of a driver domain.
 pub struct BlockBack<P: Platform> {
     pub(super) platform: P,
-    pub(super) disks: BTreeMap<DiskId, Shelf<P::Buffer>>,
+    pub(super) disks: BTreeMap<DiskId, Shelf<Data<P>>>,
     pub(super) slots: Vec<Slot<P::Page>>,
     ports: BTreeMap<Port, (VbdId, Purpose)>,
     /// Pages that are free.
     pub(super) pool: Vec<P::Buffer>,
+    /// Pages that requests may still begin with, of ours or of front ends'.
+    pub(super) room: usize,
+    /// Pages of front ends' that are mapped for good.
+    pub(super) lent: usize,
     /// Where the segments of indirect requests are fetched to.
     pub(super) scratch: P::Buffer,
     pub(super) jobs: Jobs,
-    states: WorkList<VbdId>,
+    pub(super) states: WorkList<VbdId>,
     /// Front ends that may have asked.
     pub(super) senders: WorkList<VbdId>,
     /// Front ends whose rings were worked on in this turn.
@@ -98,8 +106,12 @@ pub struct BlockBack<P: Platform> {
     /// Nobody may begin anything before a page is given back.
     pub(super) short: bool,
     /// Work that is done and not answered yet.
-    pub(super) finished: Vec<(Work<P::Buffer>, Outcome)>,
+    pub(super) finished: Vec<(Work<Data<P>>, Outcome)>,
     pub(super) copies: Vec<CopyGrant>,
+    /// The runs of the request that is judged.
+    pub(super) runs: Vec<Run>,
+    /// Lists of pieces that nobody uses, so that none is allocated for each request.
+    pub(super) spare: Vec<Vec<Piece<Data<P>>>>,
     pub(super) totals: BlockTotals,
     /// Front ends of whose offences somebody is to be told.
     offenders: WorkList<VbdId>,
@@ -122,6 +134,8 @@ impl<P: Platform> BlockBack<P> {
             slots: Vec::new(),
             ports: BTreeMap::new(),
             pool,
+            room: pages,
+            lent: 0,
             scratch,
             jobs: Jobs::default(),
             states: WorkList::default(),
@@ -130,13 +144,15 @@ impl<P: Platform> BlockBack<P> {
             short: false,
             finished: Vec::new(),
             copies: Vec::new(),
+            runs: Vec::new(),
+            spare: Vec::new(),
             totals: BlockTotals::default(),
             offenders: WorkList::default(),
         })
     }
 
     /// Adds a disk; false when there is one of this number.
-    pub fn add_disk(&mut self, id: DiskId, disk: Box<dyn Disk<P::Buffer>>) -> bool {
+    pub fn add_disk(&mut self, id: DiskId, disk: Box<dyn Disk<Data<P>>>) -> bool {
         if self.disks.contains_key(&id) {
             return false;
         }
@@ -206,7 +222,7 @@ impl<P: Platform> BlockBack<P> {
         let Some(vbd) = slot.vbd.take() else { return };
         self.ports.remove(&vbd.client.state_port);
         let in_flight = vbd.in_flight;
-        if let Step::Down(port) = vbd.end(&mut self.platform) {
+        if let Step::Down(port) = vbd.end(&mut self.platform, &mut self.lent) {
             self.ports.remove(&port);
             slot.stale += in_flight;
             slot.epoch = slot.epoch.wrapping_add(1);
@@ -263,7 +279,13 @@ impl<P: Platform> BlockBack<P> {
     /// Pages that are free.
     #[must_use]
     pub const fn free_pages(&self) -> usize {
-        self.pool.len()
+        self.room
+    }
+
+    /// Pages of front ends' that are mapped for as long as their connections last.
+    #[must_use]
+    pub const fn mapped_pages(&self) -> usize {
+        self.lent
     }
 
     /// What one front end's half of the device counted.
@@ -327,7 +349,7 @@ impl<P: Platform> BlockBack<P> {
                 let Some(slot) = self.slots.get_mut(usize::from(id)) else { break };
                 let Some(vbd) = &mut slot.vbd else { break };
                 let in_flight = vbd.in_flight;
-                match vbd.step(&mut self.platform) {
+                match vbd.step(&mut self.platform, &mut self.lent) {
                     Step::Same => break,
                     Step::Moved => {
                         // It offered what cannot be taken.
@@ -354,7 +376,7 @@ impl<P: Platform> BlockBack<P> {
         let Some(slot) = self.slots.get_mut(usize::from(id)) else { return };
         let Some(vbd) = &mut slot.vbd else { return };
         let in_flight = vbd.in_flight;
-        if let Step::Down(port) = vbd.close(&mut self.platform, error) {
+        if let Step::Down(port) = vbd.close(&mut self.platform, error, &mut self.lent) {
             slot.stale += in_flight;
             slot.epoch = slot.epoch.wrapping_add(1);
             self.ports.remove(&port);

@@ -4,13 +4,15 @@ use alloc::vec::Vec;
 
 use hypercall_abi::blkif::BlockStatus;
 use hypercall_abi::device::BlockError;
-use hypercall_abi::grant_table::{CopySide, GrantStatus, copy_flags};
+use hypercall_abi::grant_table::{CopyGrant, CopySide, GrantStatus, copy_flags};
 
 use super::blockback::BlockBack;
-use super::disk::{DiskError, DiskOp, Outcome, Work};
+use super::data::Data;
+use super::disk::{DiskError, DiskOp, Outcome, Piece, Work};
 use super::jobs::Stage;
+use super::lent::unmap_last;
 use super::overlay;
-use super::take::copy_of;
+use super::take::{copy_of, theirs_at};
 use crate::platform::{Buffer, Platform};
 
 /// Copies in one hypercall.
@@ -30,14 +32,17 @@ impl<P: Platform> BlockBack<P> {
         }
         // A barrier's next step may be done at once, if its disk is an overlay.
         while !self.finished.is_empty() {
-            let finished = core::mem::take(&mut self.finished);
-            self.carry(finished);
+            let mut finished = core::mem::take(&mut self.finished);
+            self.carry(&mut finished);
+            if self.finished.is_empty() {
+                self.finished = finished;
+            }
         }
     }
 
-    fn carry(&mut self, finished: Vec<(Work<P::Buffer>, Outcome)>) {
+    fn carry(&mut self, finished: &mut Vec<(Work<Data<P>>, Outcome)>) {
         let mut outgoing = Vec::new();
-        for (mut work, outcome) in finished {
+        for (mut work, outcome) in finished.drain(..) {
             let Some(job) = self.jobs.get(work.tag) else { continue };
             let Some(slot) = self.slots.get(usize::from(job.vbd)) else { continue };
             let (vbd, stage, sector) = (job.vbd, job.stage, job.sector);
@@ -52,18 +57,10 @@ impl<P: Platform> BlockBack<P> {
                         work.sector = sector;
                         overlay::patch(overlay, &mut work);
                     }
-                    let runs = &job.runs;
-                    self.copies.extend(work.pieces.iter().zip(runs).map(|(piece, run)| {
-                        let source = CopySide { offset: piece.offset, ..piece.page.side() };
-                        let dest = CopySide {
-                            frame_or_ref: run.gref.into(),
-                            domid: peer.0,
-                            offset: run.offset,
-                            pad: 0,
-                        };
-                        copy_of(source, dest, run.bytes, copy_flags::DEST_GREF)
-                    }));
-                    outgoing.push(work);
+                    match self.bring(peer.0, &work) {
+                        0 => self.answer(work, BlockStatus::Okay),
+                        copies => outgoing.push((work, copies)),
+                    }
                 }
                 (Ok(()), Stage::BarrierBefore, _) => {
                     self.advance(work.tag, Stage::BarrierWrite);
@@ -88,21 +85,42 @@ impl<P: Platform> BlockBack<P> {
                 }
             }
         }
+        if outgoing.is_empty() {
+            return;
+        }
         self.copy();
         let copies = core::mem::take(&mut self.copies);
-        let mut copies = copies.iter();
-        for work in outgoing {
-            let refused = copies
-                .by_ref()
-                .take(work.pieces.len())
-                .filter(|copy| copy.status != GrantStatus::Okay.raw())
-                .count();
-            if refused > 0 {
+        let mut left = copies.iter();
+        for (work, count) in outgoing {
+            let refused = left.by_ref().take(count).filter(|copy| copy.status != GrantStatus::Okay.raw());
+            if refused.count() > 0 {
                 self.wrong(work.tag);
                 self.answer(work, BlockStatus::Error);
             } else {
                 self.answer(work, BlockStatus::Okay);
             }
+        }
+        self.reuse(copies);
+    }
+
+    /// Has what was read copied to where it is wanted; returns how many copies that takes.
+    fn bring(&mut self, peer: u16, work: &Work<Data<P>>) -> usize {
+        let before = self.copies.len();
+        for Piece { page, offset, bytes } in &work.pieces {
+            if let Data::Ours { page, reference: Some(reference) } = page {
+                let source = CopySide { offset: *offset, ..page.side() };
+                let dest = theirs_at(peer, *reference, *offset);
+                self.copies.push(copy_of(source, dest, *bytes, copy_flags::DEST_GREF));
+            }
+        }
+        self.copies.len() - before
+    }
+
+    /// Takes a list of copies that were made for the next ones.
+    pub(super) fn reuse(&mut self, mut copies: Vec<CopyGrant>) {
+        if self.copies.is_empty() {
+            copies.clear();
+            self.copies = copies;
         }
     }
 
@@ -122,15 +140,28 @@ impl<P: Platform> BlockBack<P> {
     }
 
     /// Ends a request: its pages are free, and its front end hears of it if it is still the same connection.
-    pub(super) fn answer(&mut self, work: Work<P::Buffer>, status: BlockStatus) {
+    pub(super) fn answer(&mut self, mut work: Work<Data<P>>, status: BlockStatus) {
         let Some(job) = self.jobs.remove(work.tag) else { return };
-        self.pool.extend(work.pieces.into_iter().map(|piece| piece.page));
+        for piece in work.pieces.drain(..) {
+            match piece.page {
+                Data::Ours { page, .. } => self.pool.push(page),
+                Data::Theirs(page) => {
+                    let _last = unmap_last(&mut self.platform, page, &mut self.lent);
+                }
+            }
+        }
+        self.spare.push(work.pieces);
+        self.room += job.pages;
         self.short = false;
         let Some(slot) = self.slots.get_mut(usize::from(job.vbd)) else { return };
         let Some(vbd) = slot.vbd.as_mut().filter(|_| slot.epoch == job.epoch) else {
             self.totals.orphaned += 1;
             slot.stale = slot.stale.saturating_sub(1);
             if slot.stale == 0 {
+                if let Some(vbd) = &mut slot.vbd {
+                    vbd.drained(&mut self.platform);
+                }
+                self.states.add(job.vbd);
                 self.senders.add(job.vbd);
             }
             return;
@@ -142,7 +173,7 @@ impl<P: Platform> BlockBack<P> {
         }
         if status == BlockStatus::Okay {
             vbd.wrong = 0;
-            vbd.counters.bytes += job.runs.iter().map(|run| u64::from(run.bytes)).sum::<u64>();
+            vbd.counters.bytes += job.bytes;
         }
         vbd.answer(job.id, job.operation, status);
         let waits = vbd.held.is_some();

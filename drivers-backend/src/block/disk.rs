@@ -5,9 +5,10 @@ use alloc::vec::Vec;
 
 use hypercall_abi::blkif::SECTOR_BYTES;
 
-use crate::platform::Buffer;
+use super::data::Memory;
+use super::sparse::{NoRoom, Sparse};
 
-/// A run of whole sectors in a page of ours.
+/// A run of whole sectors in a page.
 #[derive(Debug)]
 pub struct Piece<B> {
     /// The page.
@@ -61,7 +62,7 @@ pub enum DiskError {
 pub type Outcome = Result<(), DiskError>;
 
 /// A disk of sectors of 512 bytes.
-pub trait Disk<B: Buffer> {
+pub trait Disk<B: Memory> {
     /// How many sectors it has. It stays so.
     fn sectors(&self) -> u64;
 
@@ -84,24 +85,40 @@ pub trait Disk<B: Buffer> {
     fn kick(&mut self);
 }
 
-impl<B: Buffer> Work<B> {
-    /// Calls `each` with the first sector and the bytes of each piece, for reading them.
-    pub fn read_pieces(&self, mut each: impl FnMut(u64, &[u8])) {
-        let mut sector = self.sector;
-        for Piece { page, offset, bytes } in &self.pieces {
-            let (start, bytes) = (usize::from(*offset), usize::from(*bytes));
-            page.read(|all| each(sector, all.get(start..start + bytes).unwrap_or(&[])));
-            sector += (bytes / SECTOR_BYTES) as u64;
+impl<B: Memory> Work<B> {
+    /// Each piece with its first sector.
+    fn places(&mut self) -> impl Iterator<Item = (u64, &mut Piece<B>)> {
+        self.pieces.iter_mut().scan(self.sector, |sector, piece| {
+            let first = *sector;
+            *sector += u64::from(piece.bytes) / SECTOR_BYTES as u64;
+            Some((first, piece))
+        })
+    }
+
+    /// Reads from what is kept in memory: sectors that were never written there become zeros, or stay as they are.
+    pub(super) fn read_from(&mut self, content: &Sparse, zeros: bool) {
+        for (sector, Piece { page, offset, bytes }) in self.places() {
+            let start = usize::from(*offset);
+            content.read(sector, u64::from(*bytes) / SECTOR_BYTES as u64, |at, found| match found {
+                Ok(found) => page.copy_in(start + at, found),
+                Err(missing) if zeros => {
+                    for at in (at..at + missing).step_by(SECTOR_BYTES) {
+                        page.copy_in(start + at, &[0; SECTOR_BYTES]);
+                    }
+                }
+                Err(_) => {}
+            });
         }
     }
 
-    /// Calls `each` with the first sector and the bytes of each piece, for writing them.
-    pub fn write_pieces(&mut self, mut each: impl FnMut(u64, &mut [u8])) {
-        let mut sector = self.sector;
-        for Piece { page, offset, bytes } in &mut self.pieces {
-            let (start, bytes) = (usize::from(*offset), usize::from(*bytes));
-            page.write(|all| each(sector, all.get_mut(start..start + bytes).unwrap_or(&mut [])));
-            sector += (bytes / SECTOR_BYTES) as u64;
+    /// Writes into what is kept in memory.
+    pub(super) fn write_into(&mut self, content: &mut Sparse) -> Result<(), NoRoom> {
+        for (sector, Piece { page, offset, bytes }) in self.places() {
+            let start = usize::from(*offset);
+            content.write(sector, u64::from(*bytes) / SECTOR_BYTES as u64, |at, into| {
+                page.copy_out(start + at, into);
+            })?;
         }
+        Ok(())
     }
 }

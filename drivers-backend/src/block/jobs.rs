@@ -3,7 +3,6 @@
 
 use alloc::vec::Vec;
 
-use super::request::Run;
 use super::vbd::VbdId;
 
 /// How far a request is.
@@ -30,14 +29,14 @@ pub(super) struct Job {
     pub(super) id: u64,
     /// As the front end wrote it.
     pub(super) operation: u8,
-    /// Its pages in the front end.
-    pub(super) runs: Vec<Run>,
     /// How far it is.
     pub(super) stage: Stage,
     /// First sector, as the front end counts.
     pub(super) sector: u64,
-    /// Pages of ours that it holds.
+    /// Pages that it holds.
     pub(super) pages: usize,
+    /// Bytes that it carries.
+    pub(super) bytes: u64,
 }
 
 /// All requests under way.

@@ -12,8 +12,10 @@
 
 mod blockback;
 mod carry;
+mod data;
 mod disk;
 mod jobs;
+mod lent;
 mod offences;
 mod overlay;
 mod ram;
@@ -24,6 +26,7 @@ mod take;
 mod vbd;
 
 pub use blockback::{AddError, BlockBack, BlockTotals};
+pub use data::{Data, Memory};
 pub use disk::{Disk, DiskError, DiskOp, Outcome, Piece, Work};
 pub use offences::Offence;
 pub use ram::RamDisk;

@@ -1,9 +1,9 @@
 //! A front end's own changes over a disk that stays as it is.
 //! Reads take from the disk what was never written here; writes never reach it.
 
+use super::data::Memory;
 use super::disk::{DiskError, DiskOp, Outcome, Work};
 use super::sparse::Sparse;
-use crate::platform::Buffer;
 
 /// Where a piece of work has to go.
 pub(super) enum Course<B> {
@@ -14,7 +14,7 @@ pub(super) enum Course<B> {
 }
 
 /// Does with work what can be done without the disk. Sectors are the front end's.
-pub(super) fn enter<B: Buffer>(overlay: &mut Sparse, mut work: Work<B>) -> Course<B> {
+pub(super) fn enter<B: Memory>(overlay: &mut Sparse, mut work: Work<B>) -> Course<B> {
     match work.operation {
         DiskOp::Read if overlay.covers(work.sector, work.sectors) => {
             patch(overlay, &mut work);
@@ -24,11 +24,7 @@ pub(super) fn enter<B: Buffer>(overlay: &mut Sparse, mut work: Work<B>) -> Cours
         DiskOp::Write => {
             // All of it or nothing, so that a full overlay tears no write.
             let outcome = if overlay.has_room(work.sector, work.sectors) {
-                let mut outcome = Ok(());
-                work.read_pieces(|sector, bytes| {
-                    outcome = outcome.and(overlay.write(sector, bytes).map_err(|_| DiskError::Full));
-                });
-                outcome
+                work.write_into(overlay).map_err(|_| DiskError::Full)
             } else {
                 Err(DiskError::Full)
             };
@@ -41,6 +37,6 @@ pub(super) fn enter<B: Buffer>(overlay: &mut Sparse, mut work: Work<B>) -> Cours
 }
 
 /// Puts what was written here over what was read from the disk.
-pub(super) fn patch<B: Buffer>(overlay: &Sparse, work: &mut Work<B>) {
-    work.write_pieces(|sector, bytes| overlay.read(sector, bytes));
+pub(super) fn patch<B: Memory>(overlay: &Sparse, work: &mut Work<B>) {
+    work.read_from(overlay, false);
 }

@@ -3,9 +3,9 @@
 
 use alloc::collections::VecDeque;
 
+use super::data::Memory;
 use super::disk::{Disk, DiskError, DiskOp, Outcome, Work};
 use super::sparse::Sparse;
-use crate::platform::Buffer;
 
 /// A disk in memory.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ impl<B> RamDisk<B> {
     }
 }
 
-impl<B: Buffer> Disk<B> for RamDisk<B> {
+impl<B: Memory> Disk<B> for RamDisk<B> {
     fn sectors(&self) -> u64 {
         self.sectors
     }
@@ -39,13 +39,8 @@ impl<B: Buffer> Disk<B> for RamDisk<B> {
     fn submit(&mut self, mut work: Work<B>) -> Result<(), Work<B>> {
         let mut outcome = Ok(());
         match work.operation {
-            DiskOp::Read => work.write_pieces(|sector, bytes| {
-                bytes.fill(0);
-                self.content.read(sector, bytes);
-            }),
-            DiskOp::Write => work.read_pieces(|sector, bytes| {
-                outcome = outcome.and(self.content.write(sector, bytes).map_err(|_| DiskError::Full));
-            }),
+            DiskOp::Read => work.read_from(&self.content, true),
+            DiskOp::Write => outcome = work.write_into(&mut self.content).map_err(|_| DiskError::Full),
             DiskOp::Flush => {}
             DiskOp::Discard => self.content.forget(work.sector, work.sectors),
         }

@@ -3,26 +3,26 @@
 
 use alloc::vec::Vec;
 
+use hypercall_abi::GrantRef;
 use hypercall_abi::blkif::{
-    BlockOp, BlockRequest, BlockSegment, INDIRECT_PAGES_MAX, SECTOR_BYTES, SECTORS_PER_PAGE, SEGMENTS_MAX,
-    SEGMENTS_PER_PAGE,
+    BlockOp, BlockRequest, BlockSegment, SECTOR_BYTES, SECTORS_PER_PAGE, SEGMENTS_MAX, SEGMENTS_PER_PAGE,
 };
 
 /// A run of bytes in a page that the front end granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Run {
-    pub(super) gref: u32,
+    pub(super) reference: GrantRef,
     pub(super) offset: u16,
     pub(super) bytes: u16,
 }
 
 /// What a request wants.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
-    /// A read, a write or a barrier.
-    Transfer { operation: BlockOp, sector: u64, runs: Vec<Run> },
-    /// The same, once its segments have been fetched from these pages.
-    Indirect { operation: BlockOp, sector: u64, segments: usize, pages: Vec<u32> },
+    /// A read, a write or a barrier, of the runs that were found.
+    Transfer { operation: BlockOp, sector: u64 },
+    /// A read or a write, once its segments have been fetched from this page.
+    Indirect { operation: BlockOp, sector: u64, segments: usize, page: u32 },
     /// A flush.
     Flush,
     /// A discard.
@@ -43,8 +43,9 @@ pub(super) enum Wrong {
 /// Bytes of one sector, as requests count.
 const SECTOR: u16 = SECTOR_BYTES as u16;
 
-/// Decodes a slot. `segments_max` is what the back end told of indirect requests.
-pub(super) fn decode(request: &BlockRequest, segments_max: usize) -> Result<Asked, Wrong> {
+/// Decodes a slot; its runs, if it has some in itself, are what is in `runs` afterwards.
+pub(super) fn decode(request: &BlockRequest, runs: &mut Vec<Run>) -> Result<Asked, Wrong> {
+    runs.clear();
     match BlockOp::from_raw(request.operation).ok_or(Wrong::Operation)? {
         BlockOp::Flush => Ok(Asked::Flush),
         operation @ (BlockOp::Read | BlockOp::Write | BlockOp::WriteBarrier) => {
@@ -52,40 +53,39 @@ pub(super) fn decode(request: &BlockRequest, segments_max: usize) -> Result<Aske
             if count > SEGMENTS_MAX || count == 0 && operation != BlockOp::WriteBarrier {
                 return Err(Wrong::Count);
             }
-            let runs = runs(request.segment.iter().take(count))?;
-            Ok(Asked::Transfer { operation, sector: request.sector, runs })
+            request.segment.iter().take(count).try_for_each(|segment| find_run(segment, runs))?;
+            Ok(Asked::Transfer { operation, sector: request.sector })
         }
         BlockOp::Discard => {
             let discard = request.as_discard();
             Ok(Asked::Discard { sector: discard.sector, sectors: discard.sectors })
         }
         BlockOp::Indirect => {
+            // What a back end tells is the most fits in one page.
+            const { assert!(super::SEGMENTS_MAX <= SEGMENTS_PER_PAGE) }
             let indirect = request.as_indirect();
             let operation = BlockOp::from_raw(indirect.indirect_operation)
                 .filter(|operation| matches!(operation, BlockOp::Read | BlockOp::Write))
                 .ok_or(Wrong::Operation)?;
             let segments = usize::from(indirect.segments);
-            let pages = segments.div_ceil(SEGMENTS_PER_PAGE);
-            if segments == 0 || segments > segments_max || pages > INDIRECT_PAGES_MAX {
+            if segments == 0 || segments > super::SEGMENTS_MAX {
                 return Err(Wrong::Count);
             }
-            let pages = indirect.pages.iter().take(pages).copied().collect();
-            Ok(Asked::Indirect { operation, sector: indirect.sector, segments, pages })
+            let [page, ..] = indirect.pages;
+            Ok(Asked::Indirect { operation, sector: indirect.sector, segments, page })
         }
     }
 }
 
-/// Segments as runs of bytes.
-pub(super) fn runs<'s>(segments: impl Iterator<Item = &'s BlockSegment>) -> Result<Vec<Run>, Wrong> {
-    segments
-        .map(|segment| {
-            let (first, last) = (u16::from(segment.first_sector), u16::from(segment.last_sector));
-            if first > last || usize::from(last) >= SECTORS_PER_PAGE {
-                return Err(Wrong::Segment);
-            }
-            Ok(Run { gref: segment.gref, offset: first * SECTOR, bytes: (last - first + 1) * SECTOR })
-        })
-        .collect()
+/// Adds a segment as a run of bytes.
+pub(super) fn find_run(segment: &BlockSegment, runs: &mut Vec<Run>) -> Result<(), Wrong> {
+    let (first, last) = (u16::from(segment.first_sector), u16::from(segment.last_sector));
+    if first > last || usize::from(last) >= SECTORS_PER_PAGE {
+        return Err(Wrong::Segment);
+    }
+    let reference = GrantRef(segment.gref);
+    runs.push(Run { reference, offset: first * SECTOR, bytes: (last - first + 1) * SECTOR });
+    Ok(())
 }
 
 /// Sectors that runs hold.
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn segments_that_make_no_sense_are_refused() {
         let judge = |operation, segments, first, last| {
-            decode(&request(operation, segments, first, last), 64).map(|_| ())
+            decode(&request(operation, segments, first, last), &mut Vec::new()).map(|_| ())
         };
         assert_eq!(judge(BlockOp::Read, 11, 0, 7), Ok(()));
         assert_eq!(judge(BlockOp::Read, 1, 7, 7), Ok(()));
@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(judge(BlockOp::Write, 1, 5, 4), Err(Wrong::Segment));
         assert_eq!(judge(BlockOp::WriteBarrier, 0, 0, 0), Ok(()), "a barrier alone");
         let unknown = BlockRequest { operation: 4, ..BlockRequest::zeroed() };
-        assert_eq!(decode(&unknown, 64), Err(Wrong::Operation));
+        assert_eq!(decode(&unknown, &mut Vec::new()), Err(Wrong::Operation));
     }
 
     #[test]
@@ -129,7 +129,7 @@ mod tests {
                 segments,
                 ..IndirectRequest::zeroed()
             };
-            decode(&request.into(), 64).map(|_| ())
+            decode(&request.into(), &mut Vec::new()).map(|_| ())
         };
         assert_eq!(judge(0, 64), Ok(()));
         assert_eq!(judge(1, 1), Ok(()));
@@ -146,8 +146,9 @@ mod tests {
             BlockSegment { gref: 1, first_sector: 0, last_sector: 7, pad: 0 },
             BlockSegment { gref: 2, first_sector: 3, last_sector: 3, pad: 0 },
         ];
-        let runs = runs(segments.iter()).unwrap();
-        assert_eq!(runs[1], Run { gref: 2, offset: 1536, bytes: 512 });
+        let mut runs = Vec::new();
+        segments.iter().try_for_each(|segment| find_run(segment, &mut runs)).unwrap();
+        assert_eq!(runs[1], Run { reference: GrantRef(2), offset: 1536, bytes: 512 });
         assert_eq!(sectors(&runs), 9);
     }
 }

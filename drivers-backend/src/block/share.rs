@@ -6,8 +6,8 @@ use alloc::collections::VecDeque;
 use hypercall_abi::device::{DiskFacts, block_features};
 
 use super::SEGMENTS_MAX;
+use super::data::Memory;
 use super::disk::{Disk, Work};
-use crate::platform::Buffer;
 
 /// A disk's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,9 +62,9 @@ impl Share {
     pub(super) fn facts(&self, can_discard: bool) -> DiskFacts {
         use block_features as f;
         let features = match self.access {
-            Access::Read => f::READ_ONLY,
-            Access::Write if can_discard => f::FLUSH | f::BARRIER | f::DISCARD,
-            Access::Write | Access::Overlay { .. } => f::FLUSH | f::BARRIER,
+            Access::Read => f::PERSISTENT | f::READ_ONLY,
+            Access::Write if can_discard => f::PERSISTENT | f::FLUSH | f::BARRIER | f::DISCARD,
+            Access::Write | Access::Overlay { .. } => f::PERSISTENT | f::FLUSH | f::BARRIER,
         };
         let segments_max = u32::try_from(SEGMENTS_MAX).unwrap_or(0);
         DiskFacts { sectors: self.sectors, features, segments_max }
@@ -79,15 +79,21 @@ pub(super) struct Shelf<B> {
     pub(super) ready: bool,
 }
 
-impl<B: Buffer> Shelf<B> {
+impl<B: Memory> Shelf<B> {
     pub(super) fn new(disk: Box<dyn Disk<B>>) -> Self {
         Self { disk, waiting: VecDeque::new(), ready: true }
     }
 
     /// Gives work to the disk, after all that waits.
     pub(super) fn submit(&mut self, work: Work<B>) {
-        self.waiting.push_back(work);
-        self.feed();
+        if !self.waiting.is_empty() {
+            self.waiting.push_back(work);
+            return self.feed();
+        }
+        match self.disk.submit(work) {
+            Ok(()) => self.ready = true,
+            Err(work) => self.waiting.push_back(work),
+        }
     }
 
     /// Gives the disk what it has room for.

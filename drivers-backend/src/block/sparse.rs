@@ -3,6 +3,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::Entry;
 
 use hypercall_abi::PAGE_SIZE;
 use hypercall_abi::blkif::{SECTOR_BYTES, SECTORS_PER_PAGE};
@@ -62,38 +63,58 @@ impl Sparse {
         self.blocks.len() + new <= self.blocks_max
     }
 
-    /// Copies those sectors that were written over `into`, and leaves the rest of it.
-    pub fn read(&self, sector: u64, into: &mut [u8]) {
-        for (sector, into) in (sector..).zip(into.chunks_exact_mut(SECTOR_BYTES)) {
-            let Some(block) = self.blocks.get(&(sector / PER_BLOCK)) else { continue };
-            let place = sector % PER_BLOCK;
-            if block.written & 1 << place != 0
-                && let Some(from) = block.bytes.chunks_exact(SECTOR_BYTES).nth(place as usize)
-            {
-                into.copy_from_slice(from);
-            }
+    /// Calls `each` with the offset and the content of each run of sectors that lies in one block, in order; `Err` with
+    /// the bytes of one that was never written.
+    pub fn read(&self, sector: u64, sectors: u64, mut each: impl FnMut(usize, Result<&[u8], usize>)) {
+        let mut done = 0;
+        while done < sectors {
+            let (number, place) =
+                (sector.saturating_add(done) / PER_BLOCK, (sector.saturating_add(done)) % PER_BLOCK);
+            let rest = (PER_BLOCK - place).min(sectors - done);
+            let block = self.blocks.get(&number);
+            let written = block.map_or(0, |block| block.written);
+            let is_here = |at: u64| written & 1 << at != 0;
+            let alike = (place..place + rest).take_while(|at| is_here(*at) == is_here(place)).count() as u64;
+            let (offset, bytes) = (done as usize * SECTOR_BYTES, alike as usize * SECTOR_BYTES);
+            let content = block
+                .filter(|_| is_here(place))
+                .and_then(|block| block.bytes.get(place as usize * SECTOR_BYTES..)?.get(..bytes));
+            each(offset, content.ok_or(bytes));
+            done += alike;
         }
     }
 
-    /// Writes sectors.
+    /// Writes sectors: calls `fill` with the offset and the place of each run of them that lies in one block, in order.
     ///
     /// # Errors
     /// [`NoRoom`]; the sectors that found room are written. [`Self::has_room`] says it before.
-    pub fn write(&mut self, sector: u64, from: &[u8]) -> Result<(), NoRoom> {
-        for (sector, from) in (sector..).zip(from.chunks_exact(SECTOR_BYTES)) {
+    pub fn write(
+        &mut self,
+        sector: u64,
+        sectors: u64,
+        mut fill: impl FnMut(usize, &mut [u8]),
+    ) -> Result<(), NoRoom> {
+        let mut done = 0;
+        while done < sectors {
             let full = self.blocks.len() >= self.blocks_max;
-            let block = match self.blocks.entry(sector / PER_BLOCK) {
-                alloc::collections::btree_map::Entry::Occupied(found) => found.into_mut(),
-                alloc::collections::btree_map::Entry::Vacant(_) if full => return Err(NoRoom),
-                alloc::collections::btree_map::Entry::Vacant(place) => {
-                    place.insert(Block { bytes: Box::new([0; PAGE_SIZE]), written: 0 })
-                }
+            let (number, place) =
+                (sector.saturating_add(done) / PER_BLOCK, (sector.saturating_add(done)) % PER_BLOCK);
+            let block = match self.blocks.entry(number) {
+                Entry::Occupied(found) => found.into_mut(),
+                Entry::Vacant(_) if full => return Err(NoRoom),
+                Entry::Vacant(place) => place.insert(Block { bytes: Box::new([0; PAGE_SIZE]), written: 0 }),
             };
-            let place = sector % PER_BLOCK;
-            if let Some(into) = block.bytes.chunks_exact_mut(SECTOR_BYTES).nth(place as usize) {
-                into.copy_from_slice(from);
+            let rest = (PER_BLOCK - place).min(sectors - done);
+            let bytes = rest as usize * SECTOR_BYTES;
+            let into =
+                block.bytes.get_mut(place as usize * SECTOR_BYTES..).and_then(|all| all.get_mut(..bytes));
+            if let Some(into) = into {
+                fill(done as usize * SECTOR_BYTES, into);
             }
-            block.written |= 1 << place;
+            for at in place..place + rest {
+                block.written |= 1 << at;
+            }
+            done += rest;
         }
         Ok(())
     }
@@ -119,14 +140,28 @@ impl Sparse {
 mod tests {
     use super::*;
     use alloc::vec;
+    use alloc::vec::Vec;
+
+    fn put(sparse: &mut Sparse, sector: u64, bytes: &[u8]) -> Result<(), NoRoom> {
+        sparse.write(sector, (bytes.len() / 512) as u64, |offset, into| {
+            into.copy_from_slice(&bytes[offset..][..into.len()]);
+        })
+    }
 
     #[test]
     fn only_what_was_written_takes_room_and_is_read() {
         let mut sparse = Sparse::new(1 << 20);
-        sparse.write(10, &[1; 1024]).unwrap();
+        put(&mut sparse, 10, &[1; 1024]).unwrap();
         assert_eq!(sparse.bytes(), 4096);
         let mut read = vec![9; 4 * 512];
-        sparse.read(9, &mut read);
+        let mut runs = Vec::new();
+        sparse.read(9, 4, |offset, content| {
+            runs.push((offset, content.map_or_else(|bytes| bytes, <[u8]>::len), content.is_ok()));
+            if let Ok(content) = content {
+                read[offset..][..content.len()].copy_from_slice(content);
+            }
+        });
+        assert_eq!(runs, [(0, 512, false), (512, 1024, true), (1536, 512, false)]);
         assert_eq!([read[0], read[512], read[1024], read[1536]], [9, 1, 1, 9]);
         assert!(sparse.covers(10, 2) && !sparse.covers(10, 3));
         sparse.forget(10, 1);
@@ -139,10 +174,10 @@ mod tests {
     fn a_full_store_says_so_before_anything_is_written() {
         let mut sparse = Sparse::new(2 * 4096);
         assert!(sparse.has_room(0, 16) && !sparse.has_room(0, 17) && !sparse.has_room(7, 10));
-        sparse.write(0, &[1; 512]).unwrap();
-        sparse.write(100, &[1; 512]).unwrap();
+        put(&mut sparse, 0, &[1; 512]).unwrap();
+        put(&mut sparse, 100, &[1; 512]).unwrap();
         assert!(sparse.has_room(1, 7), "its block is there");
         assert!(!sparse.has_room(8, 1));
-        assert_eq!(sparse.write(8, &[1; 512]), Err(NoRoom));
+        assert_eq!(put(&mut sparse, 8, &[1; 512]), Err(NoRoom));
     }
 }

@@ -2,10 +2,11 @@
 //! Whatever it does wrong ends here, in its own record.
 
 use hypercall_abi::blkif::{Block, BlockRequest, BlockResponse, BlockStatus};
-use hypercall_abi::device::{BlockCounters, BlockError, BlockPage, DiskFacts, XenbusState};
+use hypercall_abi::device::{BlockCounters, BlockError, BlockPage, DiskFacts, XenbusState, block_features};
 use hypercall_abi::ring::{BackRing, Notify, SharedPage};
 use hypercall_abi::{DomId, Port};
 
+use super::lent::Lent;
 use super::share::Share;
 use crate::link::{Link, Next, Step};
 use crate::platform::Platform;
@@ -38,6 +39,8 @@ pub struct Client {
 pub(super) struct Wire<G> {
     pub(super) ring: BackRing<G, Block>,
     pub(super) port: Port,
+    /// Pages of the front end's that are mapped for good.
+    pub(super) lent: Lent<G>,
 }
 
 /// One front end.
@@ -59,6 +62,8 @@ pub(super) struct Vbd<G> {
     pub(super) held: Option<BlockRequest>,
     /// A barrier is under way: nothing else begins.
     pub(super) barrier: bool,
+    /// The connection has ended for this, and the front end hears of it when no device has a page of its any more.
+    draining: Option<BlockError>,
 }
 
 impl<G: SharedPage> Vbd<G> {
@@ -81,6 +86,7 @@ impl<G: SharedPage> Vbd<G> {
             pages: 0,
             held: None,
             barrier: false,
+            draining: None,
         };
         vbd.page.set_facts(&vbd.facts);
         vbd.enter(platform, XenbusState::InitWait, BlockError::None);
@@ -96,7 +102,10 @@ impl<G: SharedPage> Vbd<G> {
     }
 
     /// Looks at the front end's state and takes the step that follows.
-    pub(super) fn step<P: Platform<Page = G>>(&mut self, platform: &mut P) -> Step {
+    pub(super) fn step<P: Platform<Page = G>>(&mut self, platform: &mut P, lent: &mut usize) -> Step {
+        if self.draining.is_some() {
+            return Step::Same;
+        }
         match self.link.next(self.page.other_state()) {
             Next::Stay => Step::Same,
             Next::Connect => match self.connect(platform) {
@@ -107,7 +116,7 @@ impl<G: SharedPage> Vbd<G> {
                     Step::Moved
                 }
             },
-            Next::Close => self.close(platform, BlockError::None),
+            Next::Close => self.close(platform, BlockError::None, lent),
             Next::Ready => {
                 self.link = Link::Waiting;
                 self.page.set_facts(&self.facts);
@@ -125,25 +134,44 @@ impl<G: SharedPage> Vbd<G> {
             platform.unmap(page);
             return Err(BlockError::Port);
         };
-        self.link = Link::Connected(Wire { ring: BackRing::attach(page), port });
+        let lent = Lent::new(self.page.promised() & block_features::PERSISTENT != 0);
+        self.link = Link::Connected(Wire { ring: BackRing::attach(page), port, lent });
         (self.wrong, self.in_flight, self.pages) = (0, 0, 0);
         (self.held, self.barrier) = (None, false);
         self.enter(platform, XenbusState::Connected, BlockError::None);
         Ok(port)
     }
 
-    /// Lets go of everything of the front end's, then says why.
-    pub(super) fn close<P: Platform<Page = G>>(&mut self, platform: &mut P, error: BlockError) -> Step {
+    /// Lets go of everything of the front end's, then says why; if a device has some of its pages, after [`Self::drained`].
+    /// `lent` counts the pages of all connections.
+    pub(super) fn close<P: Platform<Page = G>>(
+        &mut self,
+        platform: &mut P,
+        error: BlockError,
+        lent: &mut usize,
+    ) -> Step {
         let Some(wire) = self.link.close() else { return Step::Same };
         platform.close_port(wire.port);
         platform.unmap(wire.ring.into_page());
-        self.enter(platform, XenbusState::Closed, error);
+        if wire.lent.let_go(platform, lent) > 0 {
+            self.draining = Some(error);
+            self.enter(platform, XenbusState::Closing, error);
+        } else {
+            self.enter(platform, XenbusState::Closed, error);
+        }
         Step::Down(wire.port)
     }
 
+    /// Notes that no device has a page of the connection that has ended.
+    pub(super) fn drained<P: Platform<Page = G>>(&mut self, platform: &mut P) {
+        if let Some(error) = self.draining.take() {
+            self.enter(platform, XenbusState::Closed, error);
+        }
+    }
+
     /// Gives the device page back; the front end is gone.
-    pub(super) fn end<P: Platform<Page = G>>(mut self, platform: &mut P) -> Step {
-        let step = self.close(platform, BlockError::None);
+    pub(super) fn end<P: Platform<Page = G>>(mut self, platform: &mut P, lent: &mut usize) -> Step {
+        let step = self.close(platform, BlockError::None, lent);
         platform.unmap(self.page.into_page());
         step
     }

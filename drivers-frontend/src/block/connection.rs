@@ -1,7 +1,7 @@
 //! The front end's states: connecting, closing, and beginning again with what was not answered.
 //! Nothing of an operation is lost here: data stays in its pages, and only the leave to use them is taken back.
 
-use hypercall_abi::device::{BlockError, XenbusState};
+use hypercall_abi::device::{BlockError, XenbusState, block_features};
 use hypercall_abi::ring::SharedPage;
 use hypercall_abi::{DomId, Port};
 
@@ -49,6 +49,8 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
                 self.collect();
             }
             Next::Close => {
+                // Why, if the back end has a reason; it lets go when no device has a page of ours.
+                self.reason = self.device.other_error();
                 self.link.begin_to_close();
                 self.enter(XenbusState::Closing);
             }
@@ -180,7 +182,8 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
             self.pages.revoke(&mut self.platform, &mut self.quarantine);
             return false;
         };
-        self.device.offer(wire.reference, wire.port);
+        let promise = if self.config.lend { block_features::PERSISTENT } else { 0 };
+        self.device.offer(wire.reference, wire.port, promise);
         self.link = Link::Offered(wire);
         self.enter(XenbusState::Initialised);
         true

@@ -28,6 +28,8 @@ pub struct BlockConfig {
     pub suppress: bool,
     /// Pages for data under way; at least 2.
     pub pages: u16,
+    /// Whether the back end may keep them mapped; otherwise it has to copy.
+    pub lend: bool,
 }
 
 /// Why an operation was not begun.

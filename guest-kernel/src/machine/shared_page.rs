@@ -35,6 +35,7 @@ impl Mapped {
     }
 
     /// Where `bytes` from `offset` on lie.
+    #[inline]
     fn at(self, offset: usize, bytes: usize) -> *mut u8 {
         assert!(
             offset <= PAGE_SIZE && bytes <= PAGE_SIZE - offset,
@@ -44,6 +45,7 @@ impl Mapped {
         unsafe { self.0.add(offset) }
     }
 
+    #[inline]
     fn word(&self, offset: usize) -> &AtomicU32 {
         assert!(offset.is_multiple_of(4), "word at {offset}");
         // SAFETY: the page is mapped, the word lies in it and is aligned; atomics may be shared with anybody.

@@ -34,8 +34,9 @@ pub struct DiskFacts {
 }
 
 impl<M: SharedPage> BlockPage<M> {
-    /// Offers ring and port (front end).
-    pub fn offer(&self, ring: GrantRef, port: Port) {
+    /// Offers ring and port, and promises what the bits of [`super::block_features`] say (front end).
+    pub fn offer(&self, ring: GrantRef, port: Port, features: u32) {
+        self.say(offset_of!(BlockHalf, features), features);
         self.say(offset_of!(BlockHalf, ring), ring.0);
         self.say(offset_of!(BlockHalf, port), port.0);
     }
@@ -43,6 +44,11 @@ impl<M: SharedPage> BlockPage<M> {
     /// What the other side (the front end) offers.
     pub fn offered(&self) -> (GrantRef, Port) {
         (GrantRef(self.hear(offset_of!(BlockHalf, ring))), Port(self.hear(offset_of!(BlockHalf, port))))
+    }
+
+    /// What the other side (the front end) promises.
+    pub fn promised(&self) -> u32 {
+        self.hear(offset_of!(BlockHalf, features))
     }
 
     /// Says what the disk is (back end).

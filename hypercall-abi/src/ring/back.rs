@@ -4,7 +4,8 @@
 use core::marker::PhantomData;
 
 use super::{
-    Full, Notify, Overrun, Progress, Protocol, SharedPage, index, must_notify, read_entry, write_entry,
+    ENTRY_WORDS_MAX, Full, Notify, Overrun, Progress, Protocol, SharedPage, index, must_notify, read_entry,
+    write_entry,
 };
 
 /// The back end's view: private copies of its own indices, and the page.
@@ -76,7 +77,7 @@ impl<M: SharedPage, P: Protocol> BackRing<M, P> {
         if self.ready()? == 0 {
             return Ok(None);
         }
-        let request = read_entry::<M, P, _>(&self.memory, self.req_cons);
+        let request = read_entry::<M, P, _>(&self.memory, self.req_cons, P::request_words);
         self.req_cons = self.req_cons.wrapping_add(1);
         Ok(Some(request))
     }
@@ -89,7 +90,7 @@ impl<M: SharedPage, P: Protocol> BackRing<M, P> {
         if self.unanswered() == 0 {
             return Err(Full);
         }
-        write_entry::<M, P, _>(&self.memory, self.rsp_prod, response);
+        write_entry::<M, P, _>(&self.memory, self.rsp_prod, response, |_| ENTRY_WORDS_MAX);
         self.rsp_prod = self.rsp_prod.wrapping_add(1);
         Ok(())
     }

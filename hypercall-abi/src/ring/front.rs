@@ -4,7 +4,8 @@
 use core::marker::PhantomData;
 
 use super::{
-    Full, Notify, Overrun, Progress, Protocol, SharedPage, index, must_notify, read_entry, write_entry,
+    ENTRY_WORDS_MAX, Full, Notify, Overrun, Progress, Protocol, SharedPage, index, must_notify, read_entry,
+    write_entry,
 };
 
 /// The front end's view: private copies of its own indices, and the page.
@@ -57,7 +58,7 @@ impl<M: SharedPage, P: Protocol> FrontRing<M, P> {
         if self.free() == 0 {
             return Err(Full);
         }
-        write_entry::<M, P, _>(&self.memory, self.req_prod, request);
+        write_entry::<M, P, _>(&self.memory, self.req_prod, request, P::request_words);
         self.req_prod = self.req_prod.wrapping_add(1);
         Ok(())
     }
@@ -92,7 +93,7 @@ impl<M: SharedPage, P: Protocol> FrontRing<M, P> {
         if self.ready()? == 0 {
             return Ok(None);
         }
-        let response = read_entry::<M, P, _>(&self.memory, self.rsp_cons);
+        let response = read_entry::<M, P, _>(&self.memory, self.rsp_cons, |_| ENTRY_WORDS_MAX);
         self.rsp_cons = self.rsp_cons.wrapping_add(1);
         Ok(Some(response))
     }

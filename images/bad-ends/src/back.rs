@@ -261,7 +261,7 @@ impl<G: SharedPage> Client<G> {
 
     /// Says what the disk is, and that a front end may connect.
     fn be_ready(&self) {
-        let features = block_features::FLUSH | block_features::BARRIER;
+        let features = block_features::FLUSH | block_features::BARRIER | block_features::PERSISTENT;
         let half = self.half();
         half.set_facts(&DiskFacts { sectors: self.sectors, features, segments_max: 64 });
         half.set_error(BlockError::None);

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use drivers_frontend::{Access, Platform};
 use fastrand::Rng;
 use hypercall_abi::blkif::{Block, BlockOp};
-use hypercall_abi::device::{BlockPage, XenbusState};
+use hypercall_abi::device::{BlockPage, XenbusState, block_features};
 use hypercall_abi::ring::{FrontRing, HEADER_BYTES, Protocol, SharedPage, index};
 use hypercall_abi::{DomId, Errno, GrantRef, PAGE_SIZE, Port};
 use zerocopy::IntoBytes;
@@ -162,7 +162,9 @@ impl<P: Platform, M: SharedPage> BadFront<P, M> {
                 if self.random.u32(0..12) == 0 {
                     port = Port(self.random.u32(0..4096));
                 }
-                self.half().offer(reference, port);
+                // A promise that it does not keep.
+                let promise = if self.random.bool() { block_features::PERSISTENT } else { 0 };
+                self.half().offer(reference, port, promise);
                 self.enter(XenbusState::Initialised);
             }
             XenbusState::Connected if !self.connected => {
@@ -243,7 +245,7 @@ impl<P: Platform, M: SharedPage> BadFront<P, M> {
         }
         self.settling = true;
         // An offer that cannot be taken is refused, whatever was before.
-        self.half().offer(GrantRef(u32::MAX), Port(u32::MAX));
+        self.half().offer(GrantRef(u32::MAX), Port(u32::MAX), 0);
         let states = [XenbusState::Closing, XenbusState::Initialising, XenbusState::Initialised];
         let state = self.random.choice(states).unwrap_or(XenbusState::Closing);
         self.enter(state);

@@ -39,11 +39,13 @@ pub struct Settings {
     pub pages: u16,
     /// Whether what is begun goes out when all tasks that are ready have had their turn, and not one by one.
     pub gather: bool,
+    /// Whether the back end may keep the pages mapped, so that nothing is copied between the domains.
+    pub lend: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { pages: 33, gather: false }
+        Self { pages: 33, gather: false, lend: true }
     }
 }
 
@@ -121,6 +123,7 @@ impl Disk {
             state_port: state_port.port(),
             suppress: entry.options & net_options::NO_SUPPRESSION == 0,
             pages: settings.pages,
+            lend: settings.lend,
         };
         let front = BlockFront::new(Kernel, page, config);
         let shared: Shared = Rc::new(RefCell::new(Attached::new(front, state_port, &entry)));

@@ -2,7 +2,7 @@
 //!
 //! Command line of a sweep: `records=BYTES,... operations=read,write,flush patterns=random,sequential depths=N,...`,
 //! `budget=BYTES` that a point moves within 32 and 512 requests, or `requests=N`, `pages=N` of the front end, `gather=on` to push what is
-//! begun together. For each point and disk it takes a snapshot, works, takes another, and says `@point`. With
+//! begun together, `grants=copied` to have the back end copy what it could map. For each point and disk it takes a snapshot, works, takes another, and says `@point`. With
 //! `start_ms=MS stop_ms=MS` of system time it works at one point for that long instead and says `@share`, beside others
 //! that do the same.
 
@@ -36,7 +36,11 @@ const PAGES: u16 = 257;
 async fn run(guest: Guest) {
     let line = guest.command_line();
     let pages = line.parse("pages", PAGES).unwrap_or_else(|error| panic!("{error}"));
-    let settings = Settings { pages, gather: line.get("gather") == Some("on") };
+    let settings = Settings {
+        pages,
+        gather: line.get("gather") == Some("on"),
+        lend: line.get("grants") != Some("copied"),
+    };
     let mut disks = Vec::new();
     while let Ok(disk) = Disk::open_with(&guest, disks.len(), settings).await {
         disks.push(disk);

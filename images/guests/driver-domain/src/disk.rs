@@ -1,26 +1,20 @@
 //! A virtio disk: requests of any length in one queue, done in any order.
 //! Pages go with the request and come back with it, so that the device has them to itself meanwhile.
 
-use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
-use core::sync::atomic::{Ordering, fence};
 
 use bitflags::bitflags;
-use drivers_backend::block::{Disk, DiskError, DiskOp, Outcome, Work};
+use drivers_backend::block::{Data, Disk, DiskError, DiskOp, Outcome, Piece};
 use guest_kernel::ports::EventPort;
 use hypercall_abi::Port;
-use virtio_drivers::queue::VirtQueue;
 use virtio_drivers::transport::Transport;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::kernel::PacketPage;
-use crate::virtio::{self, DomainMemory, Doorbells, MsixTransport, OpenError};
+use crate::kernel::Kernel;
+use crate::virtio::{self, Doorbells, Head, MsixTransport, OpenError, RequestQueue, Run};
 
 /// Vendor and device of a modern virtio disk, as in configuration space.
 pub(crate) const VIRTIO_BLOCK: u32 = 0x1042_1af4;
-/// Entries of the queue. A request takes one for each page and two more.
-const QUEUE: usize = 256;
 /// The queue interrupts by entry 0 of the MSI-X table.
 const VECTORS: &[u16] = &[0];
 /// Offset in the device's configuration of its length in sectors.
@@ -38,95 +32,46 @@ bitflags! {
     }
 }
 
-/// What goes before and after the data of a request, in memory that the device uses.
-#[derive(Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C, align(64))]
-struct Envelope {
-    kind: u32,
-    reserved: u32,
-    sector: u64,
-    /// For a discard: sector, count, flags.
-    discard: [u32; 4],
-    status: u8,
-    pad: [u8; 31],
+/// Work as the back end gives it.
+pub(crate) type Work = drivers_backend::block::Work<Data<Kernel>>;
+
+/// What the device is told of work before its data.
+fn head(work: &Work) -> Head {
+    let kind = match work.operation {
+        DiskOp::Read => 0,
+        DiskOp::Write => 1,
+        DiskOp::Flush => 4,
+        DiskOp::Discard => 11,
+    };
+    let sector = if carries(work.operation) { work.sector } else { 0 };
+    let discard = (work.operation == DiskOp::Discard).then_some((work.sector, work.sectors as u32));
+    Head { kind, sector, discard, reads: work.operation == DiskOp::Read }
 }
 
-/// Bytes of the envelope that the device reads first.
-const HEAD_BYTES: usize = 16;
-/// Bytes of a discard's data.
-const DISCARD_BYTES: usize = 16;
-
-impl Envelope {
-    fn of(work: &Work<PacketPage>) -> Self {
-        let kind = match work.operation {
-            DiskOp::Read => 0,
-            DiskOp::Write => 1,
-            DiskOp::Flush => 4,
-            DiskOp::Discard => 11,
-        };
-        let [low, high] = [work.sector as u32, (work.sector >> 32) as u32];
-        let sector = if matches!(work.operation, DiskOp::Read | DiskOp::Write) { work.sector } else { 0 };
-        let discard = [low, high, work.sectors as u32, 0];
-        Self { kind, reserved: 0, sector, discard, status: u8::MAX, pad: [0; 31] }
-    }
+const fn carries(operation: DiskOp) -> bool {
+    matches!(operation, DiskOp::Read | DiskOp::Write)
 }
 
-/// A request that the device has.
-#[derive(Debug)]
-struct Sent {
-    work: Work<PacketPage>,
-    envelope: Box<Envelope>,
-}
-
-/// Calls `with` with what the device reads and what it writes. The pages are the work's own, and so for this call alone
-/// those of whoever borrows it.
-fn buffers<R>(
-    work: &mut Work<PacketPage>,
-    envelope: &mut Envelope,
-    with: impl for<'a> FnOnce(&'a [&'a [u8]], &'a mut [&'a mut [u8]]) -> R,
-) -> R {
-    let discards = work.operation == DiskOp::Discard;
-    let carries = matches!(work.operation, DiskOp::Read | DiskOp::Write);
-    let bytes = envelope.as_mut_bytes();
-    let (head, rest) = bytes.split_at_mut(HEAD_BYTES);
-    let (discard, rest) = rest.split_at_mut(DISCARD_BYTES);
-    let (status, _) = rest.split_at_mut(1);
-    let mut pages: Vec<&mut [u8]> = work
-        .pieces
-        .iter_mut()
-        .filter(|_| carries)
-        .map(|piece| {
-            let start = piece.page.as_ptr().wrapping_add(piece.offset.into());
-            // SAFETY: within a page that the work owns, and the work is borrowed mutably.
-            unsafe { core::slice::from_raw_parts_mut(start, piece.bytes.into()) }
-        })
-        .collect();
-    let mut inputs: Vec<&[u8]> = Vec::with_capacity(pages.len() + 2);
-    let mut outputs: Vec<&mut [u8]> = Vec::with_capacity(pages.len() + 1);
-    inputs.push(head);
-    if discards {
-        inputs.push(discard);
-    }
-    if work.operation == DiskOp::Write {
-        inputs.extend(pages.drain(..).map(|page| &*page));
-    }
-    outputs.append(&mut pages);
-    outputs.push(status);
-    with(&inputs, &mut outputs)
+fn run(piece: &Piece<Data<Kernel>>) -> Run {
+    let page = match &piece.page {
+        Data::Ours { page, .. } => page.machine_address(),
+        Data::Theirs(page) => page.machine_address(),
+    };
+    Run { address: page + u64::from(piece.offset), bytes: piece.bytes.into() }
 }
 
 /// A running disk.
 pub(crate) struct VirtioDisk {
-    queue: VirtQueue<DomainMemory, QUEUE>,
+    queue: RequestQueue,
     transport: MsixTransport,
     doorbells: Rc<Doorbells>,
     interrupt: EventPort,
     features: Features,
     sectors: u64,
     /// By token of the queue.
-    sent: Vec<Option<Sent>>,
+    sent: Vec<Option<Work>>,
     /// Work that needs no device.
-    done: Vec<Work<PacketPage>>,
+    done: Vec<Work>,
 }
 
 impl VirtioDisk {
@@ -135,8 +80,8 @@ impl VirtioDisk {
         let (mut transport, interrupt) = virtio::open(index, pci_address, VECTORS)?;
         let broken = |_| OpenError::Device;
         let features = transport.begin_init(Features::all());
-        let queue = VirtQueue::new(&mut transport, 0, false, features.contains(Features::EVENT_INDEX));
-        let queue = queue.map_err(broken)?;
+        let queue = RequestQueue::new(&mut transport, features.contains(Features::EVENT_INDEX));
+        let queue = queue.ok_or(OpenError::Device)?;
         let read = || {
             let low: u32 = transport.read_config_space(CAPACITY)?;
             let high: u32 = transport.read_config_space(CAPACITY + 4)?;
@@ -145,8 +90,7 @@ impl VirtioDisk {
         let sectors = transport.read_consistent(read).map_err(broken)?;
         transport.finish_init();
         let doorbells = transport.doorbells();
-        let sent = (0..QUEUE).map(|_| None).collect();
-        let done = Vec::new();
+        let (sent, done) = (Vec::new(), Vec::new());
         Ok(Self { queue, transport, doorbells, interrupt, features, sectors, sent, done })
     }
 
@@ -156,7 +100,7 @@ impl VirtioDisk {
     }
 }
 
-impl Disk<PacketPage> for VirtioDisk {
+impl Disk<Data<Kernel>> for VirtioDisk {
     fn sectors(&self) -> u64 {
         self.sectors
     }
@@ -169,55 +113,52 @@ impl Disk<PacketPage> for VirtioDisk {
         self.features.contains(Features::DISCARD)
     }
 
-    fn submit(&mut self, mut work: Work<PacketPage>) -> Result<(), Work<PacketPage>> {
+    fn submit(&mut self, work: Work) -> Result<(), Work> {
         if work.operation == DiskOp::Flush && !self.features.contains(Features::FLUSH) {
             // A device without a cache: what it has done is durable.
             self.done.push(work);
             return Ok(());
         }
-        if self.queue.available_desc() < work.pieces.len() + 3 {
+        // The data of a barrier waits with its flush.
+        let count = if carries(work.operation) { work.pieces.len() } else { 0 };
+        // The pages stay untouched in `sent` until the device gives them back.
+        let Some(token) = self.queue.add(head(&work), count, work.pieces.iter().map(run)) else {
             return Err(work);
+        };
+        let at = usize::from(token);
+        if self.sent.len() <= at {
+            self.sent.resize_with(at + 1, || None);
         }
-        let mut envelope = Box::new(Envelope::of(&work));
-        let added = buffers(&mut work, &mut envelope, |inputs, outputs| {
-            // SAFETY: work and envelope are ours, and are kept untouched in `sent` until the device gives them back.
-            unsafe { self.queue.add(inputs, outputs) }
-        });
-        let Ok(token) = added else { return Err(work) };
-        if let Some(place) = self.sent.get_mut(usize::from(token)) {
-            *place = Some(Sent { work, envelope });
+        if let Some(place) = self.sent.get_mut(at) {
+            *place = Some(work);
         }
         Ok(())
     }
 
-    fn poll(&mut self) -> Option<(Work<PacketPage>, Outcome)> {
+    fn poll(&mut self) -> Option<(Work, Outcome)> {
         if let Some(work) = self.done.pop() {
             return Some((work, Ok(())));
         }
-        // Taking the last one asked for an interrupt with the next; the fence keeps our look from being earlier than the
-        // device's at what we asked.
-        fence(Ordering::SeqCst);
-        let token = self.queue.peek_used()?;
-        let Some(Sent { mut work, mut envelope }) =
-            self.sent.get_mut(usize::from(token)).and_then(Option::take)
-        else {
-            log::error!("a disk has done what it was not asked");
-            return None;
-        };
-        let popped = buffers(&mut work, &mut envelope, |inputs, outputs| {
-            // SAFETY: the device has given these buffers back, and they are the ones that it was given.
-            unsafe { self.queue.pop_used(token, inputs, outputs) }
-        });
-        let outcome = match (popped, envelope.status) {
-            (Ok(_), 0) => Ok(()),
-            (Ok(_), 2) => Err(DiskError::NotSupported),
-            _ => Err(DiskError::Failed),
-        };
-        Some((work, outcome))
+        loop {
+            let (token, status) = match self.queue.take()? {
+                Ok(taken) => taken,
+                Err(id) => {
+                    log::error!("a disk has done what it was not asked: {id}");
+                    continue;
+                }
+            };
+            let Some(work) = self.sent.get_mut(usize::from(token)).and_then(Option::take) else { continue };
+            let outcome = match status {
+                0 => Ok(()),
+                2 => Err(DiskError::NotSupported),
+                _ => Err(DiskError::Failed),
+            };
+            return Some((work, outcome));
+        }
     }
 
     fn kick(&mut self) {
-        if self.queue.should_notify() {
+        if self.queue.show() {
             self.transport.notify(0);
         }
         self.doorbells.ring();

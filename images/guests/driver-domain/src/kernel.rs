@@ -34,6 +34,15 @@ pub struct GrantedPage {
     range: Range,
     page: Mapped,
     handle: u32,
+    /// Where the page is for devices.
+    machine: u64,
+}
+
+impl GrantedPage {
+    /// Its machine address.
+    pub(crate) const fn machine_address(&self) -> u64 {
+        self.machine
+    }
 }
 
 impl Platform for Kernel {
@@ -59,7 +68,7 @@ impl Platform for Kernel {
         }
         // SAFETY: mapped just now, for as long as the range is kept, and Rust owns nothing in it.
         let page = unsafe { Mapped::new(range.address()) };
-        Ok(GrantedPage { range, page, handle: request.handle })
+        Ok(GrantedPage { range, page, handle: request.handle, machine: request.dev_bus_addr })
     }
 
     fn unmap(&mut self, page: GrantedPage) {
@@ -131,9 +140,9 @@ pass_on_page!(GrantedPage, granted => &granted.page);
 pub struct PacketPage(Page);
 
 impl PacketPage {
-    /// Its first byte.
-    pub(crate) const fn as_ptr(&self) -> *mut u8 {
-        self.0.as_ptr()
+    /// Its machine address.
+    pub(crate) fn machine_address(&self) -> u64 {
+        self.0.machine_frame().address()
     }
 }
 

@@ -6,14 +6,14 @@
 use alloc::vec::Vec;
 
 use drivers_backend::Platform;
-use drivers_backend::block::{Disk, DiskOp, Piece, Work};
+use drivers_backend::block::{Data, Disk, DiskOp, Piece};
 use embassy_time::Instant;
 use guest_kernel::hypercall::extension;
 use guest_kernel::println;
 use hypercall_abi::PAGE_SIZE;
 use hypercall_abi::blkif::SECTOR_BYTES;
 
-use crate::disk::VirtioDisk;
+use crate::disk::{VirtioDisk, Work};
 use crate::kernel::{Kernel, PORTS, PacketPage};
 
 /// Reads that are done before those that count.
@@ -27,7 +27,7 @@ pub(crate) async fn measure(disk: &mut VirtioDisk, wanted: &str) {
     for _ in 0..depth * record.div_ceil(PAGE_SIZE as u64) {
         pool.push(Kernel.allocate().unwrap_or_else(|error| panic!("own={wanted}: {error:?}")));
     }
-    let mut reads = Reads { disk, pool, record, state: 0x9e37_79b9_7f4a_7c15 };
+    let mut reads = Reads { disk, pool, spare: Vec::new(), record, state: 0x9e37_79b9_7f4a_7c15 };
     reads.run(depth, WARM_UP).await;
     let running = || extension::counters().map_or(0, |counters| counters.running_ns);
     let (before, start) = (running(), Instant::now());
@@ -42,6 +42,8 @@ pub(crate) async fn measure(disk: &mut VirtioDisk, wanted: &str) {
 struct Reads<'a> {
     disk: &'a mut VirtioDisk,
     pool: Vec<PacketPage>,
+    /// Lists of pieces that nobody uses.
+    spare: Vec<Vec<Piece<Data<Kernel>>>>,
     record: u64,
     state: u64,
 }
@@ -73,25 +75,30 @@ impl Reads<'_> {
         failed
     }
 
-    fn next(&mut self) -> Work<PacketPage> {
+    fn next(&mut self) -> Work {
         self.state ^= self.state << 13;
         self.state ^= self.state >> 7;
         self.state ^= self.state << 17;
         let sectors = self.record / SECTOR_BYTES as u64;
         let sector = self.state % (self.disk.sectors() / sectors).max(1) * sectors;
-        let mut pieces = Vec::new();
+        let mut pieces = self.spare.pop().unwrap_or_default();
         let mut rest = self.record;
         while rest > 0 {
             // There are pages for all that may be under way.
             let Some(page) = self.pool.pop() else { break };
             let bytes = rest.min(PAGE_SIZE as u64);
-            pieces.push(Piece { page, offset: 0, bytes: bytes as u16 });
+            pieces.push(Piece { page: Data::Ours { page, reference: None }, offset: 0, bytes: bytes as u16 });
             rest -= bytes;
         }
         Work { tag: 0, operation: DiskOp::Read, sector, sectors, pieces }
     }
 
-    fn back(&mut self, work: Work<PacketPage>) {
-        self.pool.extend(work.pieces.into_iter().map(|piece| piece.page));
+    fn back(&mut self, mut work: Work) {
+        for piece in work.pieces.drain(..) {
+            if let Data::Ours { page, .. } = piece.page {
+                self.pool.push(page);
+            }
+        }
+        self.spare.push(work.pieces);
     }
 }
