@@ -5,7 +5,7 @@ use std::task::{Context, Poll, Waker};
 
 use drivers_backend::Turn;
 use drivers_backend::block::{Access, AddError, BlockBack, Client, DiskId, Share, VbdId};
-use drivers_frontend::block::{BlockConfig, BlockFront, DiskFault, Ticket};
+use drivers_frontend::block::{BlockConfig, BlockFront, DiskFault, Done, Ticket};
 use hypercall_abi::DomId;
 use hypercall_abi::device::BlockPage;
 use hypercall_abi::ring::{FakePage, SharedPage, index};
@@ -186,6 +186,16 @@ impl Disks {
             Poll::Ready(result) => Some(result),
             Poll::Pending => None,
         }
+    }
+
+    /// What the queue of a front end says is done.
+    pub fn done(&mut self, at: usize) -> Vec<Done> {
+        let mut context = Context::from_waker(Waker::noop());
+        let mut all = Vec::new();
+        while let Poll::Ready(done) = self.fronts[at].poll_done(&mut context) {
+            all.push(done);
+        }
+        all
     }
 
     /// Reads and waits.

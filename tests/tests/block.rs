@@ -1,5 +1,9 @@
 //! Two block drivers and a disk joined in one process: what was read, written and flushed is what a disk would hold.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Wake, Waker};
+
 use drivers_backend::block::{Access, AddError, DiskId, RamDisk, Share, VbdId};
 use drivers_frontend::block::{BeginError, DiskFault};
 use hypercall_abi::device::{BlockError, BlockPage, XenbusState, block_features};
@@ -320,4 +324,84 @@ fn a_connection_that_ends_for_a_fault_begins_again_when_the_disk_has_let_go() {
     disks.run();
     assert!(disks.fronts[0].is_up(), "it has connected anew by itself");
     assert_eq!(disks.result(0, ticket, &mut []), Some(Ok(())), "and sent again what was not answered");
+}
+
+#[test]
+fn a_queue_gives_back_what_it_was_given_and_a_back_end_that_dies_costs_it_time_alone() {
+    let mut disks = single(5, true);
+    assert!(disks.fronts[0].open_queue() && !disks.fronts[0].open_queue(), "a device has one queue");
+    let mut written = Vec::new();
+    for at in 0..20_u8 {
+        let buffer = disks.fronts[0].take_buffer(3 * 4096).unwrap();
+        disks.fronts[0].copy_in(&buffer, 0, &pattern(at.into(), 3 * 4096));
+        written.push(disks.fronts[0].begin_queued(true, u64::from(at) * 24, buffer).unwrap());
+    }
+    disks.moment();
+    disks.kill_back();
+    assert_eq!(disks.fronts[0].take_buffer(30 * 4096).unwrap_err(), BeginError::Full);
+    disks.revive_back();
+    disks.run();
+    let flush = disks.fronts[0].begin_queued_flush().unwrap();
+    disks.run();
+    let done = disks.done(0);
+    assert_eq!(done.last().map(|one| (one.ticket, one.buffer.is_none())), Some((flush, true)));
+    assert_eq!(done.len(), 21);
+    for (at, ticket) in (0_u8..).zip(&written) {
+        assert!(done.iter().any(|one| one.ticket == *ticket && one.result == Ok(())));
+        assert_eq!(disks.read(0, u64::from(at) * 24, 3 * 4096), Ok(pattern(at.into(), 3 * 4096)));
+    }
+    for one in done {
+        one.buffer.into_iter().for_each(|buffer| disks.fronts[0].give_buffer(buffer));
+    }
+    assert_eq!(disks.fronts[0].free_pages(), 80);
+    // Into part of a page and over its end.
+    let buffer = disks.fronts[0].take_buffer(2 * 4096).unwrap();
+    let ticket = disks.fronts[0].begin_queued(false, 24, buffer).unwrap();
+    disks.run();
+    let done = disks.done(0).pop().filter(|one| one.ticket == ticket).expect("it is done");
+    let (buffer, mut part) = (done.buffer.expect("with its buffer"), [0; 600]);
+    disks.fronts[0].copy_out(&buffer, 4000, &mut part);
+    assert_eq!(part, pattern(1, 3 * 4096)[4000..4600]);
+    let refused = disks.fronts[0].begin_queued(true, 4095, buffer).unwrap_err();
+    assert_eq!(refused.0, BeginError::Range);
+    disks.fronts[0].give_buffer(refused.1);
+    // Whoever gives up the queue gives up what is under way in it, and its pages come back.
+    let buffer = disks.fronts[0].take_buffer(512).unwrap();
+    disks.fronts[0].begin_queued(false, 0, buffer).unwrap();
+    disks.moment();
+    disks.fronts[0].close_queue();
+    disks.run();
+    assert!(disks.done(0).is_empty() && disks.fronts[0].open_queue());
+    assert_eq!((disks.fronts[0].free_pages(), disks.fronts[0].open()), (80, 0));
+}
+
+#[test]
+fn whoever_waits_for_pages_is_woken_in_order_and_nobody_is_forgotten() {
+    let mut disks = Disks::new(vec![TestDisk::new(4096, 1)], true);
+    disks.join(Disks::whole(0, Access::Write), 9);
+    let held: Vec<_> = (0..4).map(|at| disks.fronts[0].begin_read(at, 2 * 4096).unwrap()).collect();
+    assert_eq!(disks.fronts[0].begin_read(0, 512), Err(BeginError::Full));
+    let flags: Vec<_> = (0..4).map(|_| Arc::new(Woken::default())).collect();
+    for (flag, bytes) in flags.iter().zip([4 * 4096, 4096, 4096, 6 * 4096]) {
+        disks.fronts[0].wake_for_room(bytes, &Waker::from(flag.clone()));
+    }
+    let woken = || flags.iter().map(|flag| flag.0.load(Ordering::Relaxed)).collect::<Vec<_>>();
+    disks.run();
+    assert_eq!(disks.result(0, held[0], &mut []), Some(Ok(())));
+    assert_eq!(woken(), [false; 4], "there is no room for the first");
+    assert_eq!(disks.result(0, held[1], &mut []), Some(Ok(())));
+    assert_eq!(woken(), [true, false, false, false]);
+    assert_eq!(disks.result(0, held[2], &mut []), Some(Ok(())));
+    assert_eq!(woken(), [true, true, true, false], "the first has not come");
+    assert_eq!(disks.result(0, held[3], &mut []), Some(Ok(())));
+    assert_eq!(woken(), [true; 4], "and nothing is under way that could wake the last");
+}
+
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }

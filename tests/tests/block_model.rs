@@ -81,13 +81,21 @@ impl Model {
         if self.open.iter().any(|open| open.first < first + count && first < open.first + open.count) {
             return;
         }
-        let (begun, kind) = if self.random.bool() {
-            (front.begin_read(first, count as usize * 512), Kind::Read)
+        let read = self.random.bool();
+        let data: Vec<u8> = (first..first + count).flat_map(|at| sector(at, self.next)).collect();
+        let kind = if read { Kind::Read } else { Kind::Write(self.next) };
+        self.next += u64::from(!read);
+        let begun = if self.random.bool() {
+            front.take_buffer(data.len()).map(|buffer| {
+                if !read {
+                    front.copy_in(&buffer, 0, &data);
+                }
+                front.begin_queued(!read, first, buffer).expect("what has a buffer begins")
+            })
+        } else if read {
+            front.begin_read(first, data.len())
         } else {
-            let data: Vec<u8> = (first..first + count).flat_map(|at| sector(at, self.next)).collect();
-            let kind = Kind::Write(self.next);
-            self.next += 1;
-            (front.begin_write(first, &data), kind)
+            front.begin_write(first, &data)
         };
         if let Ok(ticket) = begun {
             self.open.push(Open { ticket, kind, first, count });
@@ -97,6 +105,17 @@ impl Model {
     /// Takes results and judges them.
     fn judge(&mut self, disks: &mut Disks, at: usize, seed: u64) {
         let mut still = Vec::new();
+        for done in disks.done(at) {
+            let (front, buffer) = (&mut disks.fronts[at], done.buffer.expect("it had one"));
+            let open = self.open.iter().position(|open| open.ticket == done.ticket);
+            let open = self.open.swap_remove(open.expect("it was begun"));
+            assert_eq!(done.result, Ok(()), "seed {seed}: an application sees no error");
+            let mut into = vec![0; open.count as usize * 512];
+            front.copy_out(&buffer, 0, &mut into);
+            front.give_buffer(buffer);
+            self.done += 1;
+            self.take(open, &into, seed);
+        }
         for open in std::mem::take(&mut self.open) {
             let mut into = vec![0; open.count as usize * 512];
             match disks.result(at, open.ticket, &mut into) {

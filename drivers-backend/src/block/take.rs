@@ -22,8 +22,8 @@ use super::share::Access;
 use super::vbd::VbdId;
 use crate::platform::{Buffer, Platform};
 
-/// Requests that one front end may begin in one turn.
-const BUDGET: usize = 16;
+/// Requests that one front end may begin in one turn: a ring full, so that those of one that asks alone go to the disk together.
+const BUDGET: usize = 32;
 /// Pages that one front end's requests may begin with in one turn, unless the first takes more: a long request is worth
 /// many short ones.
 const PAGES_BUDGET: usize = 64;

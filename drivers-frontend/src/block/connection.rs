@@ -45,7 +45,7 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
                 self.facts = Some(self.device.facts());
                 self.link.connect();
                 self.enter(XenbusState::Connected);
-                self.room.drain(..).for_each(core::task::Waker::wake);
+                self.room.drain(..).for_each(|(_, waker)| waker.wake());
                 self.collect();
             }
             Next::Close => {

@@ -1,6 +1,7 @@
 //! The block front end: connection states, operations in and results out.
 //! It is the one object that a guest's disk talks to.
 
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::task::{Context, Poll, Waker};
 
@@ -61,7 +62,10 @@ pub struct BlockFront<P: Platform, M> {
     pub(super) facts: Option<DiskFacts>,
     pub(super) operations: Operations,
     pub(super) pages: Pages<P::Page>,
-    pub(super) room: Vec<Waker>,
+    /// Who waits for pages, in order, and for how many.
+    pub(super) room: VecDeque<(usize, Waker)>,
+    /// Whether somebody has the queue.
+    pub(super) queue_open: bool,
     pub(super) counters: BlockCounters,
     pub(super) quarantine: Shared<P::Page>,
     pub(super) troubles: Troubles,
@@ -86,7 +90,8 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
             facts: None,
             operations: Operations::default(),
             pages,
-            room: Vec::new(),
+            room: VecDeque::new(),
+            queue_open: false,
             counters: BlockCounters::default(),
             quarantine: Vec::new(),
             troubles: Troubles::default(),
@@ -184,9 +189,7 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
     /// # Errors
     /// As [`BeginError`] says; nothing has changed.
     pub fn begin_write(&mut self, sector: u64, data: &[u8]) -> Result<Ticket, BeginError> {
-        if self.facts.is_some_and(|facts| facts.features & block_features::READ_ONLY != 0) {
-            return Err(BeginError::ReadOnly);
-        }
+        self.check_writable(true)?;
         let pages = self.take_pages(sector, data.len())?;
         for (page, chunk) in pages.iter().zip(data.chunks(PAGE_SIZE)) {
             if let Some(page) = self.pages.page(*page) {
@@ -216,7 +219,17 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
         Ok(self.operations.add(BlockOp::Discard, sector, sectors, Vec::new()))
     }
 
-    fn admit(&self) -> Result<DiskFacts, BeginError> {
+    pub(super) fn check_writable(&self, write: bool) -> Result<(), BeginError> {
+        let read_only = self.facts.is_some_and(|facts| facts.features & block_features::READ_ONLY != 0);
+        if write && read_only { Err(BeginError::ReadOnly) } else { Ok(()) }
+    }
+
+    pub(super) fn check_length(&self, bytes: usize) -> Result<(), BeginError> {
+        let wrong = bytes == 0 || !bytes.is_multiple_of(SECTOR_BYTES) || bytes > self.bytes_max();
+        if wrong { Err(BeginError::Length(bytes)) } else { Ok(()) }
+    }
+
+    pub(super) fn admit(&self) -> Result<DiskFacts, BeginError> {
         if self.is_closed() && self.faults >= FAULTS_MAX {
             return Err(BeginError::Gone);
         }
@@ -228,11 +241,14 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
 
     fn take_pages(&mut self, sector: u64, bytes: usize) -> Result<Vec<u16>, BeginError> {
         let facts = self.admit()?;
-        if bytes == 0 || !bytes.is_multiple_of(SECTOR_BYTES) || bytes > self.bytes_max() {
-            return Err(BeginError::Length(bytes));
-        }
+        self.check_length(bytes)?;
         let end = sector.checked_add(sectors(bytes)).filter(|end| *end <= facts.sectors);
         end.ok_or(BeginError::Range)?;
+        self.take_free(bytes)
+    }
+
+    /// Takes free pages for so many bytes.
+    pub(super) fn take_free(&mut self, bytes: usize) -> Result<Vec<u16>, BeginError> {
         let need = bytes.div_ceil(PAGE_SIZE);
         // The page that stays free lets an indirect request be sent, so that waiting always ends.
         if need + 1 > self.pages.free() && self.pages.len() > 1 {
@@ -241,10 +257,10 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
         self.pages.take(need).ok_or(BeginError::Full)
     }
 
-    /// Has `waker` woken when an operation that found no room may try again.
-    pub fn wake_for_room(&mut self, waker: &Waker) {
-        if !self.room.iter().any(|old| old.will_wake(waker)) {
-            self.room.push(waker.clone());
+    /// Has `waker` woken when an operation of so many bytes that found no room may try again.
+    pub fn wake_for_room(&mut self, bytes: usize, waker: &Waker) {
+        if !self.room.iter().any(|(_, old)| old.will_wake(waker)) {
+            self.room.push_back((bytes.div_ceil(PAGE_SIZE), waker.clone()));
         }
     }
 
@@ -283,7 +299,24 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
 
     pub(super) fn give_back(&mut self, pages: Vec<u16>) {
         self.pages.give_back(pages);
-        self.room.drain(..).for_each(Waker::wake);
+        if !self.room.is_empty() {
+            self.wake_those_who_fit();
+        }
+    }
+
+    /// Wakes as many of those who wait for pages as there is room for, in order. When nothing is under way, and so nothing
+    /// will bring us back, all of them: whoever was woken last time may have given up.
+    fn wake_those_who_fit(&mut self) {
+        let mut free = self.pages.free().saturating_sub(1);
+        let all = self.operations.len() == 0;
+        while let Some((need, waker)) = self.room.pop_front() {
+            if !all && need > free {
+                self.room.push_front((need, waker));
+                return;
+            }
+            free = free.saturating_sub(need);
+            waker.wake();
+        }
     }
 
     /// Shows the back end what was begun, and notifies it if it asked for that.
@@ -367,6 +400,6 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
 }
 
 /// Sectors of so many bytes.
-const fn sectors(bytes: usize) -> u64 {
+pub(super) const fn sectors(bytes: usize) -> u64 {
     (bytes / SECTOR_BYTES) as u64
 }

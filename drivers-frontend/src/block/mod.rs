@@ -4,7 +4,8 @@
 //! - [`BlockFront::step`] after each event on the state port, and [`BlockFront::set_peer`] when the directory changes;
 //! - [`BlockFront::collect`] after each event on [`BlockFront::ring_port`], which changes with each connection;
 //! - [`BlockFront::begin_read`] and its like, then [`BlockFront::push`] once for all that was begun in a turn;
-//! - [`BlockFront::poll_finish`] until the operation is done.
+//! - [`BlockFront::poll_finish`] until the operation is done; or [`BlockFront::begin_queued`] and [`BlockFront::poll_done`], in
+//!   pages that stay the caller's ([`Buffer`]).
 //!
 //! What a back end has not answered is kept with its data and sent again to the next one, in the order in which it was
 //! begun: the application sees a delay and no error. Whatever a back end writes, the worst that happens is that operations
@@ -14,9 +15,11 @@ mod connection;
 mod front;
 mod operations;
 mod pages;
+mod queue;
 mod trouble;
 mod wire;
 
 pub use front::{BeginError, BlockConfig, BlockFront};
 pub use operations::{DiskFault, Ticket};
+pub use queue::{Buffer, Done};
 pub use trouble::Trouble;

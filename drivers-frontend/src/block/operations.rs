@@ -63,7 +63,18 @@ pub(super) struct Operation {
     order: u64,
     /// Nobody waits for it.
     abandoned: bool,
+    /// Bytes of its buffer, if the queue is told of its end.
+    queued: Option<usize>,
     waker: Option<Waker>,
+}
+
+/// One of the queue that has ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) ticket: Ticket,
+    pub(super) result: Result<(), DiskFault>,
+    pub(super) pages: Vec<u16>,
+    pub(super) bytes: usize,
 }
 
 #[derive(Debug, Default)]
@@ -79,6 +90,9 @@ pub(super) struct Operations {
     free: Vec<u32>,
     /// Those to be sent, in order.
     waiting: VecDeque<Ticket>,
+    /// Those of the queue that are done, and who waits for one.
+    done: VecDeque<Ticket>,
+    queue: Option<Waker>,
     next: u64,
 }
 
@@ -97,6 +111,7 @@ impl Operations {
             state: State::Waiting,
             order: self.next,
             abandoned: false,
+            queued: None,
             waker: None,
         };
         self.next += 1;
@@ -109,6 +124,52 @@ impl Operations {
         let ticket = Ticket { slot, generation };
         self.waiting.push_back(ticket);
         ticket
+    }
+
+    /// The same for one whose end the queue is told; it has a buffer of so many bytes.
+    pub(super) fn add_queued(
+        &mut self,
+        kind: BlockOp,
+        sector: u64,
+        sectors: u64,
+        pages: Vec<u16>,
+        bytes: usize,
+    ) -> Ticket {
+        let ticket = self.add(kind, sector, sectors, pages);
+        if let Some(operation) = self.get_mut(ticket) {
+            operation.queued = Some(bytes);
+        }
+        ticket
+    }
+
+    /// Takes one of the queue that is done: its result, pages and bytes.
+    pub(super) fn take_done(&mut self) -> Option<Ended> {
+        loop {
+            let ticket = self.done.pop_front()?;
+            let Some(&Operation { state: State::Done(result), queued: Some(bytes), .. }) = self.get(ticket)
+            else {
+                continue;
+            };
+            return Some(Ended { ticket, result, pages: self.remove(ticket), bytes });
+        }
+    }
+
+    /// Has `waker` woken when one of the queue is done.
+    pub(super) fn wake_queue(&mut self, waker: &Waker) {
+        if !self.queue.as_ref().is_some_and(|old| old.will_wake(waker)) {
+            self.queue = Some(waker.clone());
+        }
+    }
+
+    /// All of the queue whose results were not taken.
+    pub(super) fn queued(&self) -> Vec<Ticket> {
+        let is_queued =
+            |place: &Slot| place.operation.as_ref().is_some_and(|one| one.queued.is_some() && !one.abandoned);
+        (0..)
+            .zip(&self.slots)
+            .filter(|(_, place)| is_queued(place))
+            .map(|(slot, place)| Ticket { slot, generation: place.generation })
+            .collect()
     }
 
     /// How many there are.
@@ -144,13 +205,18 @@ impl Operations {
     pub(super) fn answer(&mut self, ticket: Ticket, result: Result<(), DiskFault>) -> Vec<u16> {
         let Some(operation) = self.get_mut(ticket) else { return Vec::new() };
         operation.state = State::Done(result);
-        let mut free = Vec::from_iter(operation.segments.take());
+        let (segments, abandoned) = (operation.segments.take(), operation.abandoned);
         if let Some(waker) = operation.waker.take() {
             waker.wake();
         }
-        if operation.abandoned {
-            free.extend(self.remove(ticket));
+        if operation.queued.is_some() && !abandoned {
+            self.done.push_back(ticket);
+            if let Some(waker) = self.queue.take() {
+                waker.wake();
+            }
         }
+        let mut free = if abandoned { self.remove(ticket) } else { Vec::new() };
+        free.extend(segments);
         free
     }
 

@@ -20,6 +20,8 @@ struct Place<G> {
 pub(super) struct Pages<G> {
     places: Vec<Place<G>>,
     free: Vec<u16>,
+    /// Lists that nobody uses, so that none is allocated for each operation.
+    spare: Vec<Vec<u16>>,
 }
 
 impl<G: SharedPage> Pages<G> {
@@ -30,7 +32,7 @@ impl<G: SharedPage> Pages<G> {
             .map(|page| Place { page, reference: None })
             .collect();
         let free = (0..u16::try_from(places.len()).unwrap_or(count)).rev().collect();
-        Self { places, free }
+        Self { places, free, spare: Vec::new() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -44,11 +46,21 @@ impl<G: SharedPage> Pages<G> {
     /// Takes `count` free pages, or none.
     pub(super) fn take(&mut self, count: usize) -> Option<Vec<u16>> {
         let rest = self.free.len().checked_sub(count)?;
-        Some(self.free.split_off(rest))
+        let mut pages = self.spare.pop().unwrap_or_default();
+        pages.extend(self.free.drain(rest..));
+        Some(pages)
     }
 
-    pub(super) fn give_back(&mut self, pages: impl IntoIterator<Item = u16>) {
-        self.free.extend(pages);
+    /// Takes one free page.
+    pub(super) fn take_one(&mut self) -> Option<u16> {
+        self.free.pop()
+    }
+
+    pub(super) fn give_back(&mut self, mut pages: Vec<u16>) {
+        self.free.append(&mut pages);
+        if pages.capacity() > 0 {
+            self.spare.push(pages);
+        }
     }
 
     pub(super) fn page(&self, at: u16) -> Option<&G> {

@@ -1,7 +1,5 @@
 //! One connection: the ring, its grant and its port, and operations written as requests.
 
-use alloc::vec::Vec;
-
 use hypercall_abi::blkif::{
     Block, BlockOp, BlockRequest, BlockSegment, DiscardRequest, IndirectRequest, SECTORS_PER_PAGE,
     SEGMENTS_MAX,
@@ -79,17 +77,19 @@ pub(super) fn request<G: SharedPage>(
                 sector,
                 ..BlockRequest::zeroed()
             };
-            for (place, segment) in request.segment.iter_mut().zip(segments(operation, pages)) {
-                *place = segment;
+            for (at, place) in request.segment.iter_mut().take(count).enumerate() {
+                *place = segment(operation, pages, at);
             }
             Ok(request)
         }
         kind if count <= segments_max => {
-            let page = *pages.take(1).as_deref().and_then(<[u16]>::first).ok_or(Unsendable::Later)?;
+            let page = pages.take_one().ok_or(Unsendable::Later)?;
             operation.segments = Some(page);
-            let list = segments(operation, pages);
             let shared = pages.page(page).ok_or(Unsendable::Never)?;
-            shared.copy_in(0, list.as_slice().as_bytes());
+            for at in 0..count {
+                let segment = segment(operation, pages, at);
+                shared.copy_in(at * size_of::<BlockSegment>(), segment.as_bytes());
+            }
             let gref = pages.reference(page).ok_or(Unsendable::Never)?.0;
             Ok(IndirectRequest {
                 operation: BlockOp::Indirect.raw(),
@@ -106,18 +106,12 @@ pub(super) fn request<G: SharedPage>(
     }
 }
 
-/// The segments of an operation: whole pages, but for the last.
-fn segments<G: SharedPage>(operation: &Operation, pages: &Pages<G>) -> Vec<BlockSegment> {
+/// A segment of an operation: a whole page, but for the last.
+fn segment<G: SharedPage>(operation: &Operation, pages: &Pages<G>, at: usize) -> BlockSegment {
     let per_page = SECTORS_PER_PAGE as u64;
-    let last = operation.pages.len().saturating_sub(1);
-    let rest = operation.sectors.saturating_sub(last as u64 * per_page);
-    let references = operation.pages.iter().map(|page| pages.reference(*page).map_or(0, |found| found.0));
-    references
-        .enumerate()
-        .map(|(at, gref)| {
-            let sectors = if at == last { rest } else { per_page };
-            let last_sector = u8::try_from(sectors.clamp(1, per_page) - 1).unwrap_or(0);
-            BlockSegment { gref, first_sector: 0, last_sector, pad: 0 }
-        })
-        .collect()
+    let page = operation.pages.get(at).copied();
+    let gref = page.and_then(|page| pages.reference(page)).map_or(0, |found| found.0);
+    let rest = operation.sectors.saturating_sub(at as u64 * per_page);
+    let last_sector = (rest.clamp(1, per_page) - 1) as u8;
+    BlockSegment { gref, first_sector: 0, last_sector, pad: 0 }
 }

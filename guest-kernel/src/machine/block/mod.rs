@@ -9,6 +9,7 @@
 //! A back end that dies and comes back costs the caller time alone.
 
 mod operation;
+mod queue;
 
 use alloc::rc::Rc;
 use core::cell::RefCell;
@@ -21,6 +22,7 @@ pub use hypercall_abi::device::BlockCounters;
 use hypercall_abi::device::{BlockError, DeviceKind, DirectoryEntry, DiskFacts, block_features, net_options};
 
 use self::operation::run;
+pub use self::queue::{Buffer, Queue};
 use super::front::{self, Attached, Kernel};
 use super::ports::{self, EventPort};
 use super::shared_page::Mapped;
@@ -66,6 +68,8 @@ pub enum DiskError {
     NotSupported,
     /// The back end has misbehaved too often, or refuses this disk.
     Gone,
+    /// Too little of the disk's memory is free.
+    Full,
 }
 
 impl core::fmt::Display for DiskError {
@@ -78,6 +82,7 @@ impl core::fmt::Display for DiskError {
             Self::Failed => f.write_str("the disk failed"),
             Self::NotSupported => f.write_str("the disk cannot do that"),
             Self::Gone => f.write_str("the disk is gone"),
+            Self::Full => f.write_str("too little of the disk's memory is free"),
         }
     }
 }
@@ -158,7 +163,7 @@ impl Disk {
         let most = self.checked(sector, buffer.len())?;
         for (chunk, at) in buffer.chunks_mut(most).zip((sector..).step_by(most / SECTOR_BYTES)) {
             let bytes = chunk.len();
-            run(self, |front| front.begin_read(at, bytes), chunk).await?;
+            run(self, bytes, |front| front.begin_read(at, bytes), chunk).await?;
         }
         Ok(())
     }
@@ -170,7 +175,7 @@ impl Disk {
     pub async fn write(&self, sector: u64, data: &[u8]) -> Result<(), DiskError> {
         let most = self.checked(sector, data.len())?;
         for (chunk, at) in data.chunks(most).zip((sector..).step_by(most / SECTOR_BYTES)) {
-            run(self, |front| front.begin_write(at, chunk), &mut []).await?;
+            run(self, chunk.len(), |front| front.begin_write(at, chunk), &mut []).await?;
         }
         Ok(())
     }
@@ -180,7 +185,13 @@ impl Disk {
     /// # Errors
     /// As [`DiskError`] says; what was written may be lost with the machine then.
     pub async fn flush(&self) -> Result<(), DiskError> {
-        run(self, BlockFront::begin_flush, &mut []).await
+        run(self, 0, BlockFront::begin_flush, &mut []).await
+    }
+
+    /// The most bytes of one operation.
+    #[must_use]
+    pub fn bytes_max(&self) -> usize {
+        self.front.borrow().front.bytes_max()
     }
 
     /// What was counted since the start.
@@ -209,7 +220,7 @@ fn poll_facts(shared: &Shared, context: &mut Context<'_>) -> Poll<Result<(), Dis
     if let Err(BeginError::Gone) = front.begin_flush() {
         return Poll::Ready(Err(DiskError::Gone));
     }
-    front.wake_for_room(context.waker());
+    front.wake_for_room(0, context.waker());
     Poll::Pending
 }
 

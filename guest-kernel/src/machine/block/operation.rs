@@ -24,6 +24,7 @@ impl Drop for Begun<'_> {
 /// Begins an operation as soon as there is room, and waits for its result.
 pub(super) async fn run(
     disk: &Disk,
+    bytes: usize,
     mut begin: impl FnMut(&mut Front) -> Result<Ticket, BeginError>,
     into: &mut [u8],
 ) -> Result<(), DiskError> {
@@ -42,7 +43,7 @@ pub(super) async fn run(
                 Ok(ticket)
             }
             Err(BeginError::Full | BeginError::Unknown) => {
-                front.wake_for_room(context.waker());
+                front.wake_for_room(bytes, context.waker());
                 return Poll::Pending;
             }
             Err(BeginError::Gone) => Err(DiskError::Gone),

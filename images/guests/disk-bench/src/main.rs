@@ -2,7 +2,8 @@
 //!
 //! Command line of a sweep: `records=BYTES,... operations=read,write,flush patterns=random,sequential depths=N,...`,
 //! `budget=BYTES` that a point moves within 32 and 512 requests, or `requests=N`, `pages=N` of the front end, `gather=on` to push what is
-//! begun together, `grants=copied` to have the back end copy what it could map. For each point and disk it takes a snapshot, works, takes another, and says `@point`. With
+//! begun together, `grants=copied` to have the back end copy what it could map, `way=calls` for a task and a copy a request
+//! where otherwise one task does them all in the disk's own memory. For each point and disk it takes a snapshot, works, takes another, and says `@point`. With
 //! `start_ms=MS stop_ms=MS` of system time it works at one point for that long instead and says `@share`, beside others
 //! that do the same.
 
@@ -20,7 +21,7 @@ use embassy_time::{Instant, Timer};
 use guest_kernel::block::{Disk, Settings};
 use guest_kernel::{Guest, println};
 
-use self::point::{Operation, Point, until_time, work};
+use self::point::{Operation, Point, Way, until_time, work};
 
 guest_kernel::main!(run);
 
@@ -41,14 +42,16 @@ async fn run(guest: Guest) {
         gather: line.get("gather") == Some("on"),
         lend: line.get("grants") != Some("copied"),
     };
+    let way = line.get("way").map_or(Some(Way::Queue), Way::of);
+    let way = way.unwrap_or_else(|| panic!("way={:?}", line.get("way")));
     let mut disks = Vec::new();
     while let Ok(disk) = Disk::open_with(&guest, disks.len(), settings).await {
         disks.push(disk);
     }
     if line.get("start_ms").is_some() {
-        return share(&guest, &disks).await;
+        return share(&guest, &disks, way).await;
     }
-    sweep(&guest, &disks).await;
+    sweep(&guest, &disks, way).await;
     control::power_off();
 }
 
@@ -59,7 +62,7 @@ fn list<T>(guest: &Guest, key: &str, read: impl Fn(&str) -> Option<T>) -> Vec<T>
 }
 
 /// Every point on every disk. Reads come first, so that an overlay has nothing of its own to read then.
-async fn sweep(guest: &Guest, disks: &[Disk]) {
+async fn sweep(guest: &Guest, disks: &[Disk], way: Way) {
     let records: Vec<usize> = list(guest, "records", |word| word.parse().ok());
     let operations = list(guest, "operations", Operation::of);
     let random = list(guest, "patterns", |word| {
@@ -81,8 +84,8 @@ async fn sweep(guest: &Guest, disks: &[Disk]) {
                         if disk.is_read_only() && operation != Operation::Read {
                             continue;
                         }
-                        work(disk, point, WARM_UP).await;
-                        one(number, disk, point, requests, label).await;
+                        work(disk, way, point, WARM_UP).await;
+                        one(number, disk, way, point, requests, label).await;
                         label += 2;
                     }
                 }
@@ -92,11 +95,11 @@ async fn sweep(guest: &Guest, disks: &[Disk]) {
 }
 
 /// One point between two snapshots.
-async fn one(number: usize, disk: &Disk, point: Point, requests: u64, label: u64) {
+async fn one(number: usize, disk: &Disk, way: Way, point: Point, requests: u64, label: u64) {
     let before = disk.counters();
     control::snapshot(label);
     let start = Instant::now();
-    let failed = work(disk, point, requests).await;
+    let failed = work(disk, way, point, requests).await;
     let us = start.elapsed().as_micros();
     control::snapshot(label + 1);
     let after = disk.counters();
@@ -111,7 +114,7 @@ async fn one(number: usize, disk: &Disk, point: Point, requests: u64, label: u64
 }
 
 /// One point for a time that all guests know.
-async fn share(guest: &Guest, disks: &[Disk]) {
+async fn share(guest: &Guest, disks: &[Disk], way: Way) {
     let line = guest.command_line();
     let number = |key| line.parse(key, 0_u64).unwrap_or_else(|error| panic!("{error}"));
     let [record, depth] = [number("records"), number("depths")].map(|value| value as usize);
@@ -120,6 +123,6 @@ async fn share(guest: &Guest, disks: &[Disk]) {
     let disk = disks.first().unwrap_or_else(|| panic!("there is no disk"));
     let late = Instant::now() >= start;
     Timer::at(start).await;
-    let (requests, failed) = until_time(disk, point, stop).await;
+    let (requests, failed) = until_time(disk, way, point, stop).await;
     println!("@share {{\"requests\":{requests},\"failed\":{failed},\"late\":{late},{point}}}");
 }

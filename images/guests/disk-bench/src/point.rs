@@ -1,12 +1,13 @@
 //! One point of a sweep: so many requests alike, so many at once.
 
 use alloc::vec;
+use alloc::vec::Vec;
 use core::cell::Cell;
 use core::fmt;
 
 use embassy_time::Instant;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use guest_kernel::block::{Disk, SECTOR_BYTES};
+use guest_kernel::block::{Buffer, Disk, Queue, SECTOR_BYTES};
 
 /// What each request does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,17 +90,107 @@ impl Places {
     }
 }
 
+/// By which of a disk's two interfaces requests are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// One task does them all, in the disk's own memory.
+    Queue,
+    /// A task each, with memory of its own that is copied from and to.
+    Calls,
+}
+
+impl Way {
+    /// By its word.
+    pub(crate) fn of(word: &str) -> Option<Self> {
+        match word {
+            "queue" => Some(Self::Queue),
+            "calls" => Some(Self::Calls),
+            _ => None,
+        }
+    }
+}
+
 /// Does so many requests; returns how many failed.
-pub(crate) async fn work(disk: &Disk, point: Point, requests: u64) -> u64 {
+pub(crate) async fn work(disk: &Disk, way: Way, point: Point, requests: u64) -> u64 {
     let left = Cell::new(requests);
-    let more = || left.get().checked_sub(1).map(|rest| left.set(rest)).is_some();
-    lanes(disk, point, more).await.1
+    run(disk, way, point, || left.get().checked_sub(1).map(|rest| left.set(rest)).is_some()).await.1
 }
 
 /// Does requests until a time; returns how many, and how many of them failed.
-pub(crate) async fn until_time(disk: &Disk, point: Point, stop: Instant) -> (u64, u64) {
-    let (done, failed) = lanes(disk, point, || Instant::now() < stop).await;
-    (done, failed)
+pub(crate) async fn until_time(disk: &Disk, way: Way, point: Point, stop: Instant) -> (u64, u64) {
+    run(disk, way, point, || Instant::now() < stop).await
+}
+
+async fn run(disk: &Disk, way: Way, point: Point, more: impl Fn() -> bool) -> (u64, u64) {
+    match way {
+        Way::Queue => queued(disk, point, more).await,
+        Way::Calls => lanes(disk, point, more).await,
+    }
+}
+
+/// What is to be done, part by part: a record that is longer than an operation can be takes several.
+struct Parts<F> {
+    places: Places,
+    more: F,
+    bytes: usize,
+    each: usize,
+    /// Of the record that was begun last: where it goes on, and how many parts are left.
+    rest: (u64, usize),
+}
+
+impl<F: Fn() -> bool> Parts<F> {
+    fn new(disk: &Disk, point: Point, more: F) -> Self {
+        let each = point.record.div_ceil(disk.bytes_max()).next_power_of_two();
+        Self { places: Places::new(disk, point), more, bytes: point.record / each, each, rest: (0, 0) }
+    }
+
+    /// Where the next part goes.
+    fn next(&mut self) -> Option<u64> {
+        if self.rest.1 == 0 {
+            self.rest = (self.more)().then(|| (self.places.next(), self.each))?;
+        }
+        let (place, left) = self.rest;
+        self.rest = (place + (self.bytes / SECTOR_BYTES) as u64, left - 1);
+        Some(place)
+    }
+}
+
+async fn queued(disk: &Disk, point: Point, more: impl Fn() -> bool) -> (u64, u64) {
+    let mut queue: Queue = disk.queue().unwrap_or_else(|| panic!("somebody has the queue"));
+    let mut parts = Parts::new(disk, point, more);
+    let most = point.depth * parts.each;
+    let mut buffers: Vec<Buffer> = (0..most).map_while(|_| queue.buffer(parts.bytes).ok()).collect();
+    // Buffers of what was written and is flushed.
+    let mut written = Vec::new();
+    let (mut under_way, mut done, mut failed) = (0_u64, 0, 0);
+    loop {
+        while !buffers.is_empty()
+            && let Some(place) = parts.next()
+            && let Some(buffer) = buffers.pop()
+        {
+            let begun = match point.operation {
+                Operation::Read => queue.read(place, buffer),
+                Operation::Write | Operation::Flush => queue.write(place, buffer),
+            };
+            begun.unwrap_or_else(|(error, _)| panic!("{error}"));
+            under_way += 1;
+        }
+        if under_way == 0 {
+            return (done / parts.each as u64, failed);
+        }
+        let end = queue.next().await;
+        failed += u64::from(end.result.is_err());
+        match end.buffer {
+            Some(buffer) if point.operation == Operation::Flush => {
+                written.push(buffer);
+                queue.flush().unwrap_or_else(|error| panic!("{error}"));
+                continue;
+            }
+            buffer => buffers.extend(buffer.or_else(|| written.pop())),
+        }
+        done += 1;
+        under_way -= 1;
+    }
 }
 
 async fn lanes(disk: &Disk, point: Point, more: impl Fn() -> bool) -> (u64, u64) {
