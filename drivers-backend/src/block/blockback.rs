@@ -10,6 +10,7 @@ use hypercall_abi::grant_table::{CopyGrant, GrantStatus};
 use hypercall_abi::{Errno, GrantRef, Port};
 
 use super::SEGMENTS_MAX;
+use super::credit::Rounds;
 use super::data::Data;
 use super::disk::{Disk, Outcome, Piece, Work};
 use super::jobs::Jobs;
@@ -113,6 +114,9 @@ pub struct BlockBack<P: Platform> {
     /// Lists of pieces that nobody uses, so that none is allocated for each request.
     pub(super) spare: Vec<Vec<Piece<Data<P>>>>,
     pub(super) totals: BlockTotals,
+    pub(super) rounds: Rounds,
+    /// Work that was done for front ends and not charged yet.
+    pub(super) work: u32,
     /// Front ends of whose offences somebody is to be told.
     offenders: WorkList<VbdId>,
 }
@@ -147,6 +151,8 @@ impl<P: Platform> BlockBack<P> {
             runs: Vec::new(),
             spare: Vec::new(),
             totals: BlockTotals::default(),
+            rounds: Rounds::default(),
+            work: 0,
             offenders: WorkList::default(),
         })
     }
@@ -221,6 +227,7 @@ impl<P: Platform> BlockBack<P> {
         let Some(slot) = self.slots.get_mut(usize::from(id)) else { return };
         let Some(vbd) = slot.vbd.take() else { return };
         self.ports.remove(&vbd.client.state_port);
+        self.work = self.work.saturating_sub(vbd.credit.owed);
         let in_flight = vbd.in_flight;
         if let Step::Down(port) = vbd.end(&mut self.platform, &mut self.lent) {
             self.ports.remove(&port);

@@ -12,6 +12,7 @@
 
 mod blockback;
 mod carry;
+mod credit;
 mod data;
 mod disk;
 mod jobs;

@@ -13,6 +13,7 @@ use zerocopy::FromBytes;
 
 use super::SEGMENTS_MAX;
 use super::blockback::BlockBack;
+use super::credit::cost;
 use super::data::Data;
 use super::disk::{DiskOp, Piece, Work};
 use super::jobs::{Job, Stage};
@@ -57,11 +58,16 @@ impl<P: Platform> BlockBack<P> {
     /// Takes requests from the front ends that have asked, each in turn and within its budget.
     pub(super) fn take_requests(&mut self) {
         let mut incoming = Vec::new();
+        self.rounds.turn();
         for _ in 0..self.senders.len() {
             if self.short || self.copies.len() >= GATHER {
                 break;
             }
             let Some(id) = self.senders.take() else { break };
+            if !self.give_credit(id) {
+                self.senders.add(id);
+                continue;
+            }
             let taken = self.take_from(id, &mut incoming);
             self.touched.add(id);
             match taken {
@@ -110,7 +116,10 @@ impl<P: Platform> BlockBack<P> {
                     let Some(wire) = vbd.link.mapped() else { return Ok(Taken::Drained) };
                     match wire.ring.pop().map_err(|_| BlockError::Overrun)? {
                         Some(request) => request,
-                        None => return Ok(Taken::Drained),
+                        None => {
+                            vbd.credit.end();
+                            return Ok(Taken::Drained);
+                        }
                     }
                 }
             };
@@ -155,6 +164,7 @@ impl<P: Platform> BlockBack<P> {
             () if need > self.room => Some(Taken::Short),
             () if *begun > 0 && *begun + need > PAGES_BUDGET => Some(Taken::More),
             () if greedy => Some(Taken::Drained),
+            () if !vbd.credit.spend(cost(need)) => Some(Taken::More),
             () => None,
         };
         if let Some(taken) = hold {
@@ -185,6 +195,7 @@ impl<P: Platform> BlockBack<P> {
             bytes,
         };
         let tag = self.jobs.add(job);
+        self.note_work(id, cost(need));
         Begun::Work(Work { tag, operation, sector, sectors, pieces }, fetch)
     }
 

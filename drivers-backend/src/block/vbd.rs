@@ -6,6 +6,7 @@ use hypercall_abi::device::{BlockCounters, BlockError, BlockPage, DiskFacts, Xen
 use hypercall_abi::ring::{BackRing, Notify, SharedPage};
 use hypercall_abi::{DomId, Port};
 
+use super::credit::Credit;
 use super::lent::Lent;
 use super::share::Share;
 use crate::link::{Link, Next, Step};
@@ -64,6 +65,8 @@ pub(super) struct Vbd<G> {
     pub(super) barrier: bool,
     /// The connection has ended for this, and the front end hears of it when no device has a page of its any more.
     draining: Option<BlockError>,
+    /// What it may have done for it.
+    pub(super) credit: Credit,
 }
 
 impl<G: SharedPage> Vbd<G> {
@@ -87,6 +90,7 @@ impl<G: SharedPage> Vbd<G> {
             held: None,
             barrier: false,
             draining: None,
+            credit: Credit::default(),
         };
         vbd.page.set_facts(&vbd.facts);
         vbd.enter(platform, XenbusState::InitWait, BlockError::None);
