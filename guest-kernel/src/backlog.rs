@@ -79,11 +79,17 @@ impl Backlog {
 
     /// Polls for connections that wait: ready when another listening socket is wanted.
     pub fn poll_wanted(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if !self.waiting.is_empty() && self.opening.len() >= self.listening {
+        if self.is_wanted() {
             return Poll::Ready(());
         }
         self.server = Some(context.waker().clone());
         Poll::Pending
+    }
+
+    /// Whether connections wait that no listening socket is there for.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        !self.waiting.is_empty() && self.opening.len() >= self.listening
     }
 
     /// Whether connections wait.

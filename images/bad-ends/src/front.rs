@@ -1,11 +1,12 @@
 //! A front end that lies: rings, indices, requests, grants, states and its device page.
 
 use alloc::vec::Vec;
+use core::mem::offset_of;
 
 use drivers_frontend::{Access, Platform};
 use fastrand::Rng;
 use hypercall_abi::blkif::{Block, BlockOp};
-use hypercall_abi::device::{BlockPage, XenbusState, block_features};
+use hypercall_abi::device::{BACK_HALF, BlockHalf, BlockPage, XenbusState, block_features};
 use hypercall_abi::ring::{FrontRing, HEADER_BYTES, Protocol, SharedPage, index};
 use hypercall_abi::{DomId, Errno, GrantRef, PAGE_SIZE, Port};
 use zerocopy::IntoBytes;
@@ -238,12 +239,14 @@ impl<P: Platform, M: SharedPage> BadFront<P, M> {
     }
 
     /// Takes a step towards an end in good order; true when the back end has let go. To be called until then, with time for
-    /// the back end in between: what was written over its half is written anew only with its next change of state.
+    /// the back end in between: it writes its state, which may have been written over, only when that changes.
     pub fn settle(&mut self) -> bool {
         if self.settling && self.half().other_state() == XenbusState::Closed {
             return true;
         }
         self.settling = true;
+        // From now on `Closed` is the back end's own word.
+        self.device.store(BACK_HALF + offset_of!(BlockHalf, state), XenbusState::Unknown.raw());
         // An offer that cannot be taken is refused, whatever was before.
         self.half().offer(GrantRef(u32::MAX), Port(u32::MAX), 0);
         let states = [XenbusState::Closing, XenbusState::Initialising, XenbusState::Initialised];

@@ -4,8 +4,8 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use hypercall_abi::device::{NO_DISK, block_access};
@@ -69,6 +69,18 @@ pub(crate) struct Drive {
     backend: String,
 }
 
+impl Drive {
+    fn is_of(&self, path: &Path, backend: &str) -> bool {
+        self.backend == backend && same_file(&self.path, path)
+    }
+}
+
+/// Whether two names are of one file. A file may have several, and none is its real one.
+fn same_file(one: &Path, other: &Path) -> bool {
+    let number = |path: &Path| std::fs::metadata(path).ok().map(|facts| (facts.dev(), facts.ino()));
+    one == other || number(one).is_some_and(|file| number(other) == Some(file))
+}
+
 impl DiskDevice {
     /// Whether it changes the image itself.
     fn writes(&self) -> bool {
@@ -125,7 +137,7 @@ pub(super) fn drives(system: &System) -> Vec<Drive> {
     for disk in system.domain.iter().flat_map(|entry| &entry.disk) {
         let Some(path) = disk.path() else { continue };
         let backend = disk.backend.get_ref();
-        match drives.iter_mut().find(|drive| drive.path == path && drive.backend == *backend) {
+        match drives.iter_mut().find(|drive| drive.is_of(&path, backend)) {
             Some(drive) => drive.read_only &= !disk.writes(),
             None => {
                 let slot = FIRST_SLOT.saturating_add(u8::try_from(drives.len()).unwrap_or(u8::MAX));
@@ -153,7 +165,7 @@ pub(super) fn fronts<'a>(
     disks.iter().map(move |disk| {
         let path = disk.path();
         let same =
-            |drive: &Drive| Some(&drive.path) == path.as_ref() && drive.backend == *disk.backend.get_ref();
+            |drive: &Drive| path.as_ref().is_some_and(|path| drive.is_of(path, disk.backend.get_ref()));
         disk.lowered((0..).zip(drives).find(|(_, drive)| same(drive)).map(|(number, _)| number))
     })
 }
@@ -168,7 +180,7 @@ struct Use {
 
 /// Checks what disks say, and that no two of them hurt each other.
 pub(super) fn check(scenario: &Scenario) -> Result<(), Refusal> {
-    let mut uses: HashMap<PathBuf, Vec<Use>> = HashMap::new();
+    let mut uses: Vec<(PathBuf, Vec<Use>)> = Vec::new();
     for entry in &scenario.system.domain {
         for disk in &entry.disk {
             super::check::backend(scenario, entry, disk.backend.get_ref(), disk.backend.span())?;
@@ -203,7 +215,11 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), Refusal> {
                 backend: disk.backend.get_ref().clone(),
                 name: entry.name.get_ref().clone(),
             };
-            let others = uses.entry(path).or_default();
+            let known = uses.iter().position(|(other, _)| same_file(other, &path)).unwrap_or(uses.len());
+            if known == uses.len() {
+                uses.push((path, Vec::new()));
+            }
+            let (_, others) = &mut uses[known];
             together(&one, others, entry.domains()).map_err(|message| {
                 scenario.refuse(disk.mode.span(), format!("{}: {message}", image.get_ref()))
             })?;

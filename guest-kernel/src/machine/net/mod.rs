@@ -87,6 +87,12 @@ impl Listener {
         .await;
     }
 
+    /// Whether a connection waits for a socket.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        self.backlog.borrow().as_ref().is_some_and(Backlog::is_wanted)
+    }
+
     /// Has a socket listen until a client connects to it.
     ///
     /// # Errors

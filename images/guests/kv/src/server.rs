@@ -6,10 +6,10 @@ use alloc::vec::Vec;
 use core::fmt::Write;
 
 use embassy_net::tcp::{Error, TcpSocket};
-use embassy_time::Duration;
+use embassy_time::{Duration, with_timeout};
 use guest_kernel::Guest;
 use guest_kernel::net::{Listener, Network};
-use key_value::{Command, KEY_MAX, Line, LineReader, LineRefusal};
+use key_value::{Command, KEY_MAX, Line, LineReader, LineRefusal, Refusal};
 
 use crate::keeper::{Keeper, Outcome};
 
@@ -21,6 +21,8 @@ const TX_BUFFER_BYTES: usize = 2048;
 const SPARE: usize = 4;
 /// How long data may stay unacknowledged.
 const SILENCE: Duration = Duration::from_secs(60);
+/// How long a connection may ask nothing while others find no socket.
+const IDLE: Duration = Duration::from_secs(2);
 
 /// Serves for ever.
 pub(crate) async fn run(guest: Guest, network: Network, keeper: Rc<Keeper>, port: u16, connections: usize) {
@@ -50,7 +52,7 @@ async fn serve(network: Network, listener: Listener, keeper: Rc<Keeper>) {
             continue;
         }
         // A peer that goes away in the middle harms its own connection alone.
-        if let Err(error) = talk(&mut socket, &keeper).await {
+        if let Err(error) = talk(&mut socket, &listener, &keeper).await {
             log::debug!("connection: {error:?}");
         }
         socket.close();
@@ -58,12 +60,19 @@ async fn serve(network: Network, listener: Listener, keeper: Rc<Keeper>) {
     }
 }
 
-async fn talk(socket: &mut TcpSocket<'_>, keeper: &Keeper) -> Result<(), Error> {
-    let longest = b"SET  ".len() + KEY_MAX + VALUE_MAX.min(keeper.value_max());
+async fn talk(socket: &mut TcpSocket<'_>, listener: &Listener, keeper: &Keeper) -> Result<(), Error> {
+    let most = VALUE_MAX.min(keeper.value_max());
+    let longest = b"SET  ".len() + KEY_MAX + most;
     let mut reader = LineReader::new(longest);
     loop {
-        let Some(line) = socket.read_with(|bytes| reader.take(bytes)).await? else { continue };
-        let Some(answer) = answer(keeper, line, longest).await else { return Ok(()) };
+        let line = match with_timeout(IDLE, socket.read_with(|bytes| reader.take(bytes))).await {
+            Ok(line) => line?,
+            // Who says nothing makes room for those who might.
+            Err(_) if listener.is_wanted() => return Ok(()),
+            Err(_) => continue,
+        };
+        let Some(line) = line else { continue };
+        let Some(answer) = answer(keeper, line, longest, most).await else { return Ok(()) };
         let mut rest = answer.as_slice();
         while !rest.is_empty() {
             let sent = socket.write(rest).await?;
@@ -73,7 +82,7 @@ async fn talk(socket: &mut TcpSocket<'_>, keeper: &Keeper) -> Result<(), Error> 
 }
 
 /// The answer to a line, with its end; `None` when the client wants none.
-async fn answer(keeper: &Keeper, line: Line, longest: usize) -> Option<Vec<u8>> {
+async fn answer(keeper: &Keeper, line: Line, longest: usize, most: usize) -> Option<Vec<u8>> {
     let line = match line {
         Line::Whole(line) => line,
         Line::Long => return Some(error(LineRefusal::Long(longest))),
@@ -83,6 +92,8 @@ async fn answer(keeper: &Keeper, line: Line, longest: usize) -> Option<Vec<u8>> 
         Err(refusal) => return Some(error(refusal)),
     };
     Some(match command {
+        // A short key leaves room in a line for more.
+        Command::Set { value, .. } if value.len() > most => error(Refusal::Value(most)),
         Command::Set { key, value } => outcome(keeper.change(key, Some(value)).await),
         Command::Delete(key) => outcome(keeper.change(key, None).await),
         Command::Get(key) => match keeper.get(key).await {

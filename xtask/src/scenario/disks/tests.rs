@@ -84,6 +84,22 @@ fn a_writer_is_alone_with_its_bytes() {
 }
 
 #[test]
+fn a_file_of_two_names_is_one_image() {
+    let folder = folder();
+    fs::hard_link(folder.path().join("good"), folder.path().join("hard")).unwrap();
+    std::os::unix::fs::symlink("good", folder.path().join("soft")).unwrap();
+    let disk =
+        |name: &str, more: &str| format!("backend = \"driver\", image = \"DIR/{name}\", mode = \"w\"{more}");
+    for name in ["hard", "soft"] {
+        let message = judge(folder.path(), &[&disk("good", ""), &disk(name, "")]).unwrap_err().to_string();
+        assert!(message.contains("two writers of one image"), "{message}");
+        let parts = [disk("good", ", size = \"512K\""), disk(name, ", offset = \"512K\"")];
+        let scenario = judge(folder.path(), &[&parts[0], &parts[1]]).unwrap();
+        assert_eq!(lower(&scenario).unwrap().drives.len(), 1, "QEMU opens it once");
+    }
+}
+
+#[test]
 fn several_domains_of_one_entry_do_not_write_to_one_image() {
     let folder = folder();
     let text = BEFORE.to_owned()
