@@ -2,13 +2,13 @@
 //! It exists apart from the figures so that either can be tested without the other.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::latency::Latency;
+use crate::qemu::Stamp;
 use crate::serial::Line;
 
 /// Counters of all domains at one moment, by image.
@@ -81,8 +81,8 @@ pub(crate) struct Seen {
 /// What a machine has said so far.
 #[derive(Debug, Default)]
 pub(crate) struct Collected {
-    /// Snapshots by label, with the wall time of their coming.
-    pub(crate) snapshots: BTreeMap<u64, (Snapshot, Instant)>,
+    /// Snapshots by label, with the moment of their coming.
+    pub(crate) snapshots: BTreeMap<u64, (Snapshot, Stamp)>,
     /// By segment.
     pub(crate) segments: BTreeMap<usize, Seen>,
     /// By policy: for each guest, answers and the sum of their latencies in us.
@@ -98,13 +98,13 @@ pub(crate) struct Collected {
 }
 
 impl Collected {
-    /// Takes a line to heart.
+    /// Takes a line to heart that came at this moment.
     ///
     /// # Errors
     /// When a record is not as it should be.
-    pub(crate) fn see(&mut self, line: &Line) -> Result<()> {
+    pub(crate) fn see(&mut self, line: &Line, stamp: Stamp) -> Result<()> {
         match line {
-            Line::Record { kind, body } => return self.record(kind, body),
+            Line::Record { kind, body } => return self.record(kind, body, stamp),
             Line::Log(text) if text.starts_with("panic") => self.faults.push(text.clone()),
             Line::Console { domain, text } if text.contains("panicked at") || text.starts_with("panic") => {
                 self.faults.push(format!("{domain}: {text}"));
@@ -149,14 +149,14 @@ impl Collected {
     }
 
     /// Takes a record of the hypervisor to heart.
-    pub(crate) fn record(&mut self, kind: &str, body: &Value) -> Result<()> {
+    pub(crate) fn record(&mut self, kind: &str, body: &Value, stamp: Stamp) -> Result<()> {
         match kind {
             "boot" => self.boot = Some(body.clone()),
             "snapshot" => {
                 let label = body["label"].as_str().and_then(|text| text.parse().ok()).unwrap_or(u64::MAX);
                 let snapshot =
                     serde_json::from_value(body.clone()).context("a snapshot is not understood")?;
-                self.snapshots.insert(label, (snapshot, Instant::now()));
+                self.snapshots.insert(label, (snapshot, stamp));
             }
             "audit" if body["ok"] != true => self.faults.push(format!("the audit failed: {body}")),
             // A client that has said everything ends itself.
@@ -186,7 +186,7 @@ mod tests {
             "client-1| @served {\"client\":0,\"policy\":1,\"first\":1,\"pairs\":[3,30]}",
             "client-2| @served {\"client\":1,\"policy\":1,\"first\":0,\"pairs\":[4,70]}",
         ] {
-            collected.see(&Line::parse(text)).unwrap();
+            collected.see(&Line::parse(text), Stamp::default()).unwrap();
         }
         let seen = &collected.segments[&1];
         assert_eq!((seen.requests, seen.errors, seen.latency.count()), (7, 1, 7));
@@ -196,6 +196,6 @@ mod tests {
     #[test]
     fn a_client_that_comes_too_late_spoils_the_measurement() {
         let late = "client-1| @ready {\"client\":0,\"ready\":2,\"targets\":2,\"late\":true}";
-        assert!(Collected::default().see(&Line::parse(late)).is_err());
+        assert!(Collected::default().see(&Line::parse(late), Stamp::default()).is_err());
     }
 }

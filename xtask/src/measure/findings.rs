@@ -112,7 +112,7 @@ fn why(base: &Point, other: &Point) -> String {
     format!(
         "At {} guests a request takes another {} instructions in the driver domain, {} in the guests, {} in the clients and {} of idle time, of \
          {:.0}; {} of that are the hypervisor's own, which takes {} of them. A request switches domains {} times instead of {}, and an upcall handles {} events instead of {}. By wall time the ratio is {} \
-         (n = {}).",
+         (n = {}), by QEMU's time on processors {} ({} to {}).",
         other.guests,
         change(before.driver, after.driver),
         change(before.guests, after.guests),
@@ -127,6 +127,9 @@ fn why(base: &Point, other: &Point) -> String {
         or(base.events_per_upcall),
         or(other.wall_ratio),
         other.wall.n,
+        or(other.cpu_ratio),
+        or(other.cpu.min),
+        or(other.cpu.max),
     )
 }
 

@@ -9,8 +9,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::prepare::View;
-use crate::compile;
 use crate::run::boot::{self, Images, Members};
+use crate::{compile, paths};
 
 /// What a sweep runs.
 #[derive(Debug)]
@@ -27,6 +27,11 @@ pub(crate) struct Frozen {
 impl Frozen {
     /// Builds them.
     pub(crate) fn build() -> Result<Self> {
+        // Both hypervisors are built to the same place, one after the other; parts of a sweep may begin at the same time.
+        let folder = paths::run("measure");
+        fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+        let lock = fs::File::create(folder.join("build.lock")).context("making a lock")?;
+        lock.lock().context("waiting for another process that builds")?;
         let names = ["driver-domain", "web", "client"].map(str::to_owned).to_vec();
         let read = |path: &Path| fs::read(path).with_context(|| format!("reading {}", path.display()));
         let accounting = read(&compile::accounting()?)?;

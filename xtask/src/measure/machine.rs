@@ -63,7 +63,7 @@ pub(crate) fn follow(
         match machine.next(Instant::now() + LOOK)? {
             Next::Line(line) => {
                 last = Instant::now();
-                collected.see(&line)?;
+                collected.see(&line, machine.stamp())?;
                 let done = collected.snapshots.len() / 2;
                 let what = if view == View::Plain { "measured" } else { "accounted for" };
                 bar.set_message(format!("{} guests, {what}: {done} segments", cell.guests));

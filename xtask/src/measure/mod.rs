@@ -71,7 +71,7 @@ fn sweep(settings: &Settings, course: &Course) -> Result<()> {
     setup::need_target()?;
     interrupt::install()?;
     let images = Frozen::build()?;
-    let store = resume::Store::open(settings, images.number(), course.fresh)?;
+    let store = resume::Store::open(settings, images.number(), shard, course.fresh)?;
     let cells = settings.cells();
     let mine: Vec<Cell> = cells
         .into_iter()

@@ -69,7 +69,7 @@ fn loaded(settings: &Settings, cell: &Cell, session: &Session, ms: u32) -> Resul
 fn snapshot(session: &mut Session, collected: &mut Collected, label: usize) -> Result<()> {
     session.drain()?;
     let body = session.command(&format!("snapshot {label} brief"))?;
-    collected.record("snapshot", &body).context("a snapshot")
+    collected.record("snapshot", &body, session.machine.stamp()).context("a snapshot")
 }
 
 fn seen(outcome: &Outcome) -> Seen {

@@ -38,6 +38,7 @@ pub(super) fn own(collected: &Collected, number: usize) -> Result<Own> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::qemu::Stamp;
     use crate::serial::Line;
 
     #[test]
@@ -56,10 +57,10 @@ mod tests {
             let line = format!(
                 "@snapshot {{\"label\":\"{label}\",\"time_ns\":{label},\"switches\":0,\"idle_ns\":0,\"images\":[{images}]}}"
             );
-            collected.see(&Line::parse(&line)).unwrap();
+            collected.see(&Line::parse(&line), Stamp::default()).unwrap();
         }
         let said = "client-1| @segment {\"client\":0,\"number\":0,\"policy\":0,\"requests\":10,\"errors\":0}";
-        collected.see(&Line::parse(said)).unwrap();
+        collected.see(&Line::parse(said), Stamp::default()).unwrap();
         let own = own(&collected, 0).unwrap();
         assert_eq!((own.driver, own.guests, own.clients, own.total), (100.0, 20.0, 40.0, 160.0));
     }

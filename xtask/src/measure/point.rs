@@ -42,6 +42,12 @@ pub(crate) struct Point {
     pub(crate) wall_ratio: Option<f64>,
     /// Of the wall ratio.
     pub(crate) wall: Ratio,
+    /// The same by the time that QEMU had processors of the host, which other work there does not lengthen.
+    #[serde(default)]
+    pub(crate) cpu_ratio: Option<f64>,
+    /// Of that ratio.
+    #[serde(default)]
+    pub(crate) cpu: Ratio,
     /// Half of the requests took no longer, in us.
     pub(crate) p50_us: Option<u64>,
     /// 99 of 100 took no longer.
@@ -112,7 +118,8 @@ pub(super) struct Phase<'a> {
     number: usize,
     before: &'a Snapshot,
     pub(super) after: &'a Snapshot,
-    wall_s: f64,
+    wall_s: Option<f64>,
+    cpu_s: Option<f64>,
 }
 
 impl Phase<'_> {
@@ -141,10 +148,14 @@ pub(crate) fn points(settings: &Settings, cell: &Cell, collected: &Collected) ->
     for number in 0..count * settings.rounds as usize {
         phases.push(phase(collected, number)?);
     }
-    let rates: Vec<f64> = phases
-        .iter()
-        .map(|phase| requests(collected, phase.number) as f64 / phase.wall_s.max(1e-9))
-        .collect();
+    let rates = |seconds: fn(&Phase<'_>) -> Option<f64>| -> Vec<f64> {
+        let rate = |phase: &Phase<'_>| {
+            let answers = requests(collected, phase.number) as f64;
+            seconds(phase).map_or(f64::NAN, |seconds| answers / seconds.max(1e-9))
+        };
+        phases.iter().map(rate).collect()
+    };
+    let (wall, cpu) = (rates(|phase| phase.wall_s), rates(|phase| phase.cpu_s));
     settings
         .policies
         .iter()
@@ -152,7 +163,7 @@ pub(crate) fn points(settings: &Settings, cell: &Cell, collected: &Collected) ->
         .map(|(index, policy)| {
             let mine: Vec<&Phase<'_>> =
                 phases.iter().filter(|phase| policy_of(phase.number, count) == index).collect();
-            let ratios = wall_ratios(&rates, count, index);
+            let ratios = [&wall, &cpu].map(|rates| ratios_of(rates, count, index));
             point(settings, cell, collected, policy, index, &mine, &ratios)
         })
         .collect()
@@ -163,8 +174,8 @@ pub(crate) const fn policy_of(number: usize, count: usize) -> usize {
     (number / count + number % count) % count
 }
 
-/// Wall rates of a policy through those of the first, round by round.
-fn wall_ratios(rates: &[f64], count: usize, index: usize) -> Vec<f64> {
+/// Rates of a policy through those of the first, round by round.
+fn ratios_of(rates: &[f64], count: usize, index: usize) -> Vec<f64> {
     let round = |(number, round): (usize, &[f64])| {
         let of = |wanted| (0..count).find(|&place| policy_of(number * count + place, count) == wanted);
         Some(round[of(index)?] / round[of(0)?])
@@ -177,7 +188,7 @@ pub(super) fn phase(collected: &Collected, number: usize) -> Result<Phase<'_>> {
         collected.snapshots.get(&(label as u64)).with_context(|| format!("snapshot {label} is missing"))
     };
     let ((before, from), (after, to)) = (at(2 * number)?, at(2 * number + 1)?);
-    Ok(Phase { number, before, after, wall_s: to.duration_since(*from).as_secs_f64() })
+    Ok(Phase { number, before, after, wall_s: to.wall_since(*from), cpu_s: to.cpu_since(*from) })
 }
 
 pub(super) fn requests(collected: &Collected, number: usize) -> u64 {
@@ -191,7 +202,7 @@ fn point(
     policy: &Policy,
     index: usize,
     phases: &[&Phase<'_>],
-    ratios: &[f64],
+    [wall, cpu]: &[Vec<f64>; 2],
 ) -> Result<Point> {
     let sum = |value: &dyn Fn(&Phase<'_>) -> u64| phases.iter().map(|phase| value(phase)).sum::<u64>();
     let mut latency = Latency::default();
@@ -241,8 +252,10 @@ fn point(
             round(rates.iter().copied().fold(f64::INFINITY, f64::min)),
             round(rates.iter().copied().fold(0.0, f64::max)),
         ],
-        wall_ratio: median(ratios),
-        wall: Ratio::of(ratios, phases.iter().map(|phase| phase.wall_s).sum()),
+        wall_ratio: median(wall),
+        wall: Ratio::of(wall, phases.iter().filter_map(|phase| phase.wall_s).sum()),
+        cpu_ratio: median(cpu),
+        cpu: Ratio::of(cpu, phases.iter().filter_map(|phase| phase.cpu_s).sum()),
         p50_us: latency.percentile(50),
         p99_us: latency.percentile(99),
         latency_max_min: slowest,
@@ -324,8 +337,8 @@ mod tests {
     fn wall_ratios_compare_within_a_round() {
         // Two rounds of two policies; in the second round the second policy comes first.
         let rates = [10.0, 12.0, 30.0, 20.0];
-        assert_eq!(wall_ratios(&rates, 2, 0), [1.0, 1.0]);
-        assert_eq!(wall_ratios(&rates, 2, 1), [1.2, 1.5]);
+        assert_eq!(ratios_of(&rates, 2, 0), [1.0, 1.0]);
+        assert_eq!(ratios_of(&rates, 2, 1), [1.2, 1.5]);
     }
 
     #[test]

@@ -34,6 +34,12 @@ const DRAWN: &[Drawn] = &[
         value: |point| point.wall_ratio,
     },
     Drawn {
+        file: "cpu-ratio",
+        title: "throughput by QEMU's processor time through the first policy's",
+        up: "ratio (median of the rounds)",
+        value: |point| point.cpu_ratio,
+    },
+    Drawn {
         file: "p50",
         title: "latency, half of the requests",
         up: "ms",

@@ -11,27 +11,41 @@ use anyhow::{Context, Result};
 
 use super::point::Point;
 use super::settings::{Cell, Settings};
-use crate::paths;
+use super::shard::Shard;
+use crate::{BadInput, paths};
 
 /// The files of one sweep.
 #[derive(Debug)]
 pub(crate) struct Store {
     folder: PathBuf,
+    /// Held as long as this process lives.
+    _lock: fs::File,
 }
 
 impl Store {
-    /// The store of a sweep of these settings with these images: another system's figures are not gone on with.
-    pub(crate) fn open(settings: &Settings, images: u64, fresh: bool) -> Result<Self> {
+    /// The store of a part of a sweep of these settings with these images: another system's figures are not gone on with. Parts
+    /// have stores of their own, since they may be measured at the same time.
+    ///
+    /// # Errors
+    /// [`BadInput`] when another process measures this at this moment.
+    pub(crate) fn open(settings: &Settings, images: u64, shard: Shard, fresh: bool) -> Result<Self> {
         let mut hasher = DefaultHasher::new();
         serde_json::to_string(settings).context("writing JSON")?.hash(&mut hasher);
         images.hash(&mut hasher);
+        if shard.is_part() {
+            shard.hash(&mut hasher);
+        }
         let name = format!("{}-{:016x}", settings.kind, hasher.finish());
         let folder = paths::run("measure").join(name);
         if fresh && folder.exists() {
             fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
         }
         fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-        Ok(Self { folder })
+        let lock = fs::File::create(folder.join("lock")).context("making a lock")?;
+        if lock.try_lock().is_err() {
+            return Err(BadInput("another process measures exactly this at this moment".to_owned()).into());
+        }
+        Ok(Self { folder, _lock: lock })
     }
 
     /// The name of the runs of one of several machines at a time: no other sweep's has the same.

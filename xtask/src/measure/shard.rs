@@ -6,7 +6,7 @@ use std::str::FromStr;
 use crate::BadInput;
 
 /// Part `index` of `count`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Shard {
     index: usize,
     count: usize,

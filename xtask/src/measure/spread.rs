@@ -1,10 +1,10 @@
-//! A figure that wall time disturbs: how often it was taken, its median, and how far it spreads.
+//! A figure that the host disturbs: how often it was taken, its median, and how far it spreads.
 
 use serde::{Deserialize, Serialize};
 
 use super::point::round;
 
-/// Of a ratio of wall times.
+/// Of a ratio of times on the host.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Ratio {
     /// How many pairs were compared.
@@ -13,7 +13,7 @@ pub(crate) struct Ratio {
     pub(crate) min: Option<f64>,
     /// The largest.
     pub(crate) max: Option<f64>,
-    /// Seconds of wall time that the rounds took.
+    /// Seconds that the rounds took.
     pub(crate) seconds: f64,
 }
 

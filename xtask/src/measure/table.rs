@@ -22,6 +22,7 @@ pub(crate) fn print(figures: &Sweep) {
         "clients",
         "idle %",
         "wall ratio",
+        "cpu ratio",
     ]);
     for point in &figures.points {
         let instructions = &point.instructions_per_request;
@@ -43,6 +44,7 @@ pub(crate) fn print(figures: &Sweep) {
             whole(instructions.clients),
             or_dash(point.idle_share.map(|share| format!("{:.1}", share * 100.0))),
             fraction(point.wall_ratio),
+            fraction(point.cpu_ratio),
         ]);
     }
     println!("{table}");

@@ -15,10 +15,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 
+use super::stamp::Stamp;
 use super::{Options, PROGRAM, arguments, shell};
 use crate::serial::Line;
 use crate::tied;
 
+/// The records whose coming is timed.
+const STAMPED: &str = "snapshot";
 /// How long the hypervisor may take for an answer.
 const ANSWER: Duration = Duration::from_secs(30);
 
@@ -27,7 +30,9 @@ const ANSWER: Duration = Duration::from_secs(30);
 pub(crate) struct Machine {
     child: Child,
     input: ChildStdin,
-    lines: Receiver<std::io::Result<Line>>,
+    lines: Receiver<(std::io::Result<Line>, Stamp)>,
+    /// Of the last line that was taken.
+    stamp: Stamp,
     ended: Arc<AtomicBool>,
     complaints: Option<JoinHandle<String>>,
     log: PathBuf,
@@ -61,6 +66,7 @@ impl Machine {
         let mut errors = child.stderr.take().context("QEMU's errors")?;
 
         let (send, lines) = channel();
+        let process = child.id();
         let ended = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&ended);
         std::thread::spawn(move || {
@@ -74,7 +80,11 @@ impl Machine {
                     Err(error) => Err(error),
                 };
                 let failed = item.is_err();
-                if send.send(item).is_err() || failed {
+                let stamp = match &item {
+                    Ok(Line::Record { kind, .. }) if kind == STAMPED => Stamp::now(process),
+                    _ => Stamp::default(),
+                };
+                if send.send((item, stamp)).is_err() || failed {
                     break;
                 }
             }
@@ -85,7 +95,8 @@ impl Machine {
             let _ = errors.read_to_string(&mut text);
             text
         });
-        Ok(Self { child, input, lines, ended, complaints: Some(complaints), log: log.to_path_buf() })
+        let stamp = Stamp::default();
+        Ok(Self { child, input, lines, stamp, ended, complaints: Some(complaints), log: log.to_path_buf() })
     }
 
     /// Where its serial lines are kept.
@@ -98,11 +109,19 @@ impl Machine {
         Arc::clone(&self.ended)
     }
 
+    /// When the last line came, if it was a snapshot, however late it was taken.
+    pub(crate) const fn stamp(&self) -> Stamp {
+        self.stamp
+    }
+
     /// The next line, waiting no longer than until `deadline`.
     pub(crate) fn next(&mut self, deadline: Instant) -> Result<Next> {
         match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(Ok(line)) => Ok(Next::Line(line)),
-            Ok(Err(error)) => Err(anyhow!(error).context(format!("writing {}", self.log.display()))),
+            Ok((Ok(line), stamp)) => {
+                self.stamp = stamp;
+                Ok(Next::Line(line))
+            }
+            Ok((Err(error), _)) => Err(anyhow!(error).context(format!("writing {}", self.log.display()))),
             Err(RecvTimeoutError::Timeout) => Ok(Next::Timeout),
             Err(RecvTimeoutError::Disconnected) => Ok(Next::End),
         }

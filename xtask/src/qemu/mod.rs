@@ -4,10 +4,12 @@
 mod line;
 mod machine;
 mod ports;
+mod stamp;
 
 pub(crate) use line::{Clock, Network, Options, arguments, shell};
 pub(crate) use machine::{Machine, Next};
 pub(crate) use ports::choose;
+pub(crate) use stamp::Stamp;
 
 /// Name of the emulator.
 pub(crate) const PROGRAM: &str = "qemu-system-x86_64";
