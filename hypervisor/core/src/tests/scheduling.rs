@@ -3,11 +3,12 @@
 use hypercall_abi::event_channel::{BindIpi, BindVirq, EventChannelOp, PortArgument, Virq};
 use hypercall_abi::sched::{Poll, SchedOp};
 use hypercall_abi::vcpu::{RunState, RunstateInfo, SetSingleshotTimer, VcpuOp};
-use hypercall_abi::{Errno, Hypercall};
+use hypercall_abi::{DomId, Errno, Hypercall};
 use proptest::prelude::*;
 
 use super::system::{SCRATCH, System, UPCALL, domain};
 use crate::time::Time;
+use crate::timers::{Kind, Timer};
 
 fn yield_now(system: &mut System) {
     system.hypercall(Hypercall::SchedOp, [u64::from(SchedOp::Yield.raw()), 0, 0, 0, 0]).unwrap();
@@ -24,6 +25,27 @@ fn domains_take_turns_of_their_slice() {
     assert_eq!(system.current(), Some(b));
     system.pass(1_000_000);
     assert_eq!(system.current(), Some(a));
+    system.check();
+}
+
+#[test]
+fn many_timers_at_one_instant_are_seen_to_in_portions() {
+    let mut system = System::new(alloc::vec![domain("a"), domain("b")]);
+    let (a, instant) = (system.id("a"), system.machine.now.after(100));
+    let timers = &mut system.world.timers;
+    for number in 100..400 {
+        timers.admit(DomId(number)).unwrap();
+        timers.set(Timer { domain: DomId(number), kind: Kind::Sleep }, instant);
+    }
+    system.machine.now = instant;
+    for _ in 0..300_u32.div_ceil(64) {
+        assert_eq!(system.world.next_deadline(), instant, "the processor's timer is set to at once");
+        system.world.timer_interrupt(&mut system.machine);
+        system.settle();
+        // Between two portions the guest runs.
+        assert_eq!(system.current(), Some(a));
+    }
+    assert!(system.world.next_deadline() > instant);
     system.check();
 }
 
