@@ -229,6 +229,8 @@ impl World {
                 self.images.add(domain.image.clone(), image);
             }
         }
+        // What is there once for all domains is no domain's; without memory for it none is admitted.
+        let _ = self.timers.prepare();
         let heap_before = m.heap_used();
         life::create_all(self, m, system.domains);
         report::boot(self, m, heap_before);

@@ -109,12 +109,20 @@ impl Default for Timers {
 }
 
 impl Timers {
+    /// Makes what all domains' timers share, which the first domain's admission does otherwise.
+    ///
+    /// # Errors
+    /// [`Errno::NoMem`].
+    pub fn prepare(&mut self) -> Result<(), Errno> {
+        self.slots.prepare()
+    }
+
     /// Makes room for a domain's timers.
     ///
     /// # Errors
     /// [`Errno::NoMem`] if there is none; nothing has changed.
     pub fn admit(&mut self, domain: DomId) -> Result<(), Errno> {
-        self.slots.admit()?;
+        self.slots.prepare()?;
         let places = usize::from(domain.0).saturating_add(1).saturating_mul(Kind::ALL.len());
         if let Some(missing) = places.checked_sub(self.timers.len()) {
             self.timers.try_reserve(missing).map_err(|_| Errno::NoMem)?;

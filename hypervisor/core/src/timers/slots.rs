@@ -77,7 +77,7 @@ pub(super) struct Slots {
 
 impl Slots {
     /// Makes the slots, if there are none yet.
-    pub(super) fn admit(&mut self) -> Result<(), Errno> {
+    pub(super) fn prepare(&mut self) -> Result<(), Errno> {
         if self.slots.is_empty() {
             let count = LEVELS.saturating_mul(WIDTH);
             self.slots.try_reserve_exact(count).map_err(|_| Errno::NoMem)?;
