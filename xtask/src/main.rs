@@ -19,6 +19,7 @@ mod paths;
 mod qemu;
 mod replay;
 mod run;
+mod say;
 mod scenario;
 mod serial;
 mod setup;

@@ -13,6 +13,7 @@ use hypervisor_core::replay::kept;
 use serde::Serialize;
 
 use crate::cli::Replay;
+use crate::say::say;
 use crate::table::grouped;
 use crate::trace::write_json;
 use crate::{BadInput, paths};
@@ -50,7 +51,7 @@ pub(crate) fn replay(options: &Replay) -> Result<()> {
         None => None,
     };
     if let Some(kept) = &kept {
-        println!("{kept}");
+        say!("{kept}");
     }
     write_json(
         &options.json,
@@ -72,7 +73,7 @@ fn open(path: &Path) -> Result<File> {
 /// Prints what came of it.
 fn show(about: &kept::About, file: &File, played: &Played) {
     let kept::About { scenario, version, command, .. } = about;
-    println!("{scenario}, hypervisor {version}: {command}");
+    say!("{scenario}, hypervisor {version}: {command}");
     let summary = &played.summary;
     let rows = [
         ("calls", summary.calls),
@@ -84,12 +85,12 @@ fn show(about: &kept::About, file: &File, played: &Played) {
         ("bytes", file.log.len() as u64),
     ];
     for (name, number) in rows {
-        println!("{name:<12} {:>16}", grouped(number));
+        say!("{name:<12} {:>16}", grouped(number));
     }
-    println!("last digest  {:>16}", summary.digest);
+    say!("last digest  {:>16}", summary.digest);
     // Anything else is this program's error.
     if played.outcome == Outcome::Same {
-        println!("{}", played.verdict());
+        say!("{}", played.verdict());
     }
 }
 

@@ -41,7 +41,6 @@ pub(super) fn parts() -> Vec<Part> {
         Part::here("driver domain crashes 5 times", || crashed("web", 4, 5, 4.0)),
         Part::here("bench: twice the same counts", benched),
         Part::here("sensitive instructions in each ring", sensitive),
-        Part::here("trace stats against counters", traced),
     ]
 }
 
@@ -280,15 +279,4 @@ fn sensitive() -> Result<String> {
     let count = figures["instructions"].as_object().map_or(0, serde_json::Map::len);
     ensure!(count > 100, "only {count} instructions");
     Ok(format!("{count} instructions as the document says"))
-}
-
-fn traced() -> Result<String> {
-    let trace = crate::paths::run("web").join("trace.bin");
-    let stats = figures("trace-stats", &["trace", "stats", &trace.to_string_lossy()])?;
-    let calls = stats["hypercalls"].as_object().context("no hypercalls in the trace")?;
-    ensure!(!calls.is_empty(), "the trace is empty");
-    ensure!(stats["lost"] == 0, "{} records are lost", stats["lost"]);
-    let differing = stats["counters"]["differing"].as_array().context("no counters in the trace")?;
-    ensure!(differing.is_empty(), "trace and counters differ: {differing:?}");
-    Ok(format!("{} records, {} lost", stats["records"], stats["lost"]))
 }

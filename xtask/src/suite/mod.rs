@@ -13,14 +13,15 @@ mod kv;
 mod long;
 mod machine;
 mod part;
+mod perfetto;
 mod replay;
 mod storm;
 mod trace;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::cli::{Json, Soak, Test};
-use crate::{BadInput, compile, interrupt, setup, tidy};
+use crate::{BadInput, compile, interrupt, paths, setup, tidy};
 use part::{Part, Report};
 
 /// All tests, in under ten minutes.
@@ -77,6 +78,8 @@ fn prepare() -> Result<()> {
     setup::need(setup::QEMU)?;
     setup::need_target()?;
     interrupt::install()?;
+    let folder = paths::run("suite");
+    std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     // Built once, in sight: the parts find everything ready.
     compile::hypervisor()?;
     compile::guests(&compile::guest_names()?).map(drop)

@@ -8,6 +8,7 @@ use super::attach::Attached;
 use super::{input, setting, write_json};
 use crate::BadInput;
 use crate::cli::Control;
+use crate::say::say;
 use crate::table::grouped;
 
 /// How the trace of a running system stands.
@@ -45,14 +46,14 @@ pub(super) fn control(options: &Control) -> Result<()> {
     }
     let standing = standing(&run)?;
     let list = |words: &[&str]| if words.is_empty() { "none".to_owned() } else { words.join(", ") };
-    println!("{}: the trace is {}", standing.scenario, if standing.on { "on" } else { "off" });
-    println!("mode        {}", standing.mode);
-    println!("categories  {}", list(&standing.categories));
-    println!("left out    {}", list(&standing.left_out));
+    say!("{}: the trace is {}", standing.scenario, if standing.on { "on" } else { "off" });
+    say!("mode        {}", standing.mode);
+    say!("categories  {}", list(&standing.categories));
+    say!("left out    {}", list(&standing.left_out));
     if let Some(condition) = &standing.triggered {
-        println!("ended by    {condition}");
+        say!("ended by    {condition}");
     }
-    println!("dropped     {}", grouped(standing.dropped));
+    say!("dropped     {}", grouped(standing.dropped));
     write_json(&options.json, &standing)
 }
 

@@ -11,6 +11,7 @@ use super::stats::Stats;
 use super::{stats_of, write_json};
 use crate::BadInput;
 use crate::cli::Json;
+use crate::say::say;
 use crate::table::new;
 
 /// Two runs compared.
@@ -62,7 +63,7 @@ pub(super) fn diff(one: &Path, other: &Path, per: Option<&str>, json: &Json) -> 
     print(&diff);
     for (path, stats) in [(one, &first), (other, &second)] {
         if stats.lost > 0 {
-            println!("{}: {}", path.display(), stats.remark);
+            say!("{}: {}", path.display(), stats.remark);
         }
     }
     write_json(json, &diff)
@@ -154,7 +155,7 @@ fn number(value: f64) -> String {
 }
 
 fn print(diff: &Diff) {
-    println!("figures for {}", diff.per);
+    say!("figures for {}", diff.per);
     let tables =
         [("the hypervisor's work", &diff.work), ("the rest", &diff.rest), ("delays of events", &diff.delays)];
     for (name, rows) in tables {
@@ -173,9 +174,9 @@ fn print(diff: &Diff) {
                 &format!("{:.1} %", change.share * 100.0),
             ]);
         }
-        println!("{table}\n");
+        say!("{table}\n");
     }
-    println!("largest change: {}", diff.largest);
+    say!("largest change: {}", diff.largest);
 }
 
 /// Compares whatever came out of two damaged traces.

@@ -17,6 +17,7 @@ use super::names::Names;
 use super::{input, remark, write_json};
 use crate::BadInput;
 use crate::cli::{self, Format, Json};
+use crate::say::say;
 use crate::table::grouped;
 
 /// Writes a trace in another format.
@@ -51,7 +52,7 @@ pub(super) fn export(
         }
     };
     let written = written.with_context(|| format!("writing {}", output.display()))?;
-    println!("{} events in {}", grouped(written), output.display());
+    say!("{} events in {}", grouped(written), output.display());
     let tally = reader.tally();
     eprintln!("{}", remark(&tally));
     write_json(json, &Exported { format, output, events: written, records: tally.records, lost: tally.lost })

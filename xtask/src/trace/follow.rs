@@ -68,6 +68,21 @@ impl Follow {
                     tell(Fact::Call(call));
                 }
             }
+            Record::LongCall { number, result, duration, .. } => {
+                self.set(id, State::Running, State::Running, &mut tell);
+                let begun = Some(now.saturating_sub(duration));
+                let (ended, spent) = (now, duration);
+                tell(Fact::Call(Call {
+                    domain: id,
+                    number,
+                    begun,
+                    ended,
+                    spent,
+                    result,
+                    part: false,
+                    alone: true,
+                }));
+            }
             Record::EventRaised { port, from, merged } => {
                 self.track(id).events.raise(port, DomId(from), merged != 0, state, now);
             }

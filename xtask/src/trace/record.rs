@@ -12,6 +12,7 @@ use super::attach::Attached;
 use super::{Spool, input, remark, setting, write_json};
 use crate::cli::{Record, RecordMode};
 use crate::load::load;
+use crate::say::say;
 use crate::table::grouped;
 use crate::{BadInput, interrupt, paths, run};
 
@@ -62,9 +63,9 @@ pub(super) fn record(options: &Record) -> Result<()> {
     }
     let recorded = look(&output)?;
     if let Some(condition) = &recorded.triggered {
-        println!("the recording ended by itself: {condition}");
+        say!("the recording ended by itself: {condition}");
     }
-    println!("look: cargo xtask trace stats {}", paths::shown(&output));
+    say!("look: cargo xtask trace stats {}", paths::shown(&output));
     write_json(&options.run.json, &recorded)
 }
 
@@ -115,7 +116,7 @@ fn look(output: &Path) -> Result<Recorded> {
     let dropped: std::collections::BTreeMap<&'static str, u64> =
         header.dropped.iter().map(|(category, count)| (category.word(), *count)).collect();
     let bytes = std::fs::metadata(output).map_or(0, |about| about.len());
-    println!(
+    say!(
         "{}: {} over {:.3} s, {} KiB",
         paths::shown(output),
         remark(&tally),
@@ -123,7 +124,7 @@ fn look(output: &Path) -> Result<Recorded> {
         bytes >> 10
     );
     for (category, count) in &dropped {
-        println!("no room for {} records of {category}", grouped(*count));
+        say!("no room for {} records of {category}", grouped(*count));
     }
     Ok(Recorded {
         file: output.to_owned(),

@@ -8,6 +8,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use hypervisor_core::trace::reader::Header;
 
 use super::follow::{Delivery, Fact, Follow};
 use super::names::Names;
@@ -16,6 +17,7 @@ use super::timeline::window::Window;
 use super::{input, remark, write_json};
 use crate::cli::Report;
 use crate::html::{END, escaped, opening};
+use crate::say::say;
 use crate::table::{grouped, or_dash};
 use crate::{BadInput, paths};
 use lanes::Lanes;
@@ -46,12 +48,12 @@ pub(super) fn report(options: &Report) -> Result<()> {
     }
     let names = Names::new(reader.names());
     let whole = tally.lost == 0 && !tally.truncated;
-    let (mut stats, lanes, slowest) = seen.finish(&names, whole);
+    let (mut stats, lanes, slowest) = seen.finish(&names, whole, Some(reader.header()));
     (stats.lost, stats.remark) = (tally.lost, remark(&tally));
     let closer = slowest.map(|event| closer(file, event)).transpose()?;
     let page = page(file, &stats, &lanes, closer.as_ref(), &names)?;
     std::fs::write(&output, page).with_context(|| format!("writing {}", output.display()))?;
-    println!("{}", paths::shown(&output));
+    say!("{}", paths::shown(&output));
     write_json(&options.json, &stats)
 }
 
@@ -78,7 +80,12 @@ impl Seen {
         });
     }
 
-    fn finish(mut self, names: &Names, whole: bool) -> (Stats, Lanes, Option<Delivery>) {
+    fn finish(
+        mut self,
+        names: &Names,
+        whole: bool,
+        header: Option<&Header>,
+    ) -> (Stats, Lanes, Option<Delivery>) {
         let Self { follow, lanes, .. } = &mut self;
         follow.finish(|fact| {
             if let Fact::State(span) = fact {
@@ -86,7 +93,7 @@ impl Seen {
             }
         });
         self.gather.finish();
-        (self.gather.stats(names, whole), self.lanes, self.slowest)
+        (self.gather.stats(names, whole, header), self.lanes, self.slowest)
     }
 }
 
@@ -227,7 +234,7 @@ fn interrupts(page: &mut String, stats: &Stats) -> Result<()> {
 pub(super) fn tried(entries: &[hypervisor_core::trace::reader::Entry], names: &Names) -> String {
     let mut seen = Seen::default();
     entries.iter().for_each(|entry| seen.see(entry));
-    let (stats, lanes, slowest) = seen.finish(names, true);
+    let (stats, lanes, slowest) = seen.finish(names, true, None);
     let around = slowest.map(|event| {
         let (from, to) = (event.raised.saturating_sub(MARGIN), event.upcall.saturating_add(MARGIN));
         (event, Window::of(entries.iter().copied(), from, to.max(from), 0))

@@ -19,6 +19,7 @@ use super::{input, remark, write_json};
 use crate::BadInput;
 use crate::cli::Why;
 use crate::counters::ratio;
+use crate::say::say;
 use chain::Step;
 use requests::Request;
 
@@ -96,7 +97,7 @@ pub(super) fn why(options: &Why) -> Result<()> {
     for told in &answer.requests {
         print(told);
     }
-    println!("{}", answer.verdict);
+    say!("{}", answer.verdict);
     write_json(&options.json, &answer)
 }
 
@@ -161,7 +162,7 @@ fn us(ns: u64) -> String {
 }
 
 fn print(told: &Told) {
-    println!(
+    say!(
         "{}: {} from {} s (event raised by {} at port {})",
         told.domain,
         us(told.duration_ns),
@@ -173,13 +174,7 @@ fn print(told: &Told) {
         let by: Vec<String> =
             step.by.iter().take(4).map(|one| format!("{} {}", one.what, us(one.ns))).collect();
         let more = if step.by.len() > 4 { ", ..." } else { "" };
-        println!(
-            "  +{:>14} {:>14}  {:<20} {}{more}",
-            us(step.after_ns),
-            us(step.ns),
-            step.stage,
-            by.join(", ")
-        );
+        say!("  +{:>14} {:>14}  {:<20} {}{more}", us(step.after_ns), us(step.ns), step.stage, by.join(", "));
     }
     let blame: Vec<String> = told
         .blame
@@ -188,7 +183,7 @@ fn print(told: &Told) {
         .take(4)
         .map(|one| format!("{} {:.0} %", one.domain, one.share * 100.0))
         .collect();
-    println!("  held up by: {}\n", if blame.is_empty() { "nobody".to_owned() } else { blame.join(", ") });
+    say!("  held up by: {}\n", if blame.is_empty() { "nobody".to_owned() } else { blame.join(", ") });
 }
 
 /// Explains all requests of a damaged trace.

@@ -213,7 +213,7 @@ records! {
         /// A number that the guest gives it.
         value: u64,
     }
-    /// A guest's innermost open span of this name ends.
+    /// A guest's span ends: the last that began with this name and value, or else with this name.
     27 => SpanEnd in Guest {
         /// Its name.
         name: u64 as Text,

@@ -59,7 +59,9 @@ impl<'a> Connection<'a> {
 
     /// Asks for a page of `size` bytes and reads all of it.
     pub(crate) async fn fetch(&mut self, size: usize) -> Result<(), Failure> {
-        let _span = guest_kernel::trace::Span::new("fetch", size as u64);
+        // Its port tells it from the fetches of other connections.
+        let own = self.socket.local_endpoint().map_or(0, |own| own.port.into());
+        let _span = guest_kernel::trace::Span::new("fetch", own);
         let request = alloc::format!("GET /page?size={size} HTTP/1.1\r\nHost: web\r\n\r\n");
         let mut rest = request.as_bytes();
         while !rest.is_empty() {

@@ -36,7 +36,7 @@ impl Calls {
         let open = self.whole.take().filter(|open| open.number == number);
         let spent = open.map_or(0, |open| open.spent_at(now));
         let begun = open.map(|open| open.begun);
-        Some(Call { domain, number, begun, ended: now, spent, result, part: false })
+        Some(Call { domain, number, begun, ended: now, spent, result, part: false, alone: false })
     }
 
     pub(super) fn begin_part(&mut self, number: u8, now: u64) {
@@ -46,7 +46,7 @@ impl Calls {
     pub(super) fn end_part(&mut self, domain: DomId, number: u8, result: u64, now: u64) -> Option<Call> {
         let begun = self.part.take().filter(|part| part.0 == number).map(|part| part.1);
         let spent = begun.map_or(0, |begun| now.saturating_sub(begun));
-        Some(Call { domain, number, begun, ended: now, spent, result, part: true })
+        Some(Call { domain, number, begun, ended: now, spent, result, part: true, alone: false })
     }
 
     /// The domain lost the processor.

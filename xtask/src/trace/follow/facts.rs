@@ -42,6 +42,8 @@ pub(crate) struct Call {
     pub(crate) result: u64,
     /// Whether it is a part of a multicall.
     pub(crate) part: bool,
+    /// Whether a single record stands for entry and exit.
+    pub(crate) alone: bool,
 }
 
 /// A run state.

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use hypercall_abi::{DomId, Errno};
-use hypervisor_core::trace::reader::{Entry, Reader, Source};
+use hypervisor_core::trace::Record;
+use hypervisor_core::trace::reader::{Entry, Header, Reader, Source};
 use hypervisor_core::trace::records::Why;
-use hypervisor_core::trace::{Category, Record};
 
 use super::{Call, CallOf, Delay, Domain, Interrupt, Processor, Stats};
 use crate::trace::audit::Audit;
@@ -29,7 +29,8 @@ pub(crate) fn of_some<S: Source>(mut reader: Reader<S>, wanted: impl Fn(&Entry) 
     }
     gather.finish();
     let tally = reader.tally();
-    let mut stats = gather.stats(&Names::new(reader.names()), whole && tally.lost == 0 && !tally.truncated);
+    let whole = whole && tally.lost == 0 && !tally.truncated;
+    let mut stats = gather.stats(&Names::new(reader.names()), whole, Some(reader.header()));
     stats.lost = tally.lost;
     stats.overwritten = tally.overwritten;
     stats.unknown = tally.unknown;
@@ -89,17 +90,16 @@ impl Gather {
         *self.kinds.entry(entry.record.kind()).or_default() += 1;
         let (first, _) = *self.span.get_or_insert((entry.time_ns, entry.time_ns));
         self.span = Some((first, entry.time_ns.max(first)));
-        if entry.record.category() != Category::Trace {
-            self.audit.other();
-        }
+        self.audit.see(entry);
         let of = self.domains.entry(id).or_default();
         of.records += 1;
         match entry.record {
-            Record::HypercallEntry { number, .. } | Record::PartEntry { number, .. } => {
+            Record::HypercallEntry { number, .. }
+            | Record::PartEntry { number, .. }
+            | Record::LongCall { number, .. } => {
                 of.hypercalls += 1;
                 self.calls.entry((number, id)).or_default().count += 1;
             }
-            Record::Counter { number, count } => self.audit.counter(id, number, count),
             Record::Switch { from, why } => {
                 of.switches += 1;
                 self.processor.switches += 1;
@@ -119,8 +119,8 @@ impl Gather {
         }
     }
 
-    /// The figures; `whole` if no record is missing.
-    pub(crate) fn stats(mut self, names: &Names, whole: bool) -> Stats {
+    /// The figures; `whole` if no record is missing but those that its header says were left out on purpose.
+    pub(crate) fn stats(mut self, names: &Names, whole: bool, header: Option<&Header>) -> Stats {
         let span_ns = self.span.map_or(0, |(first, last)| last - first);
         let total = sum(self.calls.values().map(|call| call.spread.summary().total_ns));
         let mut stats = Stats { records: self.records, span_ns, ..Stats::default() };
@@ -152,9 +152,7 @@ impl Gather {
         let work = sum([total, self.processor.upcalls_ns, self.processor.guests_ns]);
         self.processor.guests_ns = busy.saturating_sub(work);
         stats.processor = self.processor;
-        stats.counters = whole
-            .then(|| self.audit.against(names, self.calls.iter().map(|(key, call)| (*key, call.count))))
-            .flatten();
+        stats.counters = whole.then(|| self.audit.against(names, header)).flatten();
         self.domains.remove(&DomId::IDLE);
         stats.domains = self.domains.into_values().collect();
         stats.batches = self.batches;

@@ -1,6 +1,7 @@
 //! Statistics as tables.
 
 use super::{Call, Stats};
+use crate::say::say;
 use crate::table::{grouped, new, or_dash};
 
 /// How many lines a table by domain has on a terminal.
@@ -14,7 +15,7 @@ pub(crate) fn print(stats: &Stats) {
     for (name, call) in calls {
         table.add_row(std::iter::once(name.clone()).chain(cells(call)));
     }
-    println!("{table}\ndurations without the time in which another domain, or none, had the processor\n");
+    say!("{table}\ndurations without the time in which another domain, or none, had the processor\n");
 
     let mut calls: Vec<_> = stats.calls.iter().collect();
     calls.sort_by_key(|of| std::cmp::Reverse(of.call.total_ns));
@@ -22,29 +23,33 @@ pub(crate) fn print(stats: &Stats) {
     for of in calls.iter().take(MOST) {
         table.add_row([of.hypercall.clone(), of.domain.clone()].into_iter().chain(cells(&of.call)));
     }
-    println!("{table}{}", more(calls.len()));
+    say!("{table}{}", more(calls.len()));
 
     let mut table = new(&["record", "count"]);
     for (name, count) in &stats.kinds {
         table.add_row([name.clone(), grouped(*count)]);
     }
-    println!("{table}\n");
+    say!("{table}\n");
     domains(stats);
     processor(stats);
     batches(stats);
     delays(stats);
     interrupts(stats);
-    println!("{} over {:.3} s", stats.remark, stats.span_ns as f64 / 1e9);
+    say!("{} over {:.3} s", stats.remark, stats.span_ns as f64 / 1e9);
     if let Some(counters) = &stats.counters {
         let verdict = if counters.differing.is_empty() {
-            "the hypervisor's own counters agree with the hypercalls in the trace".to_owned()
+            format!(
+                "the hypervisor's own counters agree with the trace: {} of hypercalls and events; \
+                 the run states of {} vCPUs add up to the time passed within {} ns",
+                counters.compared, counters.vcpus, counters.states_off_ns
+            )
         } else {
             let differing = &counters.differing;
             let (first, more) = (&differing[..differing.len().min(5)], differing.len().saturating_sub(5));
             let more = if more > 0 { format!(", and {more} more") } else { String::new() };
             format!("the hypervisor's own counters differ: {}{more}", first.join(", "))
         };
-        println!("{verdict}");
+        say!("{verdict}");
     }
 }
 
@@ -102,7 +107,7 @@ fn domains(stats: &Stats) {
         let cells = numbers.map(grouped).into_iter().chain(states.map(share));
         table.add_row(std::iter::once(domain.name.clone()).chain(cells));
     }
-    println!("{table}{}", more(stats.domains.len()));
+    say!("{table}{}", more(stats.domains.len()));
 }
 
 fn processor(stats: &Stats) {
@@ -119,7 +124,7 @@ fn processor(stats: &Stats) {
         let share = format!("{:.1} %", ns as f64 / stats.span_ns.max(1) as f64 * 100.0);
         table.add_row([name.to_owned(), format!("{:.3}", ns as f64 / 1e6), share]);
     }
-    println!("{table}\n{} switches\n", grouped(time.switches));
+    say!("{table}\n{} switches\n", grouped(time.switches));
 }
 
 fn batches(stats: &Stats) {
@@ -127,7 +132,7 @@ fn batches(stats: &Stats) {
     for (events, count) in stats.batches.iter().take(MOST) {
         table.add_row([grouped(*events), grouped(*count)]);
     }
-    println!("{table}{}", more(stats.batches.len()));
+    say!("{table}{}", more(stats.batches.len()));
 }
 
 fn delays(stats: &Stats) {
@@ -146,7 +151,7 @@ fn delays(stats: &Stats) {
             grouped(spread.max_ns),
         ]);
     }
-    println!("{table}\n");
+    say!("{table}\n");
 }
 
 fn interrupts(stats: &Stats) {
@@ -157,5 +162,5 @@ fn interrupts(stats: &Stats) {
         let numbers = [row.raised, row.merged, row.preempted].map(grouped);
         table.add_row([row.from.clone(), row.to.clone()].into_iter().chain(numbers));
     }
-    println!("{table}{}", more(rows.len()));
+    say!("{table}{}", more(rows.len()));
 }

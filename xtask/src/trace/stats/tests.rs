@@ -1,8 +1,9 @@
 //! Statistics of a few records.
 
 use hypercall_abi::{DomId, Hypercall};
-use hypervisor_core::trace::Record;
 use hypervisor_core::trace::reader::Entry;
+use hypervisor_core::trace::records::Counted;
+use hypervisor_core::trace::{Category, Record};
 
 use super::Stats;
 use super::gather::Gather;
@@ -16,7 +17,7 @@ fn trace(entries: &[(u64, u16, Record)]) -> Stats {
         gather.see(&Entry { time_ns, cpu: 0, vcpu: 0, domain: DomId(id), record }, true);
     }
     gather.finish();
-    gather.stats(&Names::default(), true)
+    gather.stats(&Names::default(), true, None)
 }
 
 fn begin() -> Record {
@@ -58,6 +59,35 @@ fn counts_are_held_against_the_hypervisor_s_counters() {
     };
     assert!(with(71).differing.is_empty());
     assert_eq!(with(72).differing, ["sched_op of d1: 2 counted, 1 in the trace"]);
+}
+
+#[test]
+fn events_and_run_states_are_held_against_them_too() {
+    let tally = |count| Record::Tally { what: Counted::Merged.raw(), count };
+    let state = |state, spent| Record::StateTime { state, spent, present: 0 };
+    let on = |categories| (0, 1, Record::State { on: 1, categories });
+    let raised = |time| (time, 1, Record::EventRaised { port: 3, from: 2, merged: 1 });
+    let with = |categories, last, blocked| {
+        trace(&[
+            on(categories),
+            (1, 1, tally(70)),
+            (2, 1, state(0, 500)),
+            (3, 1, state(2, 10)),
+            raised(9),
+            (100_000_001, 1, tally(last)),
+            (100_000_002, 1, state(0, 600)),
+            (100_000_003, 1, state(2, blocked)),
+        ])
+        .counters
+    };
+    let good = with(u32::MAX, 71, 99_999_911).unwrap();
+    assert_eq!((good.compared, good.vcpus, good.states_off_ns, good.differing.len()), (2, 1, 1, 1));
+    assert_eq!(good.differing, ["raised of d1: 0 counted, 1 in the trace"]);
+    let bad = with(u32::MAX, 74, 80_000_000).unwrap().differing;
+    assert_eq!(bad[1], "merged of d1: 4 counted, 1 in the trace");
+    assert_eq!(bad[2], "run states of d1: 80000090 ns in 100000000 ns");
+    // What was not recorded is not missed.
+    assert!(with(Category::Hypercall.bit(), 74, 0).is_none());
 }
 
 #[test]

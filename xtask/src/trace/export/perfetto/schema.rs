@@ -3,15 +3,7 @@
 
 use prost::Message;
 
-/// A piece of a trace; the file is these, one after the other.
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct Trace {
-    /// What it consists of.
-    #[prost(message, repeated, tag = "1")]
-    pub(super) packet: Vec<Packet>,
-}
-
-/// `TracePacket`.
+/// `TracePacket`: the file is these, each as field 1, one after the other.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Packet {
     /// ns.
@@ -23,12 +15,40 @@ pub(super) struct Packet {
     /// Something on a track.
     #[prost(message, optional, tag = "11")]
     pub(super) track_event: Option<TrackEvent>,
-    /// Bit 0: nothing before this counts.
+    /// Texts that this packet and later ones name by number.
+    #[prost(message, optional, tag = "12")]
+    pub(super) interned_data: Option<Interned>,
+    /// Bit 0: nothing before this counts. Bit 1: texts of earlier packets count.
     #[prost(uint32, optional, tag = "13")]
     pub(super) sequence_flags: Option<u32>,
     /// A track is described.
     #[prost(message, optional, tag = "60")]
     pub(super) track_descriptor: Option<TrackDescriptor>,
+}
+
+/// `InternedData`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Interned {
+    /// Categories.
+    #[prost(message, repeated, tag = "1")]
+    pub(super) event_categories: Vec<Text>,
+    /// Names of events.
+    #[prost(message, repeated, tag = "2")]
+    pub(super) event_names: Vec<Text>,
+    /// Names of notes.
+    #[prost(message, repeated, tag = "3")]
+    pub(super) debug_annotation_names: Vec<Text>,
+}
+
+/// `EventCategory`, `EventName`, `DebugAnnotationName`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Text {
+    /// Its number, from 1 on.
+    #[prost(uint64, optional, tag = "1")]
+    pub(super) iid: Option<u64>,
+    /// The text.
+    #[prost(string, optional, tag = "2")]
+    pub(super) name: Option<String>,
 }
 
 /// `TrackDescriptor`.
@@ -73,21 +93,21 @@ pub(super) struct Counter {
 /// `TrackEvent`.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct TrackEvent {
+    /// Categories, by number.
+    #[prost(uint64, repeated, packed = "false", tag = "3")]
+    pub(super) category_iids: Vec<u64>,
     /// What it says beside.
     #[prost(message, repeated, tag = "4")]
     pub(super) debug_annotations: Vec<Annotation>,
     /// A [`Type`].
     #[prost(int32, optional, tag = "9")]
     pub(super) r#type: Option<i32>,
+    /// Name, by number.
+    #[prost(uint64, optional, tag = "10")]
+    pub(super) name_iid: Option<u64>,
     /// The track.
     #[prost(uint64, optional, tag = "11")]
     pub(super) track_uuid: Option<u64>,
-    /// Categories.
-    #[prost(string, repeated, tag = "22")]
-    pub(super) categories: Vec<String>,
-    /// Name.
-    #[prost(string, optional, tag = "23")]
-    pub(super) name: Option<String>,
     /// Value of a counter.
     #[prost(int64, optional, tag = "30")]
     pub(super) counter_value: Option<i64>,
@@ -115,13 +135,10 @@ pub(super) enum Type {
 /// `DebugAnnotation`.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Annotation {
+    /// Its name, by number.
+    #[prost(uint64, optional, tag = "1")]
+    pub(super) name_iid: Option<u64>,
     /// A number.
     #[prost(uint64, optional, tag = "3")]
     pub(super) uint_value: Option<u64>,
-    /// A text.
-    #[prost(string, optional, tag = "6")]
-    pub(super) string_value: Option<String>,
-    /// Its name.
-    #[prost(string, optional, tag = "10")]
-    pub(super) name: Option<String>,
 }

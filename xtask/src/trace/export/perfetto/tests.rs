@@ -75,10 +75,19 @@ fn string(of: &[(u64, Wire<'_>)], number: u64) -> Option<String> {
 fn tracks(bytes: &[u8]) -> BTreeMap<String, Vec<(u64, String)>> {
     let (mut names, mut events) = (BTreeMap::new(), Vec::new());
     let (mut begun, mut ended) = (Vec::new(), Vec::new());
+    // Texts by kind and number: categories, names of events, names of notes.
+    let mut texts: BTreeMap<(u64, u64), String> = BTreeMap::new();
+    let mut last: BTreeMap<&str, u64> = BTreeMap::new();
     for (number, packet) in fields(bytes) {
         let (1, Wire::Bytes(packet)) = (number, packet) else { panic!("no packet") };
         let packet = fields(packet);
         assert_eq!(numbers(&packet, 10), [1]);
+        for (kind, told) in message(&packet, 12).unwrap_or_default() {
+            let Wire::Bytes(told) = told else { panic!("no text") };
+            let told = fields(told);
+            let (number, text) = (numbers(&told, 1)[0], string(&told, 2).unwrap());
+            assert!(number > 0 && texts.insert((kind, number), text).is_none(), "two texts with one number");
+        }
         if let Some(track) = message(&packet, 60) {
             let uuid = numbers(&track, 1)[0];
             let parent = numbers(&track, 5).first().map(|parent| names[parent]);
@@ -91,7 +100,13 @@ fn tracks(bytes: &[u8]) -> BTreeMap<String, Vec<(u64, String)>> {
             let time = numbers(&packet, 8)[0];
             begun.extend(numbers(&event, 47));
             ended.extend(numbers(&event, 48));
-            let name = string(&event, 23).unwrap_or_default();
+            assert_eq!(numbers(&packet, 13), [2]);
+            let name = numbers(&event, 10).first().map_or("", |name| &texts[&(2, *name)]);
+            assert!(numbers(&event, 3).iter().all(|category| texts.contains_key(&(1, *category))));
+            for (_, note) in event.iter().filter(|(number, _)| *number == 4) {
+                let Wire::Bytes(note) = note else { panic!("no note") };
+                assert!(texts.contains_key(&(3, numbers(&fields(note), 1)[0])));
+            }
             let text = match numbers(&event, 9)[0] {
                 1 => format!("B {name}"),
                 2 => "E".to_owned(),
@@ -100,6 +115,8 @@ fn tracks(bytes: &[u8]) -> BTreeMap<String, Vec<(u64, String)>> {
                 other => panic!("type {other}"),
             };
             let track = names[&numbers(&event, 11)[0]];
+            let before = last.insert(track, time).unwrap_or(0);
+            assert!(before <= time, "{track} steps back in time, from {before} to {time}");
             events.push((time, track, text));
         }
     }
@@ -175,7 +192,7 @@ fn slices_nest_flows_arrive_and_rings_are_counted() {
     assert_eq!(tracks["driver/vCPU 0: hypercalls"], owned(&[(20, "B event_channel_op"), (25, "E")]));
     assert_eq!(tracks["driver/events raised"], owned(&[(21, "I raises for web")]));
     assert_eq!(tracks["web/vCPU 0: upcalls"], owned(&[(35, "B upcall"), (41, "E")]));
-    assert_eq!(tracks["web/spans"], owned(&[(36, "B request"), (40, "E")]));
+    assert_eq!(tracks["web/request"], owned(&[(36, "B request"), (40, "E")]));
     assert_eq!(tracks["web/FrontReceive, driver: waiting"], owned(&[(38, "C 7")]));
     let turns = [(10, "B driver"), (30, "E"), (30, "B web"), (41, "E")];
     assert_eq!(tracks["processors/CPU 0"], owned(&turns));
@@ -197,4 +214,44 @@ fn what_has_no_other_end_is_closed_or_left_out() {
     assert_eq!(tracks["web/vCPU 0: hypercalls"], owned(&calls));
     assert_eq!(tracks["driver/events raised"].len(), 2);
     assert_eq!(tracks["web/vCPU 0: upcalls"], owned(&[(50, "B upcall"), (50, "E")]));
+}
+
+#[test]
+fn spans_that_overlap_lie_beside_each_other() {
+    let (name, other) = (u64::from_le_bytes(*b"fetch\0\0\0"), u64::from_le_bytes(*b"(others)"));
+    let begin = |value| Record::SpanBegin { name, value };
+    let end = |value| Record::SpanEnd { name, value };
+    let mut records =
+        vec![(1, 1, begin(7)), (2, 1, begin(8)), (3, 1, end(7)), (4, 1, begin(9)), (5, 1, end(8))];
+    // A guest that makes up names gets no track for each.
+    let made_up = |name| u64::from_le_bytes(format!("{name:08}").as_bytes().try_into().unwrap());
+    records.extend((0..5000).map(|name| (6, 2, Record::Value { name: made_up(name), value: 1 })));
+    let tracks = written(&records);
+    assert_eq!(tracks["web/fetch"], owned(&[(1, "B fetch"), (3, "E"), (4, "B fetch"), (6, "E")]));
+    assert_eq!(tracks["web/fetch, 2"], owned(&[(2, "B fetch"), (5, "E")]));
+    assert_eq!(tracks[&format!("driver/{}", texts::letters(other))].len(), 5000 - 1023);
+    assert_eq!(tracks.len(), 2 + 1023 + 1);
+}
+
+#[test]
+fn a_long_call_that_one_record_tells_of_is_a_slice() {
+    let number = Hypercall::MmuUpdate.raw() as u8;
+    let long = |duration| Record::LongCall { number, result: 0, duration, arg0: 0, arg1: 0 };
+    // The second claims to have begun before the first.
+    let tracks = written(&[(50, 1, long(30)), (60, 1, long(100))]);
+    let calls = [(20, "B mmu_update"), (50, "E"), (50, "B mmu_update"), (60, "E")];
+    assert_eq!(tracks["web/vCPU 0: hypercalls"], owned(&calls));
+}
+
+#[test]
+fn a_track_of_raised_events_is_in_order_though_their_upcalls_are_not() {
+    let raise = |port| Record::EventRaised { merged: 0, port, from: 2 };
+    let tracks = written(&[
+        (10, 1, raise(70)),
+        (20, 3, raise(4)),
+        (30, 3, Record::Upcall { selector: 1 }),
+        (40, 1, Record::Upcall { selector: 2 }),
+    ]);
+    let raised = [(10, "I raises for web"), (20, "I raises for d3")];
+    assert_eq!(tracks["driver/events raised"], owned(&raised));
 }
