@@ -242,6 +242,8 @@ pub(crate) enum BenchKind {
     Block,
     /// What the trace costs: compiled out, off, as a flight recorder, live
     Tracing,
+    /// Exports of a trace of ten million records: time and memory
+    Export,
     /// How long an interrupt takes to its handler, by stages, for targets that run, wait and sleep
     Path,
 }

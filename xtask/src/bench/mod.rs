@@ -3,6 +3,7 @@
 
 mod block;
 mod budget;
+mod export;
 mod load;
 mod path;
 mod rings;
@@ -65,6 +66,7 @@ pub(crate) fn bench(options: &Bench) -> Result<()> {
     match options.what {
         BenchKind::Operations => operations(options),
         BenchKind::Block => block::bench(options),
+        BenchKind::Export => export::bench(options),
         BenchKind::Rings => rings::bench(options),
         BenchKind::Sensitive => sensitive::bench(options),
         BenchKind::Tracing => tracing::bench(options),

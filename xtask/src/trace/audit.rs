@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hypercall_abi::DomId;
 use hypervisor_core::trace::reader::{Entry, Header};
-use hypervisor_core::trace::records::{Counted, Handled};
+use hypervisor_core::trace::records::{Counted, Handled, Stage};
 use hypervisor_core::trace::{Category, Record};
 use serde::Serialize;
 
@@ -115,8 +115,13 @@ impl Audit {
             }
             record => {
                 self.others |= record.category() != Category::Trace;
-                if let Record::Switch { from, .. } = record {
-                    self.switch(DomId(from), id);
+                match record {
+                    Record::Switch { from, .. } => self.switch(DomId(from), id),
+                    Record::Life { stage, .. } if stage == Stage::Built.raw() => {
+                        let none = Sum { at: entry.time_ns, spent: 0 };
+                        self.states.entry(id).or_insert([none; 2]);
+                    }
+                    _ => {}
                 }
                 for what in What::of(&record).into_iter().flatten() {
                     *self.traced.entry((what, id)).or_default() += 1;
@@ -181,7 +186,6 @@ impl Audit {
             counters.compared += 1;
         }
         for (&domain, [first, last]) in self.states.iter().filter(|(_, [first, last])| first.at < last.at) {
-            // One that came after the trace's beginning has no first sum: it began with the first record here.
             let (spent, passed) = (last.spent.saturating_sub(first.spent), last.at - first.at);
             let off = spent.abs_diff(passed);
             counters.vcpus += 1;

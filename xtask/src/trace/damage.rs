@@ -1,46 +1,14 @@
 //! Damaged traces: every view of a file that was cut, flipped or never was a trace ends, with what is sound or an error.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use hypervisor_core::trace::layout::{
-    BLOCK_HEADER, BLOCK_WORDS, BLOCKS_START, MAGIC, STREAM_OF_HYPERVISOR, VERSION, WORD_MAGIC, WORD_SCALE,
-    WORD_STREAMS, WORD_VERSION, head,
-};
+use hypervisor_core::trace::layout::{BLOCK_HEADER, BLOCK_WORDS, BLOCKS_START};
 use hypervisor_core::trace::reader::Reader;
 use hypervisor_core::trace::records::is_known;
-use hypervisor_core::trace::{Mode, Stream};
 use proptest::prelude::*;
 
-use super::names::Names;
-use super::{export, follow, live, report, stats, text, timeline, why};
-
-/// A record of any kind, known or not, with any fields.
-type Written = (u8, u16, u8, [u64; 4], u32);
-
-/// A trace of these records, as the hypervisor's own writer lays it out.
-fn file(records: &[Written]) -> Vec<u8> {
-    const BLOCKS: usize = 6;
-    // It is never given back, as a stream may write to it for ever.
-    let words: &'static [AtomicU64] =
-        (0..BLOCKS_START + BLOCKS * BLOCK_WORDS).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak();
-    let mut stream = Stream::new(words, 0, (BLOCKS_START, BLOCKS, BLOCK_WORDS), Mode::Flight);
-    stream.begin(STREAM_OF_HYPERVISOR);
-    // Ticks are nanoseconds: twice a half.
-    let scale = 1 << 31 | 1 << 32;
-    for (index, word) in
-        [(WORD_VERSION, VERSION), (WORD_STREAMS, 1), (WORD_SCALE, scale), (WORD_MAGIC, MAGIC)]
-    {
-        words[index].store(word, Relaxed);
-    }
-    let mut ticks = 0;
-    for &(kind, domain, small, fields, pause) in records {
-        ticks += u64::from(pause);
-        // A kind of 0 is no record.
-        stream.write(&words, ticks, head((kind & 0x7f).max(1), 4, domain % 6, small.into()), fields);
-    }
-    words.iter().flat_map(|word| word.load(Relaxed).to_le_bytes()).collect()
-}
+use super::look::{self, Written};
+use super::stats;
 
 fn records() -> impl Strategy<Value = Vec<Written>> {
     // Mostly kinds that there are, few domains, times that may be far apart.
@@ -51,34 +19,13 @@ fn records() -> impl Strategy<Value = Vec<Written>> {
     prop::collection::vec((kind, any::<u16>(), any::<u8>(), fields, pause), 0..1200)
 }
 
-/// Every view of a trace.
-fn looked_at(bytes: &[u8]) {
-    let Ok(reader) = Reader::new(bytes) else { return };
-    let names = Names::new(reader.names());
-    let entries: Vec<_> = reader.collect();
-    for entry in &entries {
-        let _ = text::line(&names, text::COLUMNS, 0, entry);
-    }
-    let mut follow = follow::Follow::default();
-    entries.iter().for_each(|entry| follow.see(entry, |_fact| ()));
-    let all = || Reader::new(bytes).unwrap();
-    let stats = stats::of(all());
-    assert_eq!(stats.records, entries.len() as u64);
-    super::diff::tried(&stats, &stats);
-    export::tried(&entries, &names);
-    why::tried(&entries, &names);
-    timeline::tried(&entries, &names);
-    report::tried(&entries, &names);
-    live::tried(bytes);
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn any_records_are_seen_in_every_view(records in records()) {
-        let bytes = file(&records);
-        looked_at(&bytes);
+        let bytes = look::file(&records);
+        look::at(&bytes);
         let known = records.iter().filter(|record| is_known(record.0 & 0x7f)).count();
         let stats = stats::of(Reader::new(bytes.as_slice()).unwrap());
         let overwritten = stats.overwritten as usize;
@@ -92,7 +39,7 @@ proptest! {
         headed in any::<bool>(),
         cut in prop::option::of(any::<prop::sample::Index>()),
     ) {
-        let mut bytes = file(&records);
+        let mut bytes = look::file(&records);
         // Half of the flips hit the blocks alone, so that the header does not hide them.
         let first = if headed { 0 } else { BLOCKS_START * 8 };
         for (at, bit) in flips {
@@ -102,7 +49,7 @@ proptest! {
         if let Some(cut) = cut {
             bytes.truncate(cut.index(bytes.len()));
         }
-        looked_at(&bytes);
+        look::at(&bytes);
     }
 
     #[test]
@@ -111,7 +58,7 @@ proptest! {
         noise in prop::collection::vec(any::<u64>(), 1..200),
         whole in any::<bool>(),
     ) {
-        let mut bytes = file(&records);
+        let mut bytes = look::file(&records);
         // The blocks' own headers say that all is well, unless they are noise too.
         let kept = if whole { 0 } else { BLOCK_HEADER };
         let (words, _) = bytes[BLOCKS_START * 8..].as_chunks_mut::<8>();
@@ -122,7 +69,7 @@ proptest! {
                 *word = noise.to_le_bytes();
             }
         }
-        looked_at(&bytes);
+        look::at(&bytes);
     }
 
     #[test]
@@ -145,5 +92,5 @@ fn a_file_that_is_not_there_or_no_trace_is_bad_input() {
 #[test]
 fn a_domain_of_any_number_ends_every_view() {
     // A switch from the largest number that a record can name.
-    looked_at(&file(&[(8, 1, 0, [u64::from(u16::MAX); 4], 5), (6, 1, 0, [1; 4], 5)]));
+    look::at(&look::file(&[(8, 1, 0, [u64::from(u16::MAX); 4], 5), (6, 1, 0, [1; 4], 5)]));
 }

@@ -180,7 +180,7 @@ fn print(diff: &Diff) {
 }
 
 /// Compares whatever came out of two damaged traces.
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzz"))]
 pub(super) fn tried(one: &Stats, other: &Stats) {
     let _ = of(one, other, None);
 }

@@ -13,6 +13,8 @@ mod filter;
 mod follow;
 mod input;
 mod live;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod look;
 mod names;
 mod record;
 mod report;

@@ -230,7 +230,7 @@ fn interrupts(page: &mut String, stats: &Stats) -> Result<()> {
 }
 
 /// Writes the page of a damaged trace.
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzz"))]
 pub(super) fn tried(entries: &[hypervisor_core::trace::reader::Entry], names: &Names) -> String {
     let mut seen = Seen::default();
     entries.iter().for_each(|entry| seen.see(entry));

@@ -122,7 +122,7 @@ fn shown(window: &Window, names: &Names, wanted: impl Fn(hypercall_abi::DomId) -
 }
 
 /// Shows a window of a damaged trace.
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzz"))]
 pub(super) fn tried(entries: &[hypervisor_core::trace::reader::Entry], names: &Names) {
     let Some(middle) = entries.get(entries.len() / 2) else { return };
     for half in [0, 1000, u64::MAX] {

@@ -187,7 +187,7 @@ fn print(told: &Told) {
 }
 
 /// Explains all requests of a damaged trace.
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzz"))]
 pub(super) fn tried(entries: &[hypervisor_core::trace::reader::Entry], names: &Names) {
     let mut found = Vec::new();
     requests::requests(entries.iter().copied(), |request| found.push(request));

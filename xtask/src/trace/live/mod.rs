@@ -116,7 +116,7 @@ pub(super) fn live(options: &Live) -> Result<()> {
 }
 
 /// Watches a damaged trace as if it were live.
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzz"))]
 pub(super) fn tried(bytes: &[u8]) {
     let Ok(mut reader) = hypervisor_core::trace::reader::Reader::new(bytes) else { return };
     let mut board = Board::default();
