@@ -24,7 +24,10 @@ main{max-width:1080px;margin:0 auto;padding:24px}h1{margin:0 0 4px}h2{margin:32p
 table{border-collapse:collapse;background:#fff;border:1px solid #dde2e8;border-radius:8px}\
 th,td{padding:5px 16px;text-align:right;border-bottom:1px solid #eceff3}th{background:#eef1f5}\
 th:first-child,td:first-child{text-align:left}code{background:#eef1f5;padding:2px 5px;border-radius:4px}\
-.bad{color:#b3261e}";
+.bad{color:#b3261e}\
+@media(prefers-color-scheme:dark){:root{color-scheme:dark}body{color:#dfe5ec;background:#14181d}\
+.sub,.tile span{color:#9aa7b5}.tile,table{background:#1c2229;border-color:#333c46}th,td{border-color:#2a323b}\
+th,code{background:#262e37}.bad{color:#ff8a80}}";
 
 /// The whole page.
 pub(crate) fn page(figures: &Figures) -> Result<String> {
