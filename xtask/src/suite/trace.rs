@@ -68,7 +68,7 @@ fn counted() -> Result<String> {
     let mut remarks = Vec::new();
     // Where instructions are counted nobody waits between a reading of the clock and its record, but a domain that is
     // built while the trace is on begins a moment before the record of it.
-    for (trace, off) in [(recorded("flight", line)?, 10_000_000), (batched()?, 10_000)] {
+    for (trace, off) in [(recorded("flight", line)?, 10_000_000), (batched()?, 100_000)] {
         let stats = figures("trace-stats", &["trace", "stats", &trace])?;
         ensure!(stats["lost"] == 0, "{} records are lost", stats["lost"]);
         let counters = &stats["counters"];
