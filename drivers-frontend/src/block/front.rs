@@ -12,7 +12,7 @@ use hypercall_abi::{DomId, PAGE_SIZE, Port};
 
 use super::operations::{DiskFault, Operations, State, Ticket};
 use super::pages::Pages;
-use super::trouble::{Trouble, Troubles};
+use super::trouble::Troubles;
 use super::wire::{self, Unsendable, Wire};
 use crate::link::Link;
 use crate::platform::Platform;
@@ -117,12 +117,6 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
     #[must_use]
     pub const fn reason(&self) -> u32 {
         self.reason
-    }
-
-    /// A connection that ended for what the back end did or said, if somebody is to be told: of the first, the second, the
-    /// fourth and so on, and when the device gives up.
-    pub const fn take_trouble(&mut self) -> Option<Trouble> {
-        self.troubles.take()
     }
 
     /// What the last back end said of the disk.

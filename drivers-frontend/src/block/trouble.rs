@@ -1,5 +1,10 @@
 //! What back ends did that ended connections, counted, and told seldom enough that none of them fills a log with it.
 
+use hypercall_abi::ring::SharedPage;
+
+use super::front::BlockFront;
+use crate::platform::Platform;
+
 /// A connection that ended for what the back end did, or said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trouble {
@@ -33,6 +38,14 @@ impl Troubles {
 
     pub(super) const fn take(&mut self) -> Option<Trouble> {
         self.due.take()
+    }
+}
+
+impl<P: Platform, M: SharedPage> BlockFront<P, M> {
+    /// A connection that ended for what the back end did or said, if somebody is to be told: of the first, the second, the
+    /// fourth and so on, and when the device gives up.
+    pub const fn take_trouble(&mut self) -> Option<Trouble> {
+        self.troubles.take()
     }
 }
 
