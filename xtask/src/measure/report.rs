@@ -83,6 +83,8 @@ const DRAWN: &[Drawn] = &[
     },
 ];
 
+/// Bars that have room for their names.
+const BARS: usize = 18;
 /// Whose instructions, from the ground up.
 const PARTS: &[&str] = &["hypervisor", "driver domain", "guests", "clients", "idle"];
 
@@ -242,7 +244,16 @@ fn stacks(figures: &Sweep) -> Vec<Stack> {
         ];
         (name, heights.map(height).to_vec())
     };
-    figures.points.iter().map(stack).collect()
+    let shown = shown(figures);
+    figures.points.iter().filter(|point| shown.contains(&point.guests)).map(stack).collect()
+}
+
+/// The numbers of guests whose bars have room: the largest, and others at equal distances.
+fn shown(figures: &Sweep) -> Vec<u32> {
+    let mut guests: Vec<u32> = figures.points.iter().map(|point| point.guests).collect();
+    guests.dedup();
+    let every = figures.points.len().div_ceil(BARS).max(1);
+    guests.into_iter().rev().step_by(every).collect()
 }
 
 fn table(page: &mut String, figures: &Sweep) -> Result<()> {

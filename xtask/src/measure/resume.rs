@@ -78,3 +78,47 @@ impl Store {
         self.folder.join(cell.name()).with_extension("json")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command, MeasureKind};
+
+    fn settings(seed: u32) -> Settings {
+        let line = format!("xtask measure batching --guests 1,2 --seed {seed}");
+        let Command::Measure { what: MeasureKind::Batching(options) } =
+            Cli::parse_from(line.split_whitespace()).command
+        else {
+            panic!("another command")
+        };
+        Settings::batching(&options)
+    }
+
+    #[test]
+    fn what_a_stopped_sweep_measured_is_found_by_the_same_sweep_alone() {
+        let part = |text: &str| text.parse::<Shard>().unwrap();
+        let (whole, images) = (part("0/1"), u64::from(std::process::id()));
+        let open = |seed, shard, fresh| Store::open(&settings(seed), images, shard, fresh);
+        let cells = settings(1).cells();
+        let store = open(1, whole, true).unwrap();
+        assert!(store.points(&cells[0]).is_none());
+        store.keep(&cells[0], &[Point { guests: 7, ..Point::default() }]).unwrap();
+        assert!(open(1, whole, false).is_err(), "two processes at once");
+        drop(store);
+
+        let again = open(1, whole, false).unwrap();
+        assert_eq!(again.points(&cells[0]).unwrap()[0].guests, 7);
+        assert!(again.points(&cells[1]).is_none());
+        let others = [open(2, whole, false).unwrap(), open(1, part("0/2"), false).unwrap()];
+        for other in others {
+            assert!(other.points(&cells[0]).is_none());
+            other.finish().unwrap();
+        }
+        again.finish().unwrap();
+        let anew = open(1, whole, false).unwrap();
+        assert!(anew.points(&cells[0]).is_none(), "a sweep that ended is measured anew");
+        anew.finish().unwrap();
+    }
+}
