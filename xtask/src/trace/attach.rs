@@ -1,7 +1,7 @@
 //! The way to a run that stays up: commands to its hypervisor, and where its trace lies.
 //! It exists so that a trace is chosen, watched and recorded without the process that started the machine.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -100,6 +100,24 @@ impl Attached {
         if answer.ok { Ok(answer.body) } else { Err(anyhow!(answer.error)) }
     }
 
+    /// Whether the run is still up: one that sleeps and one that has ended write nothing alike.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub(crate) fn must_be_up(&mut self) -> Result<()> {
+        let nonblocking =
+            |stream: &UnixStream, yes| stream.set_nonblocking(yes).context("asking for the run");
+        nonblocking(self.stream.get_ref(), true)?;
+        // It says nothing unasked, so all that can be heard is that it has hung up.
+        let heard = self.stream.fill_buf().map(<[u8]>::is_empty);
+        nonblocking(self.stream.get_ref(), false)?;
+        match heard {
+            Ok(true) => bail!("the run has ended"),
+            Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error).context("the run has ended"),
+            _ => Ok(()),
+        }
+    }
+
     /// Takes the trace for this process, sets what is to be recorded and begins.
     pub(crate) fn begin(&mut self, mode: &str, settings: &[String]) -> Result<()> {
         self.ask("lease")?;
@@ -137,5 +155,24 @@ impl Attached {
             return Err(BadInput(format!("scenario {name} has no web servers that could be loaded")));
         }
         Ok(targets)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_hangs_up_has_ended() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let about = About { scenario: "web".to_owned(), trace: PathBuf::new(), targets: Vec::new() };
+        let mut run = Attached { stream: BufReader::new(ours), about };
+        run.must_be_up().unwrap();
+        // It can still be asked.
+        writeln!(&theirs, "{{\"ok\":true,\"body\":7,\"error\":\"\"}}").unwrap();
+        run.must_be_up().unwrap();
+        assert_eq!(run.ask("trace").unwrap(), 7);
+        drop(theirs);
+        assert_eq!(run.must_be_up().unwrap_err().to_string(), "the run has ended");
     }
 }

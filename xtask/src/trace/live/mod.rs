@@ -55,6 +55,7 @@ impl Stream {
         for entry in self.records.by_ref() {
             self.board.see(&entry);
         }
+        self.run.must_be_up()?;
         if self.board.now() > before {
             self.anchor = (Instant::now(), self.board.now());
         }
