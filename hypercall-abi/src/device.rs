@@ -246,8 +246,12 @@ abi_struct! {
         88 => bytes: u64,
         /// Requests that were answered with an error.
         96 => failed: u64,
+        /// Back end: copies between the front end's pages and its own.
+        104 => copied: u64,
+        /// Back end: pages of the front end's that a disk used where they are.
+        112 => in_place: u64,
         /// Unused.
-        104 => pad2: [u64; 3],
+        120 => pad2: u64,
     }
 }
 

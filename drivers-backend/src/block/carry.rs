@@ -6,7 +6,7 @@ use hypercall_abi::blkif::BlockStatus;
 use hypercall_abi::device::BlockError;
 use hypercall_abi::grant_table::{CopyGrant, CopySide, GrantStatus, copy_flags};
 
-use super::blockback::BlockBack;
+use super::blockback::{BlockBack, Slot};
 use super::data::Data;
 use super::disk::{DiskError, DiskOp, Outcome, Piece, Work};
 use super::jobs::Stage;
@@ -59,7 +59,12 @@ impl<P: Platform> BlockBack<P> {
                     }
                     match self.bring(peer.0, &work) {
                         0 => self.answer(work, BlockStatus::Okay),
-                        copies => outgoing.push((work, copies)),
+                        copies => {
+                            if let Some(Slot { vbd: Some(vbd), .. }) = self.slots.get_mut(usize::from(vbd)) {
+                                vbd.counters.copied += copies as u64;
+                            }
+                            outgoing.push((work, copies));
+                        }
                     }
                 }
                 (Ok(()), Stage::BarrierBefore, _) => {

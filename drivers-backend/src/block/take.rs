@@ -216,6 +216,7 @@ impl<P: Platform> BlockBack<P> {
                 .and_then(|wire| wire.lent.page(&mut self.platform, peer, reference, &mut self.lent));
             if let Some(page) = theirs {
                 self.totals.in_place += 1;
+                vbd.counters.in_place += 1;
                 pieces.push(Piece { page: Data::Theirs(page), offset, bytes });
                 continue;
             }
@@ -228,7 +229,9 @@ impl<P: Platform> BlockBack<P> {
             }
             pieces.push(Piece { page: Data::Ours { page, reference: Some(reference) }, offset, bytes });
         }
-        (pieces, self.copies.len() - before)
+        let copies = self.copies.len() - before;
+        vbd.counters.copied += copies as u64;
+        (pieces, copies)
     }
 
     /// Judges a request against what its front end may do. Its runs are those that were found then.
@@ -292,6 +295,7 @@ impl<P: Platform> BlockBack<P> {
             self.platform.copy(&mut copy);
             self.totals.copies += 1;
             self.totals.batches += 1;
+            vbd.counters.copied += 1;
             if copy.iter().any(|copy| copy.status != GrantStatus::Okay.raw()) {
                 return Err(BlockStatus::Error);
             }

@@ -159,6 +159,12 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
         &self.counters
     }
 
+    /// How the back end says that data went, since it began: by so many copies, and in so many pages where they are.
+    #[must_use]
+    pub fn copied_and_in_place(&self) -> (u64, u64) {
+        self.device.copied_and_in_place()
+    }
+
     /// The platform, for its owner.
     pub const fn platform(&mut self) -> &mut P {
         &mut self.platform

@@ -54,22 +54,27 @@ impl Mapped {
 }
 
 impl SharedPage for Mapped {
+    #[inline]
     fn load(&self, offset: usize) -> u32 {
         self.word(offset).load(Ordering::Relaxed)
     }
 
+    #[inline]
     fn load_acquire(&self, offset: usize) -> u32 {
         self.word(offset).load(Ordering::Acquire)
     }
 
+    #[inline]
     fn store(&self, offset: usize, value: u32) {
         self.word(offset).store(value, Ordering::Relaxed);
     }
 
+    #[inline]
     fn store_release(&self, offset: usize, value: u32) {
         self.word(offset).store(value, Ordering::Release);
     }
 
+    #[inline]
     fn store_wide(&self, offset: usize, value: u64) {
         assert!(offset.is_multiple_of(8), "wide word at {offset}");
         // SAFETY: as for `word`.

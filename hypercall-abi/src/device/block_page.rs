@@ -71,8 +71,14 @@ impl<M: SharedPage> BlockPage<M> {
 
     /// Publishes our counters.
     pub fn set_counters(&self, counters: &BlockCounters) {
-        let BlockCounters { notified, suppressed, requests, bytes, failed } = *counters;
-        self.count([notified, suppressed, requests, bytes, failed]);
+        let BlockCounters { notified, suppressed, requests, bytes, failed, copied, in_place } = *counters;
+        self.count([notified, suppressed, requests, bytes, failed, copied, in_place]);
+    }
+
+    /// How the other side (the back end) says that data went: by so many copies, and in so many pages where they are.
+    pub fn copied_and_in_place(&self) -> (u64, u64) {
+        let wide = |offset: usize| u64::from(self.hear(offset)) | u64::from(self.hear(offset + 4)) << 32;
+        (wide(offset_of!(BlockHalf, copied)), wide(offset_of!(BlockHalf, in_place)))
     }
 }
 
@@ -89,4 +95,8 @@ pub struct BlockCounters {
     pub bytes: u64,
     /// Requests that were answered with an error.
     pub failed: u64,
+    /// Copies between the front end's pages and the back end's (back end).
+    pub copied: u64,
+    /// Pages of the front end's that a disk used where they are (back end).
+    pub in_place: u64,
 }

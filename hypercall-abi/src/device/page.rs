@@ -80,7 +80,7 @@ impl<M: SharedPage, K: Kind> DevicePage<M, K> {
     }
 
     /// Publishes our counters, in the order of the half's fields.
-    pub(super) fn count(&self, counters: [u64; 5]) {
+    pub(super) fn count<const N: usize>(&self, counters: [u64; N]) {
         for (offset, value) in (COUNTERS..).step_by(8).zip(counters) {
             self.page.store_wide(self.own + offset, value);
         }

@@ -200,6 +200,12 @@ impl Disk {
         *self.front.borrow().front.counters()
     }
 
+    /// How the back end says that data went, since it began: by so many copies, and in so many pages where they are.
+    #[must_use]
+    pub fn copied_and_in_place(&self) -> (u64, u64) {
+        self.front.borrow().front.copied_and_in_place()
+    }
+
     /// Judges a place as a whole, before any part is begun; returns the most bytes of one operation.
     fn checked(&self, sector: u64, bytes: usize) -> Result<usize, DiskError> {
         if !bytes.is_multiple_of(SECTOR_BYTES) {

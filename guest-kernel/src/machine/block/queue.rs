@@ -81,7 +81,8 @@ fn error(error: BeginError) -> DiskError {
 }
 
 impl Queue {
-    /// Memory for operations of so many bytes.
+    /// Memory for operations of so many bytes. An operation of more than 11 pages takes another page of the disk's memory while it
+    /// is under way; who leaves none free for that has such operations one after the other.
     ///
     /// # Errors
     /// [`DiskError::Length`], and [`DiskError::Full`] when too little of the disk's memory is free.

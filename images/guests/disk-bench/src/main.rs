@@ -3,7 +3,7 @@
 //! Command line of a sweep: `records=BYTES,... operations=read,write,flush patterns=random,sequential depths=N,...`,
 //! `budget=BYTES` that a point moves within 32 and 512 requests, or `requests=N`, `pages=N` of the front end, `gather=on` to push what is
 //! begun together, `grants=copied` to have the back end copy what it could map, `way=calls` for a task and a copy a request
-//! where otherwise one task does them all in the disk's own memory. For each point and disk it takes a snapshot, works, takes another, and says `@point`. With
+//! where otherwise one task does them all in the disk's own memory. For each point and disk it takes a snapshot, works, takes another, and says `@point` and `@data`. With
 //! `start_ms=MS stop_ms=MS` of system time it works at one point for that long instead and says `@share`, beside others
 //! that do the same.
 
@@ -42,7 +42,7 @@ async fn run(guest: Guest) {
         gather: line.get("gather") == Some("on"),
         lend: line.get("grants") != Some("copied"),
     };
-    let way = line.get("way").map_or(Some(Way::Queue), Way::of);
+    let way = Way::of(line.get("way").unwrap_or("queue"), pages.into());
     let way = way.unwrap_or_else(|| panic!("way={:?}", line.get("way")));
     let mut disks = Vec::new();
     while let Ok(disk) = Disk::open_with(&guest, disks.len(), settings).await {
@@ -96,20 +96,25 @@ async fn sweep(guest: &Guest, disks: &[Disk], way: Way) {
 
 /// One point between two snapshots.
 async fn one(number: usize, disk: &Disk, way: Way, point: Point, requests: u64, label: u64) {
-    let before = disk.counters();
+    let (before, data_before) = (disk.counters(), disk.copied_and_in_place());
     control::snapshot(label);
     let start = Instant::now();
     let failed = work(disk, way, point, requests).await;
     let us = start.elapsed().as_micros();
     control::snapshot(label + 1);
-    let after = disk.counters();
+    let (after, data) = (disk.counters(), disk.copied_and_in_place());
     println!(
         "@point {{\"label\":{label},\"disk\":{number},{point},\"requests\":{requests},\"failed\":{failed},\"us\":{us},\
-         \"sent\":{},\"notified\":{},\"suppressed\":{},\"bytes\":{}}}",
+         \"sent\":{},\"notified\":{},\"suppressed\":{}}}",
         after.requests - before.requests,
         after.notified - before.notified,
         after.suppressed - before.suppressed,
-        after.bytes - before.bytes,
+    );
+    // A record of its own: a line of the console has its length.
+    println!(
+        "@data {{\"label\":{label},\"copied\":{},\"in_place\":{}}}",
+        data.0 - data_before.0,
+        data.1 - data_before.1,
     );
 }
 

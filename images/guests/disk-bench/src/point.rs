@@ -8,6 +8,8 @@ use core::fmt;
 use embassy_time::Instant;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use guest_kernel::block::{Buffer, Disk, Queue, SECTOR_BYTES};
+use hypercall_abi::PAGE_SIZE;
+use hypercall_abi::blkif::SEGMENTS_MAX;
 
 /// What each request does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,20 +92,23 @@ impl Places {
     }
 }
 
+/// Bytes of the longest operation whose segments fit in its request.
+const SHORT: usize = SEGMENTS_MAX * PAGE_SIZE;
+
 /// By which of a disk's two interfaces requests are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// One task does them all, in the disk's own memory.
-    Queue,
+    /// One task does them all, in the disk's own memory, of so many pages.
+    Queue(usize),
     /// A task each, with memory of its own that is copied from and to.
     Calls,
 }
 
 impl Way {
     /// By its word.
-    pub(crate) fn of(word: &str) -> Option<Self> {
+    pub(crate) fn of(word: &str, pages: usize) -> Option<Self> {
         match word {
-            "queue" => Some(Self::Queue),
+            "queue" => Some(Self::Queue(pages)),
             "calls" => Some(Self::Calls),
             _ => None,
         }
@@ -123,7 +128,7 @@ pub(crate) async fn until_time(disk: &Disk, way: Way, point: Point, stop: Instan
 
 async fn run(disk: &Disk, way: Way, point: Point, more: impl Fn() -> bool) -> (u64, u64) {
     match way {
-        Way::Queue => queued(disk, point, more).await,
+        Way::Queue(pages) => queued(disk, pages, point, more).await,
         Way::Calls => lanes(disk, point, more).await,
     }
 }
@@ -155,11 +160,14 @@ impl<F: Fn() -> bool> Parts<F> {
     }
 }
 
-async fn queued(disk: &Disk, point: Point, more: impl Fn() -> bool) -> (u64, u64) {
+async fn queued(disk: &Disk, pages: usize, point: Point, more: impl Fn() -> bool) -> (u64, u64) {
     let mut queue: Queue = disk.queue().unwrap_or_else(|| panic!("somebody has the queue"));
     let mut parts = Parts::new(disk, point, more);
     let most = point.depth * parts.each;
     let mut buffers: Vec<Buffer> = (0..most).map_while(|_| queue.buffer(parts.bytes).ok()).collect();
+    // The segments of a long operation take a page more while it is under way.
+    let each = parts.bytes.div_ceil(PAGE_SIZE) + usize::from(parts.bytes > SHORT);
+    buffers.truncate((pages.saturating_sub(1) / each).max(1));
     // Buffers of what was written and is flushed.
     let mut written = Vec::new();
     let (mut under_way, mut done, mut failed) = (0_u64, 0, 0);

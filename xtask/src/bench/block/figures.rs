@@ -1,12 +1,10 @@
 //! The figures of `bench block` in the form of its JSON file.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
-use super::machine::{Counted, DISKS, Got, Rates};
-
-/// Segments that fit in a request; more lie in a page of their own, which is fetched by a copy more.
-const SEGMENTS: u64 = 11;
-const PAGE: u64 = 4096;
+use super::machine::{Counted, DISKS, Got, Image, Rates, Sweep};
 
 /// Everything.
 #[derive(Clone, Debug, Serialize)]
@@ -17,7 +15,11 @@ pub(super) struct Figures {
     pub(super) points: Vec<Point>,
     /// The same with requests that are pushed together.
     pub(super) gathered: Vec<Point>,
+    /// Some of them in the other ways of a guest and of a back end.
+    pub(super) ways: Vec<Point>,
     pub(super) bound: Bound,
+    /// The same for a guest that has a task, and a copy, for each request.
+    pub(super) bound_of_calls: Bound,
     pub(super) guests: Vec<Shared>,
     pub(super) neighbour: Neighbour,
 }
@@ -26,6 +28,10 @@ pub(super) struct Figures {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Point {
     pub(super) disk: &'static str,
+    /// Which of a disk's interfaces the guest uses: `queue` or `calls`.
+    pub(super) way: &'static str,
+    /// What the back end may do with the guest's pages: `mapped` or `copied`.
+    pub(super) grants: &'static str,
     pub(super) operation: String,
     pub(super) pattern: String,
     pub(super) record: u64,
@@ -48,20 +54,32 @@ pub(super) struct Point {
     pub(super) switches_per_request: f64,
     /// Hypercalls of the driver domain that copy, a request.
     pub(super) copy_calls: f64,
-    /// Copies between both domains, a request in the ring: one a page, and one for segments of their own, as `tests/tests/block.rs` holds.
+    /// Copies between both domains that the back end counted, a request in the ring.
     pub(super) copies: f64,
+    /// Pages of the guest that it counted as used where they are, a request in the ring.
+    pub(super) pages_in_place: f64,
+    /// Upcalls of the guest and of the driver domain, a request.
+    pub(super) guest_upcalls: f64,
+    pub(super) driver_upcalls: f64,
+    /// Hypercalls of either by name, a request.
+    pub(super) guest_hypercalls: BTreeMap<String, f64>,
+    pub(super) driver_hypercalls: BTreeMap<String, f64>,
 }
 
 impl Point {
-    pub(super) fn of(counted: &Counted) -> Self {
-        let Counted { said, guest, driver, switches } = counted;
+    pub(super) fn of(counted: &Counted, sweep: &Sweep<'_>) -> Self {
+        let Counted { said, moved, guest, driver, switches } = counted;
         let each = |value: u64| rounded(value as f64 / said.requests.max(1) as f64);
         let (guest_instructions, driver_instructions) = (each(guest.running_ns), each(driver.running_ns));
-        let flushes = if said.operation == "flush" { said.requests } else { 0 };
-        let carrying = said.sent.saturating_sub(flushes).max(1);
-        let pages = said.bytes.div_ceil(carrying).div_ceil(PAGE);
+        let of_sent = |value: u64| rounded(value as f64 / said.sent.max(1) as f64);
+        let calls = |image: &Image| {
+            let made = image.hypercalls.iter().filter(|(_, count)| **count > 0);
+            made.map(|(name, count)| (name.clone(), each(*count))).collect()
+        };
         Self {
             disk: DISKS.get(said.disk).copied().unwrap_or("?"),
+            way: sweep.way,
+            grants: sweep.grants,
             operation: said.operation.clone(),
             pattern: said.pattern.clone(),
             record: said.record,
@@ -81,7 +99,12 @@ impl Point {
             ),
             switches_per_request: each(*switches),
             copy_calls: each(driver.calls("grant_table_op")),
-            copies: (pages + u64::from(pages > SEGMENTS)) as f64,
+            copies: of_sent(moved.copied),
+            pages_in_place: of_sent(moved.in_place),
+            guest_upcalls: each(guest.upcalls),
+            driver_upcalls: each(driver.upcalls),
+            guest_hypercalls: calls(guest),
+            driver_hypercalls: calls(driver),
         }
     }
 }

@@ -39,6 +39,10 @@ pub(super) struct Sweep<'a> {
     pub(super) patterns: &'a str,
     pub(super) depths: &'a str,
     pub(super) gather: bool,
+    /// `queue` or `calls`: which of a disk's interfaces the guest uses.
+    pub(super) way: &'static str,
+    /// `mapped` or `copied`: what the back end may do with the guest's pages.
+    pub(super) grants: &'static str,
 }
 
 /// What a guest says of a point.
@@ -55,7 +59,14 @@ pub(super) struct Said {
     pub(super) sent: u64,
     pub(super) notified: u64,
     pub(super) suppressed: u64,
-    pub(super) bytes: u64,
+}
+
+/// How the back end says that the data of a point went: by copies, and in pages where they are.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(super) struct Moved {
+    label: u64,
+    pub(super) copied: u64,
+    pub(super) in_place: u64,
 }
 
 /// Counters of the domains of one image.
@@ -66,7 +77,7 @@ pub(super) struct Image {
     pub(super) upcalls: u64,
     pub(super) running_ns: u64,
     #[serde(default)]
-    hypercalls: std::collections::BTreeMap<String, u64>,
+    pub(super) hypercalls: std::collections::BTreeMap<String, u64>,
 }
 
 /// A snapshot over images.
@@ -81,6 +92,7 @@ struct Snapshot {
 #[derive(Clone, Debug)]
 pub(super) struct Counted {
     pub(super) said: Said,
+    pub(super) moved: Moved,
     pub(super) guest: Image,
     pub(super) driver: Image,
     pub(super) switches: u64,
@@ -138,12 +150,14 @@ pub(super) fn sweep(sweep: &Sweep<'_>) -> Result<(Vec<Counted>, f64)> {
     let image = image()?;
     let records: Vec<String> = sweep.records.iter().map(u32::to_string).collect();
     let line = format!(
-        "records={} operations={} patterns={} depths={} gather={}",
+        "records={} operations={} patterns={} depths={} gather={} way={} grants={}",
         records.join(","),
         sweep.operations,
         sweep.patterns,
         sweep.depths,
-        if sweep.gather { "on" } else { "off" }
+        if sweep.gather { "on" } else { "off" },
+        sweep.way,
+        sweep.grants,
     );
     let size = format!("{}K", DISK_BYTES >> 10);
     let own = image.with_file_name("own.img");
@@ -189,21 +203,23 @@ fn number(body: &Value, key: &str) -> Result<f64> {
 /// Puts points and their snapshots together.
 fn counted(lines: &[Line]) -> Result<Vec<Counted>> {
     let mut snapshots: Vec<Snapshot> = Vec::new();
-    let mut points = Vec::new();
+    let (mut points, mut data): (Vec<Said>, Vec<Moved>) = (Vec::new(), Vec::new());
     for line in lines {
         match line {
             Line::Record { kind, body } if kind == "snapshot" => {
                 snapshots.push(serde_json::from_value(body.clone()).context("reading a snapshot")?);
             }
-            line => {
-                if let Some((_, kind, body)) = line.guest_record()
-                    && kind == "point"
-                {
+            line => match line.guest_record() {
+                Some((_, kind, body)) if kind == "point" => {
                     let said: Said = serde_json::from_value(body).context("reading a point")?;
                     ensure!(said.failed == 0, "requests failed: {said:?}");
                     points.push(said);
                 }
-            }
+                Some((_, kind, body)) if kind == "data" => {
+                    data.push(serde_json::from_value(body).context("reading what became of data")?);
+                }
+                _ => {}
+            },
         }
     }
     ensure!(!points.is_empty(), "nothing was measured");
@@ -219,17 +235,20 @@ fn counted(lines: &[Line]) -> Result<Vec<Counted>> {
         .into_iter()
         .map(|said| {
             let (before, after) = (find(said.label)?, find(said.label + 1)?);
+            let moved = data.iter().find(|one| one.label == said.label).copied();
+            let moved = moved.context("nobody said what became of data")?;
             let of = |name| Ok::<_, anyhow::Error>(image(after, name)?.since(&image(before, name)?));
             let switches = after.switches.saturating_sub(before.switches);
-            Ok(Counted { guest: of("disk-bench")?, driver: of("driver-domain")?, switches, said })
+            Ok(Counted { guest: of("disk-bench")?, driver: of("driver-domain")?, switches, said, moved })
         })
         .collect()
 }
 
-/// One boot in which the driver domain reads from a disk itself, and then a guest does through it.
-pub(super) fn bounded() -> Result<Rates> {
+/// One boot in which the driver domain reads from a disk itself, and then a guest does through it, in one of its ways.
+pub(super) fn bounded(way: &str) -> Result<Rates> {
     let image = image()?;
-    let line = format!("records=4096 operations=read patterns=random depths=32 requests={COMPARED}");
+    let line =
+        format!("records=4096 operations=read patterns=random depths=32 requests={COMPARED} way={way}");
     let text = HEAD.to_owned()
         + "memory = \"128M\"\n"
         + &entry(

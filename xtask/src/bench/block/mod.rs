@@ -15,7 +15,7 @@ use crate::cli::Bench;
 use crate::{interrupt, paths, setup};
 
 /// Boots of the comparison by time; its median counts.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 15;
 /// Bytes of a record, in the usual choice and in full.
 const RECORDS: &[u32] = &[512, 4096, 16 << 10, 64 << 10, 256 << 10, 1 << 20];
 const ALL_RECORDS: &[u32] =
@@ -38,21 +38,35 @@ pub(super) fn bench(options: &Bench) -> Result<()> {
         patterns: "random,sequential",
         depths: if full { "1,8,32" } else { "1,32" },
         gather: false,
+        way: "queue",
+        grants: "mapped",
     };
     eprintln!("counting instructions ...");
     let (points, own) = sweep(&wanted)?;
     eprintln!("counting instructions, requests gathered ...");
-    let (gathered, _) = sweep(&Sweep {
+    let together = Sweep {
         records: &[512, 4096],
         operations: "read",
         patterns: "random",
         depths: "8,32",
         gather: true,
-    })?;
-    let mut bounds = Vec::new();
+        way: "calls",
+        grants: "mapped",
+    };
+    let (gathered, _) = sweep(&together)?;
+    let mut ways = Vec::new();
+    for (way, grants) in [("queue", "copied"), ("calls", "mapped"), ("calls", "copied")] {
+        eprintln!("counting instructions, {way}, {grants} ...");
+        let other =
+            Sweep { records: &[512, 4096, 64 << 10], operations: "read,write", way, grants, ..wanted };
+        ways.extend(sweep(&other)?.0.iter().map(|point| Point::of(point, &other)));
+    }
+    // Side by side, so that whatever else the machine does meets all of them.
+    let (mut bounds, mut bounds_of_calls) = (Vec::new(), Vec::new());
     for round in 1..=ROUNDS {
         eprintln!("beside the driver domain's own reads, {round} of {ROUNDS} ...");
-        bounds.push(bounded()?);
+        bounds.push(bounded("queue")?);
+        bounds_of_calls.push(bounded("calls")?);
     }
     let mut shares = Vec::new();
     for &guests in if full { ALL_GUESTS } else { GUESTS } {
@@ -64,9 +78,11 @@ pub(super) fn bench(options: &Bench) -> Result<()> {
     let figures = Figures {
         command: command(),
         rounds: ROUNDS,
-        points: points.iter().map(Point::of).collect(),
-        gathered: gathered.iter().map(Point::of).collect(),
+        points: points.iter().map(|point| Point::of(point, &wanted)).collect(),
+        gathered: gathered.iter().map(|point| Point::of(point, &together)).collect(),
+        ways,
         bound: Bound::of(&bounds, own),
+        bound_of_calls: Bound::of(&bounds_of_calls, own),
         guests: shares,
         neighbour: Neighbour::of(&quiet, &loud),
     };

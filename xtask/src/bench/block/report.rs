@@ -4,13 +4,15 @@ use std::fmt::Write;
 
 use anyhow::Result;
 
-use super::figures::{Figures, Point};
+use super::figures::{Bound, Figures, Point};
 use super::machine::DISKS;
 use crate::html::{Curve, END, Words, curves, opening};
 use crate::table::{grouped, new};
 
-const HEADINGS: [&str; 11] = [
+const HEADINGS: [&str; 15] = [
     "disk",
+    "way",
+    "grants",
     "operation",
     "pattern",
     "record",
@@ -20,13 +22,17 @@ const HEADINGS: [&str; 11] = [
     "per byte",
     "requests/notification",
     "interrupts/MiB",
-    "copy calls",
+    "switches",
+    "copies",
+    "in place",
 ];
 
-fn cells(point: &Point) -> [String; 11] {
+fn cells(point: &Point) -> [String; 15] {
     let whole = |value: f64| grouped(value.round() as u64);
     [
         point.disk.to_owned(),
+        point.way.to_owned(),
+        point.grants.to_owned(),
         point.operation.clone(),
         point.pattern.clone(),
         grouped(point.record),
@@ -36,7 +42,9 @@ fn cells(point: &Point) -> [String; 11] {
         format!("{:.2}", point.instructions_per_byte),
         format!("{:.1}", point.requests_per_notification),
         format!("{:.1}", point.interrupts_per_mib),
-        format!("{:.2}", point.copy_calls),
+        format!("{:.2}", point.switches_per_request),
+        format!("{:.2}", point.copies),
+        format!("{:.2}", point.pages_in_place),
     ]
 }
 
@@ -57,6 +65,11 @@ pub(super) fn print(figures: &Figures) {
     figures.gathered.iter().filter(|point| is_shown(point)).for_each(|point| {
         table.add_row(cells(point));
     });
+    println!("{table}\nthe same in other ways");
+    let mut table = new(&HEADINGS);
+    figures.ways.iter().filter(|point| is_shown(point)).for_each(|point| {
+        table.add_row(cells(point));
+    });
     println!("{table}");
     let mut table = new(&["guests", "requests", "least/mean", "most/mean"]);
     for shared in &figures.guests {
@@ -70,14 +83,11 @@ pub(super) fn print(figures: &Figures) {
     println!("{table}\n{}", sentences(figures).join("\n"));
 }
 
-fn sentences(figures: &Figures) -> [String; 2] {
-    let (bound, neighbour) = (&figures.bound, &figures.neighbour);
+fn sentences(figures: &Figures) -> [String; 3] {
+    let neighbour = &figures.neighbour;
     [
-        format!(
-            "random reads of 4 KiB, 32 at once: {:.0}/s through a front end, {:.0}/s by the driver domain itself: {:.2} of it \
-             (median of {} boots, in time); one of its own takes {:.0} instructions",
-            bound.front_per_s, bound.own_per_s, bound.ratio, figures.rounds, bound.own_instructions
-        ),
+        beside(figures, "in a queue", &figures.bound),
+        beside(figures, "by calls", &figures.bound_of_calls),
         format!(
             "{} guests beside one that reads 1 MiB, 32 at once: {} requests, {} without it: {:.2} of a fair share; least {:.2} of \
              the mean",
@@ -88,6 +98,24 @@ fn sentences(figures: &Figures) -> [String; 2] {
             neighbour.least
         ),
     ]
+}
+
+/// What a guest gets beside the driver domain itself.
+fn beside(figures: &Figures, how: &str, bound: &Bound) -> String {
+    let mut ratios = bound.ratios.clone();
+    ratios.sort_by(f64::total_cmp);
+    let at = |part: usize| ratios.get(ratios.len() * part / 4).copied().unwrap_or(0.0);
+    format!(
+        "random reads of 4 KiB, 32 at once, {how}: {:.0}/s through a front end, {:.0}/s by the driver domain itself: {:.2} of it \
+         (median of {} boots, in time; a quarter below {:.2}, a quarter above {:.2}); one of its own takes {:.0} instructions",
+        bound.front_per_s,
+        bound.own_per_s,
+        bound.ratio,
+        figures.rounds,
+        at(1),
+        at(3),
+        bound.own_instructions
+    )
 }
 
 /// The report.
@@ -117,7 +145,7 @@ pub(super) fn page(figures: &Figures) -> Result<String> {
         write!(page, "<th>{heading}</th>")?;
     }
     page.push_str("</tr>");
-    for point in figures.points.iter().chain(&figures.gathered) {
+    for point in figures.points.iter().chain(&figures.gathered).chain(&figures.ways) {
         page.push_str("<tr>");
         for cell in cells(point) {
             write!(page, "<td>{cell}</td>")?;
