@@ -54,6 +54,7 @@ pub mod multicall;
 pub mod paging;
 pub mod pci;
 pub mod reclaim;
+mod records;
 pub mod recount;
 pub mod registers;
 #[cfg(any(test, feature = "replay"))]

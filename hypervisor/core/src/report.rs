@@ -13,6 +13,7 @@ use crate::devices;
 use crate::domain::State;
 use crate::effects::Todo;
 use crate::machine::Machine;
+use crate::records::Records;
 use crate::world::World;
 
 /// A hypercall's name in reports: as in the interface, in lower case with underscores.
@@ -233,6 +234,7 @@ pub(crate) fn boot<M: Machine>(world: &mut World, m: &M, heap_before: u64) {
         heap_bytes: u64,
         heap_used: u64,
         heap_used_by_domains: u64,
+        records: Records,
     }
     let heap_used = m.heap_used();
     let boot = Boot {
@@ -244,6 +246,7 @@ pub(crate) fn boot<M: Machine>(world: &mut World, m: &M, heap_before: u64) {
         heap_bytes: world.constants.heap_bytes,
         heap_used,
         heap_used_by_domains: heap_used.saturating_sub(heap_before),
+        records: Records::sum(world.domains.iter()),
     };
     line(world, "boot", &boot);
 }

@@ -1,6 +1,7 @@
 //! `measure creation`: what the creation of the k-th guest costs, in instructions.
 //! It exists because a thousand guests are only worth something if the thousandth comes as cheaply as the tenth.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -8,6 +9,7 @@ use hypervisor_core::trace::Record;
 use hypervisor_core::trace::decode::{Decoded, decode};
 use hypervisor_core::trace::records::{MemoryChange, Stage};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::point::round;
 use super::prepare::{View, plan, scenario};
@@ -44,6 +46,8 @@ struct Figures {
     ratio: f64,
     /// What the hypervisor's heap grew by for each domain.
     heap_bytes_a_domain: u64,
+    /// The same by what it is for; `rest` is configurations, and what the heap itself takes.
+    records_a_domain: BTreeMap<String, u64>,
     /// Memory that is free after all creations.
     free_bytes: u64,
     /// Memory that domains of one image have in common, of all images.
@@ -90,6 +94,7 @@ pub(crate) fn measure(options: &Creation) -> Result<()> {
     let mean = |costs: &[u64]| costs.iter().sum::<u64>() as f64 / costs.len().max(1) as f64;
     let (tenth, last) = (mean(&instructions[9..9 + NEAR]), mean(&instructions[instructions.len() - NEAR..]));
     let number = |key: &str| boot[key].as_u64().unwrap_or(0);
+    let heap = number("heap_used_by_domains") / domains.max(1);
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let figures = Figures {
         command: format!("cargo xtask {}", arguments.join(" ")),
@@ -100,13 +105,24 @@ pub(crate) fn measure(options: &Creation) -> Result<()> {
         tenth: round(tenth),
         last: round(last),
         ratio: round(last / tenth),
-        heap_bytes_a_domain: number("heap_used_by_domains") / domains.max(1),
+        heap_bytes_a_domain: heap,
+        records_a_domain: records(&boot["records"], heap, domains.max(1)),
         free_bytes: number("free_bytes"),
         shared_bytes: number("shared_bytes"),
         own_bytes_a_guest: own_bytes(&decoded, options.guests as usize),
         instructions,
     };
     finish(options, &figures)
+}
+
+/// What is kept of a domain on average, and what of the heap's growth that does not explain.
+fn records(said: &Value, heap: u64, domains: u64) -> BTreeMap<String, u64> {
+    let items = said.as_object().into_iter().flatten();
+    let mut records: BTreeMap<String, u64> =
+        items.map(|(name, bytes)| (name.clone(), bytes.as_u64().unwrap_or(0) / domains)).collect();
+    let rest = heap.saturating_sub(records.values().sum());
+    records.insert("rest".to_owned(), rest);
+    records
 }
 
 /// The time between the creations of two guests, one after the other. The driver domain is created before them all, the
@@ -141,6 +157,8 @@ fn finish(options: &Creation, figures: &Figures) -> Result<()> {
         grouped(figures.shared_bytes >> 10),
         grouped(figures.free_bytes >> 10)
     );
+    let items = figures.records_a_domain.iter().map(|(name, bytes)| format!("{name} {}", grouped(*bytes)));
+    println!("bytes of heap a domain: {}", items.collect::<Vec<_>>().join(", "));
     let source = format!(
         "scenario measure, seed {}, QEMU {}, {}; {}",
         figures.seed, figures.qemu, figures.accelerator, figures.command

@@ -1,5 +1,6 @@
 //! Births, deaths and restarts: everything comes back.
 
+use hypercall_abi::event_channel::{BindIpi, EventChannelOp};
 use hypercall_abi::extension::{Control, ControlOp, ExtensionOp};
 use hypercall_abi::sched::{SchedOp, Shutdown, ShutdownReason};
 use hypercall_abi::start_info::StartInfo;
@@ -8,6 +9,7 @@ use hypercall_abi::{DomId, Errno, Hypercall};
 use super::system::{System, domain};
 use crate::config::{Domain, OnCrash};
 use crate::effects::Todo;
+use crate::records::Records;
 use crate::testing::PAGES;
 
 fn shut_down(system: &mut System, reason: ShutdownReason) {
@@ -177,27 +179,12 @@ fn a_domain_that_is_crashed_on_command_is_built_again_as_after_any_crash() {
 
 #[test]
 fn the_records_of_a_small_guest_take_at_most_four_kib() {
-    let system = System::new(alloc::vec![domain("a")]);
-    let domain = system.world.domains.get(system.id("a")).unwrap();
-    let record = size_of::<crate::domain::Domain>();
-    let ports = crate::events::Ports::new(4096);
-    let mut used = ports.clone();
+    let mut system = System::new(alloc::vec![domain("a"), domain("b")]);
     for _ in 0..8 {
-        used.take(crate::events::Channel::Ipi).unwrap();
+        let bind = BindIpi { vcpu: 0, port: 0 };
+        system.with(Hypercall::EventChannelOp, EventChannelOp::BindIpi.raw(), &bind).unwrap();
     }
-    let software = domain.vcpu.traps.software.capacity() * 24;
-    let entities = crate::scheduler::ENTITY_BYTES + crate::timers::BYTES_PER_DOMAIN;
-    let slot = size_of::<usize>();
-    let items = [
-        ("domain and vCPU", record),
-        ("ports in use", used.heap_bytes()),
-        ("software interrupts", software),
-        ("queue and timers", entities),
-        ("place in the table", slot),
-        ("grants", domain.grants.heap_bytes()),
-        ("memory lists", domain.address_space.heap_bytes()),
-        ("directory", domain.directory.entries.capacity() * 128 + domain.directory.links.capacity() * 4),
-    ];
-    let sum: usize = items.iter().map(|(_, bytes)| bytes).sum();
-    assert!(sum <= 4096, "{sum} bytes: {items:?}");
+    let [a, b] = ["a", "b"].map(|name| Records::of(system.world.domains.get(system.id(name)).unwrap()));
+    assert!(a.total() > b.total() && a.total() <= 4096, "{} bytes: {a:?}", a.total());
+    assert_eq!(Records::sum(system.world.domains.iter()).total(), a.total() + b.total());
 }
