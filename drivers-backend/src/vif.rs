@@ -138,8 +138,12 @@ impl<G: SharedPage> Vif<G> {
         let (transmit, receive) = (rings.transmit.publish(), rings.receive.publish());
         if platform.traces_rings() {
             let peer = self.front.peer;
-            trace(platform, &mut rings.transmit, (RingSide::BackTransmit, peer, suppress), transmit);
-            trace(platform, &mut rings.receive, (RingSide::BackReceive, peer, suppress), receive);
+            if rings.transmit.has_moved() {
+                trace(platform, &mut rings.transmit, (RingSide::BackTransmit, peer, suppress), transmit);
+            }
+            if rings.receive.has_moved() {
+                trace(platform, &mut rings.receive, (RingSide::BackReceive, peer, suppress), receive);
+            }
         }
         match (transmit, receive) {
             (Notify::Nothing, Notify::Nothing) => return,

@@ -270,7 +270,7 @@ impl<P: Platform, M: SharedPage> NetFront<P, M> {
     pub fn flush(&mut self) {
         if let Link::Connected(rings) = &mut self.link {
             let (notify, port) = (rings.transmit.publish(), rings.port);
-            if self.platform.traces_rings() {
+            if self.platform.traces_rings() && rings.transmit.has_moved() {
                 let progress = rings.transmit.progress();
                 self.trace(RingSide::FrontTransmit, progress, notify);
             }
@@ -282,7 +282,7 @@ impl<P: Platform, M: SharedPage> NetFront<P, M> {
         if let Link::Connected(rings) = &mut self.link {
             rings.receive.post();
             let (notify, port) = (rings.receive.publish(), rings.port);
-            if self.platform.traces_rings() {
+            if self.platform.traces_rings() && rings.receive.has_moved() {
                 let progress = rings.receive.progress();
                 self.trace(RingSide::FrontReceive, progress, notify);
             }

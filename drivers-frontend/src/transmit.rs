@@ -78,6 +78,11 @@ impl<G: SharedPage> Transmitter<G> {
         *in_flight
     }
 
+    /// Whether the ring has come any further since [`Self::progress`] was asked.
+    pub(crate) fn has_moved(&self) -> bool {
+        self.ring.has_moved()
+    }
+
     /// How far the ring has come since this was asked last.
     pub(crate) fn progress(&mut self) -> Progress {
         self.ring.progress()

@@ -81,8 +81,9 @@ pub const TRACE_EVENT: u64 = 1 << 3;
 
 /// Records that a guest can make before the hypervisor takes them in.
 pub const RECORDS: usize = 32;
-/// Words of each: `ticks << 8 | number + 1`, then the two words of a [`crate::extension::GuestRecord`] of this number.
-/// `ticks` are the TSC's.
+/// Words of each: `ticks << 12 | side << 4 | number + 1`, then the two words of a [`crate::extension::GuestRecord`] of
+/// this number. `ticks` are the TSC's as far as they go in; `side` and the first word of a ring's record are those that
+/// the hypercall has in one: there the side is 0 to 15, and the domain from bit 0.
 pub const RECORD_WORDS: usize = 3;
 /// Offset in the page of [`SharedInfo`] of a guest's own records, one place after the other and round again. The guest
 /// writes a record's first word last, where it is 0; the hypervisor takes the records in that order, makes their first

@@ -218,7 +218,7 @@ pub(crate) struct Bench {
     /// Measure the same guest on another hypervisor as well
     #[arg(long, value_name = "PEER")]
     pub(crate) peer: Option<Peer>,
-    /// Measure every point, where the usual choice is smaller: disks
+    /// Measure every point, where the usual choice is smaller: disks; categories of the trace one by one
     #[arg(long)]
     pub(crate) full: bool,
     /// Numbers of guests, for path [default: 1,8,64,256]

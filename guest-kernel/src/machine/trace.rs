@@ -43,28 +43,48 @@ static MADE: AtomicU64 = AtomicU64::new(0);
 /// Makes a record: in the shared page, from where the hypervisor takes it. An upcall may come at any moment and make
 /// records too, so the place is taken first, and the word that makes it a record is written last.
 #[cold]
-fn record(record: GuestRecord, a: u64, b: u64) {
+fn record(record: GuestRecord, side: u64, a: u64, b: u64) {
+    let what = (side << SIDE) | (u64::from(record.raw()) + 1);
+    if !in_page(what, a, b) {
+        flushed(what, a, b);
+    }
+}
+
+/// Where a record's first word has the ring's side.
+const SIDE: u32 = 4;
+/// And where it has the time.
+const TICKS: u32 = 12;
+
+/// Makes it if there is a place.
+#[inline(always)]
+fn in_page(what: u64, a: u64, b: u64) -> bool {
     // SAFETY: the shared page is mapped there for the domain's life, and these words are atomics for all.
     let places = unsafe { &*((SHARED_INFO as u64 + RECORDS_OFFSET) as *const [Place; RECORDS]) };
-    loop {
-        let made = MADE.load(Ordering::Relaxed);
-        let [first, second, third] = &places[made as usize % RECORDS];
-        if first.load(Ordering::Relaxed) != 0 {
-            // The hypervisor has not taken the oldest yet. If it does not now, because we have interrupted ourselves while
-            // that was made, there is another way.
-            let flushed = extension::trace_flush();
-            if flushed.is_err() || first.load(Ordering::Relaxed) != 0 {
-                let _ = extension::trace_record(record, a, b);
-                return;
-            }
-        }
-        if MADE.compare_exchange(made, made + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-            second.store(a, Ordering::Relaxed);
-            third.store(b, Ordering::Relaxed);
-            first.store((clock::tsc() << 8) | (u64::from(record.raw()) + 1), Ordering::Release);
-            return;
-        }
+    let made = MADE.load(Ordering::Relaxed);
+    let [first, second, third] = &places[made as usize % RECORDS];
+    let free = first.load(Ordering::Relaxed) == 0;
+    if !free || MADE.compare_exchange(made, made + 1, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+        return false;
     }
+    second.store(a, Ordering::Relaxed);
+    third.store(b, Ordering::Relaxed);
+    first.store((clock::tsc() << TICKS) | what, Ordering::Release);
+    true
+}
+
+/// The same after the hypervisor was asked to take the oldest. If it cannot, because we have interrupted ourselves while that
+/// was made, there is another way.
+#[cold]
+#[inline(never)]
+fn flushed(what: u64, a: u64, b: u64) {
+    if extension::trace_flush().is_ok() && in_page(what, a, b) {
+        return;
+    }
+    let Some(record) = GuestRecord::from_raw((what as u32 & 0xf) - 1) else { return };
+    let is_of_ring =
+        (GuestRecord::RingProduced.raw()..=GuestRecord::RingSuppressed.raw()).contains(&record.raw());
+    let a = if is_of_ring { (what >> SIDE) | ((a & 0xffff) << 16) | (a >> 32 << 32) } else { a };
+    let _ = extension::trace_record(record, a, b);
 }
 
 /// A span of an application's work: it ends when this is dropped.
@@ -81,7 +101,7 @@ impl Span {
     pub fn new(text: &'static str, value: u64) -> Self {
         let name = name(text);
         if wants(TRACE_GUEST) {
-            record(GuestRecord::SpanBegin, name, value);
+            record(GuestRecord::SpanBegin, 0, name, value);
         }
         Self { name, value }
     }
@@ -91,7 +111,7 @@ impl Drop for Span {
     #[inline]
     fn drop(&mut self) {
         if wants(TRACE_GUEST) {
-            record(GuestRecord::SpanEnd, self.name, self.value);
+            record(GuestRecord::SpanEnd, 0, self.name, self.value);
         }
     }
 }
@@ -100,7 +120,7 @@ impl Drop for Span {
 #[inline]
 pub fn instant(text: &'static str, value: u64) {
     if wants(TRACE_GUEST) {
-        record(GuestRecord::Instant, name(text), value);
+        record(GuestRecord::Instant, 0, name(text), value);
     }
 }
 
@@ -108,16 +128,16 @@ pub fn instant(text: &'static str, value: u64) {
 #[inline]
 pub fn value(text: &'static str, value: u64) {
     if wants(TRACE_GUEST) {
-        record(GuestRecord::Value, name(text), value);
+        record(GuestRecord::Value, 0, name(text), value);
     }
 }
 
 /// A driver tells of a ring.
 pub fn ring(told: RingRecord) {
-    record(told.record, told.ring, told.counts);
+    record(told.record, told.side.raw().into(), told.place, told.counts);
 }
 
 /// The upcall handler has served so many ports.
 pub(super) fn handler_done(ports: u64) {
-    record(GuestRecord::HandlerDone, ports, 0);
+    record(GuestRecord::HandlerDone, 0, ports, 0);
 }

@@ -78,6 +78,12 @@ impl<M: SharedPage, P: Protocol> FrontRing<M, P> {
         }
     }
 
+    /// Whether it has come any further since [`Self::progress`] was asked.
+    #[inline]
+    pub fn has_moved(&self) -> bool {
+        self.told != (self.req_published, self.rsp_cons)
+    }
+
     /// How far it has come since this was asked last.
     pub fn progress(&mut self) -> Progress {
         let (requests, responses) = core::mem::replace(&mut self.told, (self.req_published, self.rsp_cons));

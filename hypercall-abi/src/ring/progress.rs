@@ -30,9 +30,11 @@ pub struct Progress {
 pub struct RingRecord {
     /// Which.
     pub record: GuestRecord,
-    /// Its first word: the ring.
-    pub ring: u64,
-    /// Its second: the counts.
+    /// Which ring.
+    pub side: RingSide,
+    /// The domain at the other end, and from bit 32 the index.
+    pub place: u64,
+    /// How many entries, and from bit 32 how many wait.
     pub counts: u64,
 }
 
@@ -50,7 +52,8 @@ impl Progress {
             .filter(|(_, step)| step.count > 0)
             .map(move |(record, step)| RingRecord {
                 record,
-                ring: ring(side, peer) | (u64::from(step.index) << 32),
+                side,
+                place: u64::from(peer.0) | (u64::from(step.index) << 32),
                 counts: u64::from(step.count) | (u64::from(step.waiting) << 32),
             })
     }
@@ -70,9 +73,5 @@ pub fn notification(side: RingSide, peer: DomId, notify: Notify) -> Option<RingR
         Notify::Suppressed => GuestRecord::RingSuppressed,
         Notify::Needed => GuestRecord::RingNotified,
     };
-    Some(RingRecord { record, ring: ring(side, peer), counts: 0 })
-}
-
-fn ring(side: RingSide, peer: DomId) -> u64 {
-    u64::from(side.raw()) | (u64::from(peer.0) << 16)
+    Some(RingRecord { record, side, place: u64::from(peer.0), counts: 0 })
 }

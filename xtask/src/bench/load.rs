@@ -1,5 +1,6 @@
 //! The loads under which the trace is priced: web guests and a client that fetches from them, without the host.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -12,8 +13,8 @@ use crate::serial::Line;
 use crate::{compile, paths};
 
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Virtual seconds of a load.
-const SECONDS: &str = "0.2";
+/// Longest that a load may take, in virtual seconds.
+const SECONDS: &str = "20";
 const GUESTS: u32 = 4;
 
 /// What the client fetches.
@@ -45,9 +46,10 @@ impl Load {
         scenario.check(&compile::is_guest)?;
         let mut plan = lower(&scenario)?;
         let targets = plan.guests.first().map(|first| format!("{}+{GUESTS}", first.address));
+        // A number of requests and no time: what is done is the same then, whatever it takes.
         let size = match self {
-            Self::Web => "size=2258",
-            Self::Network => "size=32768",
+            Self::Web => "size=2258 requests=2000",
+            Self::Network => "size=32768 requests=400",
         };
         let words = [
             ("{policies}", "batched"),
@@ -66,8 +68,19 @@ impl Load {
     }
 }
 
-/// Follows a load to its end: requests, and ns in which somebody had the processor.
-pub(super) fn follow(machine: &mut Machine) -> Result<(u64, u64)> {
+/// What a load came to.
+#[derive(Clone, Debug)]
+pub(super) struct Followed {
+    /// Requests that were answered.
+    pub(super) requests: u64,
+    /// ns in which somebody had the processor.
+    pub(super) busy_ns: u64,
+    /// Between its first and its last moment in ns, for which this is said.
+    pub(super) during_ns: Range<u64>,
+}
+
+/// Follows a load to its end.
+pub(super) fn follow(machine: &mut Machine) -> Result<Followed> {
     let mut snapshots = Vec::new();
     let mut requests = None;
     loop {
@@ -96,5 +109,6 @@ pub(super) fn follow(machine: &mut Machine) -> Result<(u64, u64)> {
     let requests = requests.context("the client gave no result")?;
     let [before, after, ..] = snapshots.as_slice() else { bail!("the client took no snapshots") };
     let idle = after.idle_ns.saturating_sub(before.idle_ns);
-    Ok((requests, after.time_ns.saturating_sub(before.time_ns).saturating_sub(idle)))
+    let busy_ns = after.time_ns.saturating_sub(before.time_ns).saturating_sub(idle);
+    Ok(Followed { requests, busy_ns, during_ns: before.time_ns..after.time_ns })
 }

@@ -13,6 +13,7 @@ mod kv;
 mod long;
 mod machine;
 mod part;
+mod path;
 mod perfetto;
 mod replay;
 mod storm;

@@ -24,6 +24,7 @@ pub(super) fn parts() -> Vec<Part> {
         Part::here("trace of a run that is up: live, control, record", super::kept::watched),
         Part::here("trace saved from a panic", super::kept::saved),
         super::storm::part(),
+        super::path::part(),
     ]
 }
 

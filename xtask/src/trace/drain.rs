@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use hypervisor_core::trace::reader::Tally;
+use hypervisor_core::trace::reader::{Entry, Tally};
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -25,9 +25,14 @@ pub(crate) struct Drain {
 impl Drain {
     /// Begins to read the trace that this file will hold.
     pub(crate) fn start(path: &Path) -> Self {
+        Self::watch(path, |_| ())
+    }
+
+    /// The same, and shows each record to somebody.
+    pub(crate) fn watch(path: &Path, see: impl FnMut(&Entry) + Send + 'static) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (path, seen) = (path.to_owned(), stop.clone());
-        Self { stop, thread: std::thread::spawn(move || read(&path, &seen)) }
+        Self { stop, thread: std::thread::spawn(move || read(&path, &seen, see)) }
     }
 
     /// Reads what is left, and ends; what was read and lost in all.
@@ -37,7 +42,7 @@ impl Drain {
     }
 }
 
-fn read(path: &PathBuf, stop: &AtomicBool) -> Result<Tally> {
+fn read(path: &PathBuf, stop: &AtomicBool, mut see: impl FnMut(&Entry)) -> Result<Tally> {
     let writer = || -> std::io::Result<File> { OpenOptions::new().write(true).open(path) };
     let mut reader = None;
     loop {
@@ -52,7 +57,7 @@ fn read(path: &PathBuf, stop: &AtomicBool) -> Result<Tally> {
                 }
             }
             Some((records, file)) => {
-                records.by_ref().for_each(drop);
+                records.by_ref().for_each(|entry| see(&entry));
                 for (index, word) in records.consumed() {
                     file.write_all_at(&word.to_le_bytes(), index as u64 * 8)?;
                 }
@@ -64,7 +69,7 @@ fn read(path: &PathBuf, stop: &AtomicBool) -> Result<Tally> {
         if last {
             let Some((mut records, _)) = reader else { return Ok(Tally::default()) };
             records.refresh()?;
-            records.by_ref().for_each(drop);
+            records.by_ref().for_each(|entry| see(&entry));
             return Ok(records.tally());
         }
         std::thread::sleep(PAUSE);

@@ -5,7 +5,6 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
-use core::sync::atomic::AtomicU64;
 
 use hypercall_abi::{DomId, Mfn};
 
@@ -16,6 +15,7 @@ use crate::memory::{MachineAddress, MachineMemory};
 use crate::registers::Registers;
 use crate::ring::Ring;
 use crate::time::{Time, TimeScale};
+use crate::trace::Word;
 use crate::world::Setup;
 
 /// What was due and what came instead, in words for people.
@@ -49,7 +49,7 @@ pub(super) struct Player<'a> {
     scale: TimeScale,
     /// Storage of a trace, as much as there was, because where a block ends the core reads the clock once more. It is
     /// never given back: the core wants it for as long as it runs.
-    trace: &'static [AtomicU64],
+    trace: &'static [Word],
 }
 
 /// If the core asks for so much after the log's end, it does not come back.
@@ -67,7 +67,7 @@ fn low(word: u64) -> u32 {
 impl<'a> Player<'a> {
     pub(super) fn new(log: &'a [u8], setup: &Setup) -> Self {
         Self {
-            trace: (0..setup.trace_words).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak(),
+            trace: (0..setup.trace_words).map(|_| Word::new(0)).collect::<Vec<_>>().leak(),
             log: RefCell::new(Log { bytes: Bytes(log), before: Before::new() }),
             memory: RefCell::default(),
             mismatch: RefCell::default(),
@@ -256,7 +256,7 @@ impl Storage for Player<'_> {
         self.tell(Tag::Ticks, &[]).unwrap_or(0)
     }
 
-    fn trace_words(&self) -> &'static [AtomicU64] {
+    fn trace_words(&self) -> &'static [Word] {
         self.trace
     }
 

@@ -3,7 +3,6 @@
 
 use core::cell::{Cell, RefCell};
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::AtomicU64;
 
 use hypercall_abi::{DomId, Mfn};
 
@@ -17,6 +16,7 @@ use crate::memory::{MachineAddress, MachineMemory};
 use crate::registers::Registers;
 use crate::ring::Ring;
 use crate::time::{Time, TimeScale};
+use crate::trace::Word;
 use crate::world::World;
 
 /// Where a log's bytes go. They are given by a shared reference, because the core reads memory by one.
@@ -188,7 +188,7 @@ impl<M: Storage, S: Sink> Storage for Recorder<M, S> {
     }
 
     // What the trace says is no part of the state, so what is written there is not noted.
-    fn trace_words(&self) -> &'static [AtomicU64] {
+    fn trace_words(&self) -> &'static [Word] {
         self.inner.trace_words()
     }
 

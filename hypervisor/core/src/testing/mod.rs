@@ -2,12 +2,13 @@
 //! Tests of several modules need it, and it is where the recount is called after each action.
 
 mod image;
+mod word;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::Cell;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 
 use hypercall_abi::mmu::pte;
 use hypercall_abi::{DomId, Errno, Mfn};
@@ -29,6 +30,8 @@ use crate::time::{Time, TimeScale};
 use crate::world::{Setup, World};
 
 pub(crate) use image::{SHARED_PAGES, TestImage};
+pub use word::Word;
+pub(crate) use word::{Store, watched};
 
 /// Where test images are linked.
 pub(crate) const BASE: u64 = 0x40_0000;
@@ -52,7 +55,7 @@ pub(crate) struct FakeMachine<T> {
     /// ns that pass with each look at the clock, and those that have passed so.
     pub(crate) passing: Cell<(u64, u64)>,
     /// The trace's storage, which is never given back.
-    pub(crate) trace: &'static [AtomicU64],
+    pub(crate) trace: &'static [Word],
     /// Addresses whose flush was asked for.
     pub(crate) flushed: Vec<u64>,
     /// The root that the processor uses. The hypervisor stands on it, so its slots there must stay.
@@ -127,7 +130,7 @@ impl<T: MachineMemory> Storage for FakeMachine<T> {
     fn ticks(&self) -> u64 {
         self.now.after(self.passing.get().1).0
     }
-    fn trace_words(&self) -> &'static [AtomicU64] {
+    fn trace_words(&self) -> &'static [Word] {
         self.trace
     }
 }
@@ -199,7 +202,7 @@ impl Fixture<FakeMemory> {
                 memory,
                 now: Time(0),
                 passing: Cell::default(),
-                trace: (0..TRACE_WORDS).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak(),
+                trace: (0..TRACE_WORDS).map(|_| Word::new(0)).collect::<Vec<_>>().leak(),
                 flushed: Vec::new(),
                 root: None,
             },

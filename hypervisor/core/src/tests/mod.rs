@@ -15,5 +15,6 @@ mod trace;
 mod trace_choice;
 mod trace_guests;
 mod trace_kinds;
+mod trace_moments;
 mod trace_reader;
 mod traps;

@@ -50,7 +50,7 @@ fn made(system: &System) -> Vec<(u64, DomId, Record)> {
 }
 
 const fn first(ticks: u64, record: GuestRecord) -> u64 {
-    (ticks << 8) | (record.raw() as u64 + 1)
+    (ticks << 12) | (record.raw() as u64 + 1)
 }
 
 #[test]
@@ -62,7 +62,15 @@ fn each_kind_in_the_page_becomes_the_record_that_a_hypercall_makes() {
         command(system, "trace on");
     }
     for (at, record) in GuestRecord::ALL.iter().enumerate() {
-        make(&mut by_page, at, first(0, *record), a, b);
+        // In the page a ring's side is in the first word.
+        let (side, a_in_page) = match record {
+            GuestRecord::RingProduced
+            | GuestRecord::RingConsumed
+            | GuestRecord::RingNotified
+            | GuestRecord::RingSuppressed => (a & 0xff, (a & !0xffff_ffff) | 7),
+            _ => (0, a),
+        };
+        make(&mut by_page, at, first(0, *record) | (side << 4), a_in_page, b);
         let op = u64::from(ExtensionOp::TraceRecord.raw());
         by_call.hypercall(Hypercall::Extension, [op, u64::from(record.raw()), a, b, 0]).unwrap();
     }
@@ -112,7 +120,7 @@ fn what_is_not_chosen_or_came_while_the_trace_was_off_is_not_recorded() {
     command(&mut system, "trace categories ring");
     command(&mut system, "trace on");
     make(&mut system, 1, first(0, GuestRecord::Instant), 3, 4);
-    make(&mut system, 2, first(0, GuestRecord::RingNotified), 1 | 5 << 16, 0);
+    make(&mut system, 2, first(0, GuestRecord::RingNotified) | 1 << 4, 5, 0);
     command(&mut system, "trace off");
     let records: Vec<_> = made(&system).iter().map(|(_, _, record)| *record).collect();
     assert_eq!(records, [Record::RingNotified { ring: 1, peer: 5 }]);
@@ -124,7 +132,7 @@ proptest! {
     #[test]
     fn a_page_full_of_anything_makes_no_more_records_than_it_has_places_and_time_goes_on(
         pages in prop::collection::vec(
-            prop::collection::vec((prop_oneof![any::<u64>(), (any::<u64>(), 0u64..12).prop_map(|(ticks, kind)| (ticks << 8) | kind)], any::<u64>(), any::<u64>()), RECORDS),
+            prop::collection::vec((prop_oneof![any::<u64>(), (any::<u64>(), 0u64..12).prop_map(|(ticks, kind)| (ticks << 12) | kind)], any::<u64>(), any::<u64>()), RECORDS),
             1..6
         )
     ) {

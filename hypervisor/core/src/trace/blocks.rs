@@ -76,6 +76,8 @@ impl Blocks {
                         self.blocks.push((sequence, start));
                     }
                 }
+                // It was begun after the header was read.
+                (_, [sequence]) if sequence <= header.head.saturating_add(header.blocks) => {}
                 _ => tally.damaged(),
             }
         }
@@ -101,7 +103,10 @@ impl Blocks {
                 tally.truncated = true;
                 continue;
             };
-            if now != sequence {
+            // Looked at once more: it may have been made anew between two of its words.
+            let mut still = [0];
+            source.read(start, &mut still);
+            if now != sequence || still != [sequence] {
                 // Overwritten meanwhile: what is lost shows at the next block's ordinal.
                 continue;
             }

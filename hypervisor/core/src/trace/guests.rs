@@ -7,7 +7,6 @@
 use hypercall_abi::extension::GuestRecord;
 use hypercall_abi::shared_info::{RECORD_WORDS, RECORDS, RECORDS_OFFSET};
 
-use super::category::Category;
 use super::layout::head;
 use super::records::Record;
 use super::stream::words_of;
@@ -16,112 +15,102 @@ use crate::domain::Domain;
 use crate::machine::Machine;
 use crate::memory::MachineAddress;
 
-/// How a record lies in its two words.
-#[derive(Clone, Copy)]
-enum Shape {
-    /// As the fields' words.
-    Plain,
-    /// The first half of the first word is the field.
-    Half,
-    /// The first word is ring, peer and index.
-    Ring,
-}
+/// First words of records by the number that a guest gives them, from 1; 0 for what is no record, or not recorded.
+pub(super) type Heads = [u64; 16];
 
-/// What becomes of a guest's record.
-#[derive(Clone, Copy)]
-struct Kind {
-    /// First word without domain, time and a first field.
-    head: u64,
-    category: u32,
-    shape: Shape,
-}
+/// Bits of the ring's side in a guest's first word, which are the first field of those records that have one.
+const SIDE: u64 = 0xff0;
+/// From there to where a record of ours has its first field.
+const SIDE_UP: u32 = 28;
+/// Bits below the time in a guest's first word.
+const BELOW_TICKS: u64 = 0xfff;
 
-impl Kind {
-    const fn new(record: &Record, words: u8, shape: Shape) -> Self {
-        Self { head: head(record.kind(), words, 0, 0), category: record.category().bit(), shape }
+/// A record that a guest can make, with the words that follow its first.
+const fn of(record: GuestRecord) -> (Record, u8) {
+    let (name, value) = (0, 0);
+    let (ring, peer, index, count, waiting) = (0, 0, 0, 0, 0);
+    match record {
+        GuestRecord::SpanBegin => (Record::SpanBegin { name, value }, 2),
+        GuestRecord::SpanEnd => (Record::SpanEnd { name, value }, 2),
+        GuestRecord::Instant => (Record::Instant { name, value }, 2),
+        GuestRecord::Value => (Record::Value { name, value }, 2),
+        GuestRecord::RingProduced => (Record::RingProduced { ring, peer, index, count, waiting }, 2),
+        GuestRecord::RingConsumed => (Record::RingConsumed { ring, peer, index, count, waiting }, 2),
+        GuestRecord::RingNotified => (Record::RingNotified { ring, peer }, 1),
+        GuestRecord::RingSuppressed => (Record::RingSuppressed { ring, peer }, 1),
+        GuestRecord::HandlerDone => (Record::HandlerDone { ports: 0 }, 1),
     }
+}
 
-    const fn of(record: GuestRecord) -> Self {
-        const RING: (u8, u16, u32) = (0, 0, 0);
-        let (ring, peer, index) = RING;
-        let (name, value, count, waiting) = (0, 0, 0, 0);
-        match record {
-            GuestRecord::SpanBegin => Self::new(&Record::SpanBegin { name, value }, 2, Shape::Plain),
-            GuestRecord::SpanEnd => Self::new(&Record::SpanEnd { name, value }, 2, Shape::Plain),
-            GuestRecord::Instant => Self::new(&Record::Instant { name, value }, 2, Shape::Plain),
-            GuestRecord::Value => Self::new(&Record::Value { name, value }, 2, Shape::Plain),
-            GuestRecord::RingProduced => {
-                Self::new(&Record::RingProduced { ring, peer, index, count, waiting }, 2, Shape::Ring)
-            }
-            GuestRecord::RingConsumed => {
-                Self::new(&Record::RingConsumed { ring, peer, index, count, waiting }, 2, Shape::Ring)
-            }
-            GuestRecord::RingNotified => Self::new(&Record::RingNotified { ring, peer }, 1, Shape::Ring),
-            GuestRecord::RingSuppressed => Self::new(&Record::RingSuppressed { ring, peer }, 1, Shape::Ring),
-            GuestRecord::HandlerDone => Self::new(&Record::HandlerDone { ports: 0 }, 1, Shape::Half),
+/// What is recorded of what guests make while these categories are.
+pub(super) fn heads(categories: u32) -> Heads {
+    let mut heads = [0; 16];
+    for known in GuestRecord::ALL {
+        let (record, words) = of(*known);
+        let slot = usize::try_from(known.raw().wrapping_add(1)).ok().and_then(|at| heads.get_mut(at));
+        if let Some(slot) = slot.filter(|_| record.category().bit() & categories != 0) {
+            *slot = head(record.kind(), words, 0, 0);
         }
     }
+    heads
 }
-
-/// By number.
-const KINDS: [Kind; GuestRecord::ALL.len()] = {
-    let mut kinds = [Kind::of(GuestRecord::SpanBegin); GuestRecord::ALL.len()];
-    let mut left = GuestRecord::ALL;
-    while let [first, rest @ ..] = left {
-        #[expect(
-            clippy::as_conversions,
-            clippy::indexing_slicing,
-            reason = "a constant, checked by the compiler"
-        )]
-        {
-            kinds[first.raw() as usize] = Kind::of(*first);
-        }
-        left = rest;
-    }
-    kinds
-};
 
 impl Trace {
     /// Takes in a domain's own records. A guest may write there what it likes: what is no record is passed over, and at
     /// most as many are looked at as there is room for.
     #[inline(never)]
     pub(crate) fn take_in<M: Machine>(&mut self, m: &mut M, domain: &mut Domain) {
-        for _ in 0..RECORDS {
-            let offset =
-                RECORDS_OFFSET.wrapping_add(to_u64(domain.next_record.wrapping_mul(8 * RECORD_WORDS)));
-            let place = MachineAddress::in_frame(domain.shared_info, offset);
-            let first = m.load(place);
-            if first == 0 {
-                return;
-            }
-            let [a, b] = [8, 16].map(|offset| m.load(MachineAddress(place.0.wrapping_add(offset))));
-            m.store(place, 0);
-            domain.next_record = domain.next_record.wrapping_add(1) & (RECORDS - 1);
-            let number = usize::try_from((first & 0xff).wrapping_sub(1)).unwrap_or(usize::MAX);
-            let Some(kind) = KINDS.get(number).filter(|kind| kind.category & self.mask != 0) else {
-                continue;
-            };
-            let mut head = kind.head | super::layout::head(0, 0, domain.id.0, 0);
-            let a = match kind.shape {
-                Shape::Plain => a,
-                Shape::Half => a & 0xffff_ffff,
-                Shape::Ring => {
-                    head |= (a & 0xff) << 32;
-                    (a & !0xffff_ffff) | ((a >> 16) & 0xffff)
-                }
-            };
-            self.write_of_guest(m, first >> 8, head, [a, b]);
+        let place = |number: usize| {
+            let offset = RECORDS_OFFSET.wrapping_add(to_u64(number.wrapping_mul(8 * RECORD_WORDS)));
+            MachineAddress::in_frame(domain.shared_info, offset)
+        };
+        let mut next = domain.next_record & (RECORDS - 1);
+        if m.load(place(next)) == 0 {
+            return;
         }
+        // Whatever was made was made before; and what was taken in before comes before.
+        let now = m.ticks().max(self.time_of_guests);
+        for _ in 0..RECORDS {
+            let at = place(next);
+            let first = m.load(at);
+            if first == 0 {
+                break;
+            }
+            let [a, b] = [8, 16].map(|offset| m.load(MachineAddress(at.0.wrapping_add(offset))));
+            m.store(at, 0);
+            next = next.wrapping_add(1) & (RECORDS - 1);
+            let number = usize::try_from(first & 0xf).unwrap_or(0);
+            let known = self.heads_of_guests.get(number).copied().unwrap_or(0);
+            if known != 0 {
+                let head = known | head(0, 0, domain.id.0, 0) | ((first & SIDE) << SIDE_UP);
+                // How long ago, of which a guest says what it likes: not longer than the record before.
+                let ago = (now << 12).wrapping_sub(first & !BELOW_TICKS) >> 12;
+                let then = now.wrapping_sub(ago.min(now.wrapping_sub(self.time_of_guests)));
+                self.write_of_guest(m, then, head, [a, b]);
+            }
+        }
+        domain.next_record = next;
     }
 
-    /// Writes a record for which its guest gives the time.
+    /// Writes a record of a guest's at a time that was found for it.
     #[inline(always)]
-    fn write_of_guest<M: Machine>(&mut self, m: &M, ticks: u64, head: u64, fields: [u64; 2]) {
+    fn write_of_guest<M: Machine>(&mut self, m: &M, then: u64, head: u64, fields: [u64; 2]) {
         if self.filtered && !self.choice.passes(head) {
             return;
         }
-        self.time_of_guests = ticks.clamp(self.time_of_guests, m.ticks().max(self.time_of_guests));
-        if self.guests.write_some(m, (self.time_of_guests, head), fields, words_of(head)) {
+        self.time_of_guests = then;
+        if self.guests.write_some_at_hand(then, head, fields, words_of(head)) {
+            self.count(kind_of(head));
+        } else {
+            self.write_of_guest_slowly(m, then, head, fields);
+        }
+    }
+
+    /// The same where there is no room yet.
+    #[cold]
+    #[inline(never)]
+    fn write_of_guest_slowly<M: Machine>(&mut self, m: &M, then: u64, head: u64, fields: [u64; 2]) {
+        if self.guests.write_some(m, (then, head), fields, words_of(head)) {
             self.count(kind_of(head));
         } else {
             lose(&self.guests, head);
@@ -138,4 +127,4 @@ fn to_u64(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }
 
-const _: () = assert!(RECORDS.is_power_of_two() && Category::Guest.bit() != 0);
+const _: () = assert!(RECORDS.is_power_of_two() && GuestRecord::ALL.len() < 16);

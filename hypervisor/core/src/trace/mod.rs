@@ -40,7 +40,7 @@ pub(crate) use notes::{event_raised, guest_record, run_state, timed_call, wake};
 use pack::Packed;
 pub use records::Record;
 use stream::words_of;
-pub use stream::{Mode, Storage, Stream};
+pub use stream::{Mode, Storage, Stream, Word};
 pub(crate) use switch::{last_counters, set, set_on, tell_guest, triggered};
 
 /// Whether recording is compiled in.
@@ -58,6 +58,8 @@ pub struct Trace {
     guests: Stream,
     /// The last time in it, in ticks.
     time_of_guests: u64,
+    /// What of it is recorded now.
+    heads_of_guests: guests::Heads,
     written: [u64; KINDS],
     /// What is to be recorded while the trace is on.
     pub(crate) choice: Choice,
@@ -83,6 +85,7 @@ impl Trace {
             stream: Stream::default(),
             guests: Stream::default(),
             time_of_guests: 0,
+            heads_of_guests: guests::heads(0),
             written: [0; KINDS],
             choice: Choice::default(),
             words,
@@ -160,6 +163,12 @@ impl Trace {
     #[must_use]
     pub const fn categories(&self) -> u32 {
         self.mask
+    }
+
+    /// Sets what is recorded from now on.
+    fn record_only(&mut self, categories: u32) {
+        self.mask = categories;
+        self.heads_of_guests = guests::heads(categories);
     }
 
     /// Enters a domain's name, whether the trace is on or not.

@@ -3,13 +3,19 @@
 //! writer has the stream to itself, so reserving room is one addition; an NMI that comes in between writes to a stream
 //! of its own.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 
 use super::layout::{
     BLOCK_HEADER, KIND_TIME, STREAM_BLOCK_WORDS, STREAM_BLOCKS, STREAM_CONSUMED, STREAM_DROPPED,
     STREAM_FIRST, STREAM_HEAD, STREAM_OF, STREAM_OVERWRITTEN, STREAM_WORDS, STREAMS_START, TICK_BITS, head,
 };
 use super::pack::WORDS_MAX;
+
+/// A word of the storage. In tests it tells of each store to it, so that they can look at what lies there at any moment.
+#[cfg(not(test))]
+pub type Word = core::sync::atomic::AtomicU64;
+#[cfg(test)]
+pub use crate::testing::Word;
 
 /// Words that must be free before a record: more than the longest one has, and the zero behind it. It is one number for
 /// all, so that one comparison is all that a record needs before its words are written; eight lie behind the first one,
@@ -24,7 +30,7 @@ pub trait Storage {
         0
     }
     /// The words that the trace is kept in, which others may read at any moment.
-    fn trace_words(&self) -> &'static [AtomicU64] {
+    fn trace_words(&self) -> &'static [Word] {
         &[]
     }
     /// Writes a word; an index past the end is ignored. Stores become visible in their order.
@@ -40,8 +46,8 @@ pub trait Storage {
 }
 
 /// Storage by itself, of whose clock somebody else knows.
-impl Storage for &'static [AtomicU64] {
-    fn trace_words(&self) -> &'static [AtomicU64] {
+impl Storage for &'static [Word] {
+    fn trace_words(&self) -> &'static [Word] {
         self
     }
 }
@@ -60,15 +66,15 @@ pub enum Mode {
 #[derive(Debug, Default)]
 pub struct Stream {
     /// What is left of the block in use.
-    room: &'static [AtomicU64],
+    room: &'static [Word],
     /// The last point of time.
     base: u64,
     /// Records since the start.
     records: u64,
     /// The room, while records are not to be written without another look at them.
-    held: &'static [AtomicU64],
+    held: &'static [Word],
     /// All words of the trace.
-    words: &'static [AtomicU64],
+    words: &'static [Word],
     /// First word of the block in use.
     block: usize,
     /// Its sequence number; 0 before the first.
@@ -89,7 +95,7 @@ impl Stream {
     /// A writer for `blocks` blocks from word `first` on, which is described in the header as stream `index`.
     #[must_use]
     pub fn new(
-        words: &'static [AtomicU64],
+        words: &'static [Word],
         index: usize,
         (first, blocks, block_words): (usize, usize, usize),
         mode: Mode,
@@ -214,7 +220,7 @@ impl Stream {
     /// Writes two records, one of as many fields as its first word says, and one of a field, that become visible together.
     /// Returns whether there was room.
     #[inline(always)]
-    pub(super) fn write_pair_at_hand<const N: usize>(
+    pub(crate) fn write_pair_at_hand<const N: usize>(
         &mut self,
         (then, head, fields): (u64, u64, [u64; N]),
         (now, head_of_second, field): (u64, u64, u64),

@@ -38,13 +38,13 @@ pub(crate) fn set_on<M: Machine>(world: &mut World, m: &mut M, on: bool) -> bool
     }
     trace.choice.look_at(domains.iter());
     let chosen = trace.choice.categories | Category::Trace.bit();
-    trace.mask = chosen;
+    trace.record_only(chosen);
     trace.filtered = trace.choice.left_out() & 3 != 0;
     trace.put(m, DomId::IDLE, &Record::State { on: u8::from(on), categories: chosen });
     for domain in domains.iter().filter(|domain| domain.state == State::Running) {
         put_counters(trace, m, domain);
     }
-    trace.mask = if on { chosen } else { 0 };
+    trace.record_only(if on { chosen } else { 0 });
     trace.close(m);
     for domain in domains.iter().filter(|domain| domain.state == State::Running) {
         tell_guest(trace, m, domain);

@@ -1,7 +1,7 @@
 //! The load: a closed loop on each connection, the next request as soon as the last is answered.
 
 use alloc::vec::Vec;
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 
 use embassy_net::{Ipv4Address, Stack};
 use embassy_time::{Duration, Instant, Timer, with_timeout};
@@ -68,20 +68,21 @@ pub(crate) async fn patiently<T>(work: impl Future<Output = Result<T, Failure>>)
     with_timeout(PATIENCE, work).await.unwrap_or(Err(Failure::Broken))
 }
 
-/// Loads the targets for the wanted time; requests under way at its end are awaited.
+/// Loads the targets for the wanted time or requests, whichever ends first; requests under way at its end are awaited.
 pub(crate) async fn run(stack: Stack<'_>, settings: &Settings) -> Outcome {
     let mut chance = fastrand::Rng::with_seed(settings.seed);
     let mut targets = settings.targets.clone();
     chance.shuffle(&mut targets);
     let outcome = RefCell::new(Outcome { requests: 0, errors: 0, latencies_us: Samples::new(settings.seed) });
     let until = Instant::now() + settings.length;
+    let left = Cell::new(settings.requests);
     let connections: Vec<_> = (0..settings.connections)
         .map(|index| {
             let begin = Duration::from_micros(chance.u64(0..SPREAD_US));
-            let (targets, outcome) = (&targets, &outcome);
+            let (targets, outcome, left) = (&targets, &outcome, &left);
             async move {
                 Timer::after(begin).await;
-                Loop { stack, settings, targets, outcome, until }.run(index).await;
+                Loop { stack, settings, targets, outcome, until, left }.run(index).await;
             }
         })
         .collect();
@@ -96,6 +97,8 @@ struct Loop<'a> {
     targets: &'a [Ipv4Address],
     outcome: &'a RefCell<Outcome>,
     until: Instant,
+    /// Requests that are still to be begun.
+    left: &'a Cell<u64>,
 }
 
 impl Loop<'_> {
@@ -104,7 +107,7 @@ impl Loop<'_> {
         let mut buffers = Buffers::new(self.settings.size);
         let stays = self.settings.connections >= self.targets.len();
         let mut turn = 0;
-        while Instant::now() < self.until {
+        while Instant::now() < self.until && self.left.get() > 0 {
             let place = (index + turn * self.settings.connections) % self.targets.len().max(1);
             let Some(&target) = self.targets.get(place) else { return };
             let visit = if stays { usize::MAX } else { VISIT };
@@ -130,9 +133,10 @@ impl Loop<'_> {
         let mut result = Ok(());
         for _ in 0..requests {
             let start = Instant::now();
-            if start >= self.until {
+            if start >= self.until || self.left.get() == 0 {
                 break;
             }
+            self.left.set(self.left.get() - 1);
             result = patiently(connection.fetch(self.settings.size)).await;
             if result.is_err() {
                 break;

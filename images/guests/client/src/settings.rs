@@ -24,6 +24,8 @@ pub(crate) struct Settings {
     pub(crate) policies: Vec<Delivery>,
     /// How long under each.
     pub(crate) length: Duration,
+    /// How many requests at most under each.
+    pub(crate) requests: u64,
     /// Connections at once.
     pub(crate) connections: usize,
     /// What chance draws from.
@@ -97,6 +99,7 @@ impl Settings {
                 Vec::new()
             },
             length: Duration::from_millis((seconds.clamp(0.001, 86_400.0) * 1000.0) as u64),
+            requests: line.parse("requests", u64::MAX).map_err(bad)?,
             connections: line.parse("connections", 64).map_err(bad)?.clamp(1, CONNECTIONS_MAX),
             seed: line.parse("seed", 1).map_err(bad)?,
             size: line.parse("size", 2258).map_err(bad)?,

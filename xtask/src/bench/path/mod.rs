@@ -91,7 +91,7 @@ fn point(guests: u32, delivery: Policies) -> Result<Point> {
         build: Build::Usual,
     };
     let mut machine = boot::boot(how, &scenario, plan)?.machine;
-    let (requests, _) = load::follow(&mut machine)?;
+    let requests = load::follow(&mut machine)?.requests;
     drop(machine);
     let mut records = trace::open(&paths::run(&scenario.name).join("trace.bin"))?;
     let mut ways = Ways::default();

@@ -2,11 +2,15 @@
 //! It exists because a trace that changes what it measures is worth little; each state proves that it did, or did
 //! not, record.
 
+mod categories;
+
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use hypervisor_core::trace::reader::Tally;
+use hypervisor_core::trace::reader::{Entry, Tally};
 use serde::Serialize;
 
 use super::load::{self, Load};
@@ -82,6 +86,9 @@ impl From<Tally> for Held {
 struct Row {
     /// Instructions by state.
     instructions: BTreeMap<&'static str, f64>,
+    /// Of a load: records by state.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    records: BTreeMap<&'static str, f64>,
     /// Off against compiled out, in instructions.
     off_more: Option<f64>,
     /// The same in percent.
@@ -101,6 +108,9 @@ struct Figures {
     operations: BTreeMap<String, Row>,
     /// Loads: instructions in which somebody ran, a request.
     loads: BTreeMap<String, Row>,
+    /// Single categories under the web load, if they were measured.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    categories: BTreeMap<&'static str, categories::Cost>,
     /// What was recorded, by what ran and state.
     held: BTreeMap<String, BTreeMap<&'static str, Held>>,
 }
@@ -121,24 +131,31 @@ pub(super) fn bench(options: &Bench) -> Result<()> {
         command: format!("cargo xtask {command}"),
         operations: BTreeMap::new(),
         loads: BTreeMap::new(),
+        categories: BTreeMap::new(),
         held: BTreeMap::new(),
     };
     for state in State::ALL {
         eprintln!("measuring with the trace {} ...", state.word());
         operations(state, &mut figures)?;
         for load in Load::ALL {
-            loaded(state, load, &mut figures)?;
+            let found = loaded(state, load, &[])?;
+            let row = figures.loads.entry(load.word().to_owned()).or_default();
+            row.instructions.insert(state.word(), found.instructions);
+            row.records.insert(state.word(), found.records);
+            row.n = found.requests;
+            if state.records() {
+                figures.held.entry(load.word().to_owned()).or_default().insert(state.word(), found.held);
+            }
         }
     }
-    let held = figures.held.clone();
+    if options.full {
+        figures.categories = categories::measure(&figures.loads)?;
+    }
     for (name, row) in &mut figures.operations {
         row.conclude(RECORDS.iter().find(|(of, _)| of == name).map(|(_, records)| (*records, *records)));
     }
-    for (name, row) in &mut figures.loads {
-        let records = |state: State| {
-            let held = held.get(name)?.get(state.word())?;
-            Some(held.records as f64 / row.n as f64)
-        };
+    for row in figures.loads.values_mut() {
+        let records = |state: State| row.records.get(state.word()).copied();
         row.conclude(records(State::Flight).zip(records(State::Live)));
     }
     print(&figures);
@@ -175,7 +192,7 @@ fn operations(state: State, figures: &mut Figures) -> Result<()> {
     machine.tell("poweroff")?;
     while !matches!(machine.next(Instant::now() + FAREWELL)?, Next::End | Next::Timeout) {}
     drop(machine);
-    let held = judge(state, "bench", drain)?;
+    let held = judge(state, "bench", drain)?.held;
     figures.held.entry("operations".to_owned()).or_default().insert(state.word(), held);
     for one in results {
         let row = figures.operations.entry(one.name).or_default();
@@ -185,21 +202,35 @@ fn operations(state: State, figures: &mut Figures) -> Result<()> {
     Ok(())
 }
 
-fn loaded(state: State, load: Load, figures: &mut Figures) -> Result<()> {
-    let (scenario, plan) = load.plan()?;
+/// What a load came to in one state.
+struct Loaded {
+    requests: u64,
+    /// Instructions in which somebody ran, a request.
+    instructions: f64,
+    /// Records between the load's first and last moment, a request.
+    records: f64,
+    held: Held,
+}
+
+fn loaded(state: State, load: Load, settings: &[String]) -> Result<Loaded> {
+    let (scenario, mut plan) = load.plan()?;
+    plan.config.trace_settings.extend_from_slice(settings);
     let (mut machine, drain) = boot(state, &scenario, plan)?;
-    let (requests, busy_ns) = load::follow(&mut machine)?;
+    let load::Followed { requests, busy_ns, during_ns } = load::follow(&mut machine)?;
     drop(machine);
-    let held = judge(state, &scenario.name, drain)?;
-    figures.held.entry(load.word().to_owned()).or_default().insert(state.word(), held);
-    let row = figures.loads.entry(load.word().to_owned()).or_default();
-    row.instructions.insert(state.word(), rounded(busy_ns as f64 / requests.max(1) as f64));
-    row.n = requests;
-    Ok(())
+    let found = judge(state, &scenario.name, drain)?;
+    let a_request = |count: f64| rounded(count / requests.max(1) as f64);
+    let records = found.times.iter().filter(|time| during_ns.contains(time)).count();
+    Ok(Loaded {
+        requests,
+        instructions: a_request(busy_ns as f64),
+        records: a_request(records as f64),
+        held: found.held,
+    })
 }
 
 /// Starts a machine in a state, and for the live one whoever reads its trace.
-fn boot(state: State, scenario: &Scenario, mut plan: Plan) -> Result<(crate::qemu::Machine, Option<Drain>)> {
+fn boot(state: State, scenario: &Scenario, mut plan: Plan) -> Result<(crate::qemu::Machine, Option<Taken>)> {
     plan.config.trace = state.records();
     if state == State::Live {
         plan.config.trace_settings.push("mode live".to_owned());
@@ -212,23 +243,54 @@ fn boot(state: State, scenario: &Scenario, mut plan: Plan) -> Result<(crate::qem
         build: if state == State::Out { Build::Traceless } else { Build::Usual },
     };
     let machine = boot::boot(how, scenario, plan)?.machine;
-    let drain = (state == State::Live).then(|| Drain::start(&paths::run(&scenario.name).join("trace.bin")));
-    Ok((machine, drain))
+    Ok((machine, (state == State::Live).then(|| Taken::start(&paths::run(&scenario.name).join("trace.bin")))))
+}
+
+/// A live trace being read, with the times of its records.
+struct Taken {
+    drain: Drain,
+    times: Arc<Mutex<Vec<u64>>>,
+}
+
+impl Taken {
+    fn start(file: &Path) -> Self {
+        let times = Arc::new(Mutex::new(Vec::new()));
+        let noted = times.clone();
+        let note = move |entry: &Entry| {
+            if let Ok(mut times) = noted.lock() {
+                times.push(entry.time_ns);
+            }
+        };
+        Self { drain: Drain::watch(file, note), times }
+    }
+
+    fn finish(self) -> Result<(Tally, Vec<u64>)> {
+        let tally = self.drain.finish()?;
+        let times = self.times.lock().map(|mut times| core::mem::take(&mut *times)).unwrap_or_default();
+        Ok((tally, times))
+    }
+}
+
+/// What was found in a trace.
+struct Found {
+    held: Held,
+    /// The time of each record, in ns.
+    times: Vec<u64>,
 }
 
 /// What was recorded, if it is what the state promises.
-fn judge(state: State, name: &str, drain: Option<Drain>) -> Result<Held> {
+fn judge(state: State, name: &str, taken: Option<Taken>) -> Result<Found> {
     let file = paths::run(name).join("trace.bin");
-    let tally = match (drain, state) {
-        (Some(drain), _) => drain.finish()?,
+    let (tally, times) = match (taken, state) {
+        (Some(taken), _) => taken.finish()?,
         (None, State::Out) => {
             ensure!(trace::open(&file).is_err(), "a hypervisor without a trace has written one");
-            Tally::default()
+            (Tally::default(), Vec::new())
         }
         (None, _) => {
             let mut records = trace::open(&file)?;
-            records.by_ref().for_each(drop);
-            records.tally()
+            let times = records.by_ref().map(|entry| entry.time_ns).collect();
+            (records.tally(), times)
         }
     };
     if state.records() {
@@ -241,7 +303,7 @@ fn judge(state: State, name: &str, drain: Option<Drain>) -> Result<Held> {
     } else {
         ensure!(tally.records == 0, "{name}: the trace is off and holds {} records", tally.records);
     }
-    Ok(tally.into())
+    Ok(Found { held: tally.into(), times })
 }
 
 fn rounded(number: f64) -> f64 {
@@ -275,6 +337,7 @@ fn print(figures: &Figures) {
         }
         println!("{table}");
     }
+    categories::print(&figures.categories);
     let mut table = new(&["recorded", "state", "records", "lost", "bytes", "as fixed", "ratio"]);
     for (what, states) in &figures.held {
         for (state, held) in states.iter().filter(|(_, held)| held.records > 0) {
