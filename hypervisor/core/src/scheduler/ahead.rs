@@ -83,17 +83,28 @@ impl Scheduler {
             self.wake(id, now);
             return false;
         }
+        let first = self.ahead.is_empty();
+        if first && !self.is_grace_given() {
+            return self.boost(id, now);
+        }
+        let Some(entity) = self.entity_mut(id) else { return false };
         entity.awake = true;
         entity.fresh = false;
         self.settle_if_alone(now);
         self.unqueue(id);
-        let first = self.ahead.is_empty();
         self.mark_ahead(id, true);
         self.ahead.push_back(&mut self.entities, id);
         if first {
-            self.begin_grace(now);
+            self.graced = true;
+            self.grace = now.after(GRACE_NS);
         }
         true
+    }
+
+    /// Whether the current domain may go on for a while. One that has made room for another already may not.
+    fn is_grace_given(&mut self) -> bool {
+        let current = self.current.and_then(|current| self.entity_mut(current));
+        current.is_some_and(|entity| entity.awake && !entity.queued && entity.graces.ask())
     }
 
     /// Whether who runs must make room for those ahead.

@@ -30,6 +30,8 @@ pub(crate) struct Schedule {
 pub(crate) struct Segment {
     /// Which one, from 0.
     pub(crate) number: usize,
+    /// Of which round, from 0: all of a round draw the same chances, so that policies differ in nothing else.
+    pub(crate) round: usize,
     /// Index of its policy.
     pub(crate) policy: usize,
     /// Begin of the load.
@@ -72,9 +74,10 @@ impl Schedule {
         (0..(self.rounds + usize::from(self.traced)) * count).map(move |number| {
             let begin = self.start + (self.warm + self.settled + self.pause) * number as u32;
             let settled = begin + self.warm;
-            let policy = (number / count + number % count) % count;
-            let traced = number >= self.rounds * count;
-            Segment { number, policy, begin, settled, end: settled + self.settled, traced }
+            let round = number / count;
+            let policy = (round + number % count) % count;
+            let traced = round >= self.rounds;
+            Segment { number, round, policy, begin, settled, end: settled + self.settled, traced }
         })
     }
 }

@@ -116,14 +116,14 @@ async fn one(
     index: usize,
     served: &mut [Served],
 ) -> Outcome {
-    let seed = settings.seed ^ ((segment.number as u64) << 32) ^ ((index as u64 + 1) << 16);
-    let mut chance = fastrand::Rng::with_seed(seed);
+    let mut chance = chance_of(settings, segment, index);
     let begins: Vec<_> = (0..settings.connections).map(|_| chance.u64(0..SPREAD_US)).collect();
     let load = Load {
         stack,
         settings,
         segment,
         spread,
+        arrivals: RefCell::new(chance.fork()),
         chance: RefCell::new(chance),
         due: RefCell::new(segment.begin),
         outcome: RefCell::default(),
@@ -133,6 +133,11 @@ async fn one(
     load.outcome.into_inner()
 }
 
+/// The chances of a client's segment, the same for each policy of a round.
+pub(crate) fn chance_of(settings: &Settings, segment: &Segment, index: usize) -> fastrand::Rng {
+    fastrand::Rng::with_seed(settings.seed ^ ((segment.round as u64) << 32) ^ ((index as u64 + 1) << 16))
+}
+
 /// What all connections of a segment share.
 struct Load<'a> {
     stack: Stack<'a>,
@@ -140,6 +145,8 @@ struct Load<'a> {
     segment: &'a Segment,
     spread: &'a Spread,
     chance: RefCell<fastrand::Rng>,
+    /// Open loop: times between requests, apart from the rest, whose order depends on the answers.
+    arrivals: RefCell<fastrand::Rng>,
     /// Open loop: when the next request is due.
     due: RefCell<Instant>,
     outcome: RefCell<Outcome>,
@@ -172,7 +179,7 @@ impl Load<'_> {
         let mean_us = self.settings.mean_pause_us?;
         let mut due = self.due.borrow_mut();
         let now = *due;
-        *due = now + Duration::from_micros(pause_us(&mut self.chance.borrow_mut(), mean_us));
+        *due = now + Duration::from_micros(pause_us(&mut self.arrivals.borrow_mut(), mean_us));
         Some(now)
     }
 

@@ -11,7 +11,7 @@ use embassy_time::{Duration, Instant, Timer, with_deadline};
 use futures_util::future::join;
 
 use crate::schedule::Segment;
-use crate::segments::{Outcome, Served};
+use crate::segments::{Outcome, Served, chance_of};
 use crate::settings::Settings;
 
 /// Where targets listen for updates.
@@ -36,8 +36,7 @@ pub(crate) async fn one(
     index: usize,
     served: &mut [Served],
 ) -> Outcome {
-    let seed = settings.seed ^ ((segment.number as u64) << 32) ^ ((index as u64 + 1) << 16);
-    let mut chance = fastrand::Rng::with_seed(seed);
+    let mut chance = chance_of(settings, segment, index);
     // Players do not march in step.
     let mut turns: Vec<(u64, usize)> = (0..settings.targets.len())
         .skip(index)
