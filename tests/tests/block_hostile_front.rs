@@ -236,17 +236,22 @@ fn refuses_wrong_requests(promise: u32) {
     assert_eq!(disks.world.state().mapped_of(DomId(11)), 1, "only the device page stays mapped");
 }
 
-#[test]
-fn a_page_that_is_lent_cannot_be_taken_back_before_the_disk_has_done_with_it() {
-    let (mut disks, mut hostile) = lending(1, block_features::PERSISTENT);
-    disks.disks[0].medium.borrow_mut().stuck = true;
-    let mut ring = FrontRing::<_, Block>::new(hostile.ring.clone());
+/// Asks for a page of the disk to be read into the first granted page, which holds 77.
+fn ask_for_page(hostile: &mut Hostile, ring: &mut FrontRing<FakePage, Block>) {
     let mut request = BlockRequest { operation: 0, segments: 1, id: 5, ..BlockRequest::zeroed() };
     request.segment[0] = BlockSegment { gref: hostile.grefs[0], first_sector: 0, last_sector: 7, pad: 0 };
     hostile.writable.store(0, 77);
     ring.push(&request).unwrap();
     let _ = ring.publish();
     hostile.ring();
+}
+
+#[test]
+fn a_page_that_is_lent_cannot_be_taken_back_before_the_disk_has_done_with_it() {
+    let (mut disks, mut hostile) = lending(1, block_features::PERSISTENT);
+    disks.disks[0].medium.borrow_mut().stuck = true;
+    let mut ring = FrontRing::<_, Block>::new(hostile.ring.clone());
+    ask_for_page(&mut hostile, &mut ring);
     disks.moment();
     assert_eq!(hostile.platform.revoke(GrantRef(hostile.grefs[0])), Err(StillInUse));
     // It goes, breaks its promise or dies: the page stays mapped for as long as the disk has it, and no longer.
@@ -291,12 +296,7 @@ fn a_request_whose_page_is_taken_back_meanwhile_is_an_error() {
     let (mut disks, mut hostile) = world(1);
     disks.disks[0].medium.borrow_mut().stuck = true;
     let mut ring = FrontRing::<_, Block>::new(hostile.ring.clone());
-    let mut request = BlockRequest { operation: 0, segments: 1, id: 5, ..BlockRequest::zeroed() };
-    request.segment[0] = BlockSegment { gref: hostile.grefs[0], first_sector: 0, last_sector: 7, pad: 0 };
-    hostile.writable.store(0, 77);
-    ring.push(&request).unwrap();
-    let _ = ring.publish();
-    hostile.ring();
+    ask_for_page(&mut hostile, &mut ring);
     disks.moment();
     hostile.platform.revoke(GrantRef(hostile.grefs[0])).unwrap();
     disks.disks[0].medium.borrow_mut().stuck = false;

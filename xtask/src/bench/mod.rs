@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::cli::{Bench, BenchKind, Json, Peer};
 use crate::counters::ratio;
 use crate::qemu::{Clock, Machine, Next};
-use crate::run::boot::{self, Build, How};
+use crate::run::boot::{self, How};
 use crate::scenario::{Scenario, lower};
 use crate::serial::Line;
 use crate::table::{fraction, grouped, new, or_dash};
@@ -83,13 +83,7 @@ fn operations(options: &Bench) -> Result<()> {
     interrupt::install()?;
 
     eprintln!("measuring on Denizen ...");
-    let how = How {
-        clock: Clock::Counted { seed: scenario.system.seed },
-        forwarded: false,
-        port: None,
-        gdb: false,
-        build: Build::Usual,
-    };
+    let how = How::new(Clock::Counted { seed: scenario.system.seed });
     let mut booted = boot::boot(how, &scenario, lower(&scenario)?)?;
     let ours = measured(&mut booted.machine, is_dead).context("on Denizen")?;
     drop(booted);

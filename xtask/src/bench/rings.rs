@@ -11,7 +11,7 @@ use toml::Spanned;
 use super::{Measured, command, guest, is_dead, measured, write, xen};
 use crate::cli::{Bench, Peer};
 use crate::qemu::{Clock, Machine};
-use crate::run::boot::{self, Build, How};
+use crate::run::boot::{self, How};
 use crate::scenario::{Scenario, lower};
 use crate::table::{fraction, grouped, new, or_dash};
 use crate::{compile, interrupt, paths, setup};
@@ -128,7 +128,7 @@ fn places(options: &Bench) -> Result<Vec<(usize, Place)>> {
 fn run(place: &Place, clock: Clock) -> Result<Vec<Measured>> {
     match place {
         Place::Denizen(scenario) => {
-            let how = How { clock, forwarded: false, port: None, gdb: false, build: Build::Usual };
+            let how = How::new(clock);
             let mut booted = boot::boot(how, scenario, lower(scenario)?)?;
             measured(&mut booted.machine, is_dead)
         }

@@ -12,7 +12,7 @@ use toml::Spanned;
 use super::{PATIENCE, command, is_dead, shown, write};
 use crate::cli::Bench;
 use crate::qemu::{Clock, Machine, Next};
-use crate::run::boot::{self, Build, How};
+use crate::run::boot::{self, How};
 use crate::scenario::{Scenario, lower};
 use crate::serial::Line;
 use crate::table::new;
@@ -82,7 +82,7 @@ fn run(ring: u64) -> Result<Vec<Found>> {
     }
     scenario.check(&compile::is_guest)?;
     let clock = Clock::Counted { seed: scenario.system.seed };
-    let how = How { clock, forwarded: false, port: None, gdb: false, build: Build::Usual };
+    let how = How::new(clock);
     let mut booted = boot::boot(how, &scenario, lower(&scenario)?)?;
     collected(&mut booted.machine)
 }

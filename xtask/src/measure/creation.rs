@@ -18,7 +18,7 @@ use super::sweep::qemu_version;
 use crate::cli::Creation;
 use crate::html::{Curve, Words, curves};
 use crate::qemu::{Clock, Next};
-use crate::run::boot::{self, Build, How};
+use crate::run::boot::{self, How};
 use crate::serial::Line;
 use crate::table::grouped;
 use crate::{interrupt, paths, setup};
@@ -68,13 +68,7 @@ pub(crate) fn measure(options: &Creation) -> Result<()> {
     let mut plan = plan(&settings, &cell, &scenario, View::Plain)?;
     plan.config.trace = true;
     let domains = plan.config.domains.len() as u64;
-    let how = How {
-        clock: Clock::Counted { seed: settings.seed },
-        forwarded: false,
-        port: None,
-        gdb: false,
-        build: Build::Usual,
-    };
+    let how = How::new(Clock::Counted { seed: settings.seed });
     let mut machine = boot::boot(how, &scenario, plan)?.machine;
     let boot = loop {
         match machine.next(Instant::now() + PATIENCE)? {

@@ -16,7 +16,7 @@ use super::settings::{Cell, Settings};
 use super::traced::{Delays, delays};
 use crate::paths;
 use crate::qemu::{Clock, Next};
-use crate::run::boot::{self, Build, How, is_orderly};
+use crate::run::boot::{self, How, is_orderly};
 
 /// How long a machine may be silent.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -47,13 +47,7 @@ pub(crate) fn follow(
     let plan = plan(settings, cell, &scenario, view)?;
     scenario.name = name;
     let folder = paths::run(&scenario.name);
-    let how = How {
-        clock: Clock::Counted { seed: settings.seed },
-        forwarded: false,
-        port: None,
-        gdb: false,
-        build: Build::Usual,
-    };
+    let how = How::new(Clock::Counted { seed: settings.seed });
     let images = images.images(view, &folder, &plan.images)?;
     let mut machine = boot::boot_images(how, &scenario, plan, &images)?.machine;
     let mut collected = Collected::default();

@@ -15,7 +15,7 @@ use super::settings::{Cell, Settings};
 use crate::load::{Outcome, load};
 use crate::paths;
 use crate::qemu::Clock;
-use crate::run::boot::{self, Build, How};
+use crate::run::boot::{self, How};
 use crate::run::session::Session;
 
 /// The same as a kind of accelerator.
@@ -32,7 +32,7 @@ pub(crate) fn measure(
     let mut scenario = scenario(settings, cell)?;
     let plan = plan(settings, cell, &scenario, View::Plain)?;
     scenario.name = name;
-    let how = How { clock: Clock::Real, forwarded: true, port: None, gdb: false, build: Build::Usual };
+    let how = How { forwarded: true, ..How::new(Clock::Real) };
     let images = images.images(View::Plain, &paths::run(&scenario.name), &plan.images)?;
     let mut session = Session::new(boot::boot_images(how, &scenario, plan, &images)?, &scenario);
     session.await_guests()?;

@@ -13,7 +13,7 @@ use super::sweep::qemu_version;
 use crate::cli::Scale;
 use crate::html::{Curve, Words, curves};
 use crate::qemu::{Clock, Next};
-use crate::run::boot::{self, Build, How};
+use crate::run::boot::{self, How};
 use crate::scenario::{Scenario, Size, lower};
 use crate::serial::Line;
 use crate::table::{grouped, new};
@@ -134,13 +134,7 @@ fn run(scenario: &Scenario, guests: u32) -> Result<BTreeMap<String, f64>> {
         let number = numbers.get(peer).context("the scenario has two actors")?;
         domain.command_line.push_str(&format!(" peer={number}"));
     }
-    let how = How {
-        clock: Clock::Counted { seed: scenario.system.seed },
-        forwarded: false,
-        port: None,
-        gdb: false,
-        build: Build::Usual,
-    };
+    let how = How::new(Clock::Counted { seed: scenario.system.seed });
     let mut machine = boot::boot(how, scenario, plan)?.machine;
     let mut said = Said::default();
     while said.ended < guests + ACTORS {

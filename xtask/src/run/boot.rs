@@ -33,6 +33,13 @@ pub(crate) struct How {
     pub(crate) build: Build,
 }
 
+impl How {
+    /// With the usual hypervisor, and nobody from outside.
+    pub(crate) const fn new(clock: Clock) -> Self {
+        Self { clock, forwarded: false, port: None, gdb: false, build: Build::Usual }
+    }
+}
+
 /// A build of the hypervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Build {

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::load::{Fetched, Target, fetch, fetch_each};
 use crate::qemu::{Clock, Machine};
-use crate::run::boot::{self, Build, How};
+use crate::run::boot::{self, How};
 use crate::scenario::{Scenario, lower};
 use crate::{compile, ext4, paths};
 
@@ -55,7 +55,7 @@ pub(super) fn served() -> Result<String> {
     repeated(&tree, &folder)?;
     let scenario = Scenario::parse(&paths::root(), &folder.join("files-served.toml"), text(&tree))?;
     scenario.check(&compile::is_guest)?;
-    let how = How { clock: Clock::Real, forwarded: true, port: None, gdb: false, build: Build::Usual };
+    let how = How { forwarded: true, ..How::new(Clock::Real) };
     let mut booted = boot::boot(how, &scenario, lower(&scenario)?)?;
     let targets: Vec<Target> = booted
         .forwards

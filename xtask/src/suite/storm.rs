@@ -24,7 +24,7 @@ use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register}
 
 use super::part::Part;
 use crate::qemu::{Clock, Machine, Next};
-use crate::run::boot::{self, Build, How};
+use crate::run::boot::{self, How};
 use crate::scenario::{Scenario, lower};
 use crate::serial::Line;
 use crate::trace::{self, Drain};
@@ -66,7 +66,7 @@ fn storm(strikes: u64, live: bool, seed: u64) -> Result<String> {
     if live {
         plan.config.trace_settings.push("mode live".to_owned());
     }
-    let how = How { clock: Clock::Real, forwarded: false, port: None, gdb: false, build: Build::Usual };
+    let how = How::new(Clock::Real);
     let socket = Socket::new();
     let more = ["-qmp", &socket.option(), "-singlestep"].map(str::to_owned).to_vec();
     let mut machine = boot::boot_with(how, &scenario, plan, more)?.machine;

@@ -3,12 +3,12 @@
 //!
 //! Synchronous delivery switches there and back for each event. Where many targets are told one after the other, as a driver
 //! domain does, most of that is for nothing; where there are few, it is as good as can be. So a target that goes
-//! [`Scheduler::precede`] is placed before all others, behind those that came this way before it, and who runs may get a
-//! **grace** before it must make room. What came of the last grace decides about the next: if at least
-//! [`GATHERED_MIN`] targets had gathered when who runs went to sleep, it paid, and the next few are given too. When none of
-//! those pays, a number of targets is let in at once, as under synchronous delivery, before it is tried again, and that number doubles with
-//! each failure. So what a useless grace costs stays below one event in a hundred. Whoever makes room keeps its turn, and whoever
-//! goes ahead pays from the rest of its own.
+//! [`Scheduler::precede`] is placed before all others. Who runs may get a **grace** before it must make room, in which targets
+//! line up in the order in which they came; without one it makes room at once, as [`Scheduler::boost`] has it. What came of the
+//! last grace decides about the next: if at least [`GATHERED_MIN`] targets had gathered when who runs went to sleep, it paid, and
+//! the next few are given too. When none of those pays, a number of targets is let in at once, as under synchronous delivery,
+//! before it is tried again, and that number doubles with each failure. So what a useless grace costs stays below one event in a
+//! hundred. Whoever makes room keeps its turn, and whoever goes ahead pays from the rest of its own.
 //!
 //! Where [`CROWD`] wait already nobody goes ahead: a target takes its place at the tail, as under batched delivery. Its wait
 //! gathers more events than going ahead would save time, and what runs ahead of a crowd only lengthens it for all.
@@ -114,8 +114,7 @@ impl Scheduler {
 
     /// Somebody waits ahead of the current domain: it gets a grace or none.
     pub(super) fn begin_grace(&mut self, now: Time) {
-        let current = self.current.and_then(|current| self.entity_mut(current));
-        self.graced = current.is_some_and(|entity| entity.graces.ask());
+        self.graced = self.is_grace_given();
         self.grace = if self.graced { now.after(GRACE_NS) } else { now };
     }
 

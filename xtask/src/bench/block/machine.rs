@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::qemu::{Clock, Next};
-use crate::run::boot::{self, Build, How, is_orderly};
+use crate::run::boot::{self, How, is_orderly};
 use crate::scenario::{Scenario, lower};
 use crate::serial::Line;
 use crate::{compile, paths};
@@ -317,7 +317,7 @@ fn image() -> Result<PathBuf> {
 fn run(name: &str, text: String, clock: Clock) -> Result<Vec<Line>> {
     let scenario = Scenario::parse(&paths::root(), Path::new(&format!("{name}.toml")), text)?;
     scenario.check(&compile::is_guest)?;
-    let how = How { clock, forwarded: false, port: None, gdb: false, build: Build::Usual };
+    let how = How::new(clock);
     let plan = lower(&scenario)?;
     let guests = plan.config.domains.iter().filter(|domain| domain.name != "driver").count();
     let mut machine = boot::boot(how, &scenario, plan)?.machine;

@@ -16,7 +16,7 @@ use self::stages::{Figures as Stages, Stage, Target, Ways};
 use super::load;
 use crate::cli::{Bench, Policies};
 use crate::qemu::Clock;
-use crate::run::boot::{self, Build, How};
+use crate::run::boot::{self, How};
 use crate::scenario::{Plan, Scenario, Size, lower};
 use crate::table::{grouped, new, or_dash};
 use crate::{compile, interrupt, paths, setup, trace};
@@ -83,13 +83,7 @@ const fn word(delivery: Policies) -> &'static str {
 
 fn point(guests: u32, delivery: Policies) -> Result<Point> {
     let (scenario, plan) = plan(guests, word(delivery))?;
-    let how = How {
-        clock: Clock::Counted { seed: scenario.system.seed },
-        forwarded: false,
-        port: None,
-        gdb: false,
-        build: Build::Usual,
-    };
+    let how = How::new(Clock::Counted { seed: scenario.system.seed });
     let mut machine = boot::boot(how, &scenario, plan)?.machine;
     let requests = load::follow(&mut machine)?.requests;
     drop(machine);

@@ -236,11 +236,8 @@ fn boot(state: State, scenario: &Scenario, mut plan: Plan) -> Result<(crate::qem
         plan.config.trace_settings.push("mode live".to_owned());
     }
     let how = How {
-        clock: Clock::Counted { seed: scenario.system.seed },
-        forwarded: false,
-        port: None,
-        gdb: false,
         build: if state == State::Out { Build::Traceless } else { Build::Usual },
+        ..How::new(Clock::Counted { seed: scenario.system.seed })
     };
     let machine = boot::boot(how, scenario, plan)?.machine;
     Ok((machine, (state == State::Live).then(|| Taken::start(&paths::run(&scenario.name).join("trace.bin")))))

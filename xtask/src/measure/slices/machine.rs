@@ -12,7 +12,7 @@ use super::super::prepare::replace;
 use crate::BadInput;
 use crate::cli::Slices;
 use crate::qemu::{Clock, Next};
-use crate::run::boot::{self, Build, How};
+use crate::run::boot::{self, How};
 use crate::scenario::{Scenario, Size, Span, lower};
 use crate::serial::Line;
 use crate::{compile, host, paths};
@@ -139,13 +139,7 @@ pub(super) fn run(scenario: &Scenario) -> Result<Vec<Computed>> {
     let computing = plan.config.domains.iter().filter(|domain| domain.image == "guests/compute");
     let names: Vec<String> = computing.map(|domain| domain.name.clone()).collect();
     let mut said: Vec<Option<Computed>> = vec![None; names.len()];
-    let how = How {
-        clock: Clock::Counted { seed: scenario.system.seed },
-        forwarded: false,
-        port: None,
-        gdb: false,
-        build: Build::Usual,
-    };
+    let how = How::new(Clock::Counted { seed: scenario.system.seed });
     let mut machine = boot::boot(how, scenario, plan)?.machine;
     while said.iter().any(Option::is_none) {
         match machine.next(Instant::now() + PATIENCE)? {

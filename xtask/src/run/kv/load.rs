@@ -95,13 +95,7 @@ impl Server {
 
     fn start(&self) -> Result<(Session, SocketAddr)> {
         fs::write(&self.recording, []).context("making the recording")?;
-        let how = How {
-            clock: qemu::Clock::Real,
-            forwarded: true,
-            port: None,
-            gdb: false,
-            build: boot::Build::Usual,
-        };
+        let how = How { forwarded: true, ..How::new(qemu::Clock::Real) };
         let booted = boot::boot(how, &self.scenario, self.plan.clone())?;
         let mut session = Session::new(booted, &self.scenario);
         session.await_guests()?;
