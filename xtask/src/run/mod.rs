@@ -89,14 +89,16 @@ fn hear(session: &mut Session, deadline: Instant, mut show: impl FnMut(&Line)) -
                 show(&line);
                 session.watch.see(&line);
                 let domains = &session.plan.config.domains;
-                let stays = domains.iter().all(|domain| domain.on_crash != OnCrash::Restart);
-                // A driver domain has nothing to do when those that it serves have ended.
+                // A driver domain has nothing to do when those that it serves have ended, also one that always comes back.
                 let backs = |name: &str| {
                     domains
                         .iter()
                         .flat_map(|domain| &domain.devices)
                         .any(|device| device.backend() == Some(name))
                 };
+                let stays = domains
+                    .iter()
+                    .all(|domain| domain.on_crash != OnCrash::Restart || backs(domain.name.as_str()));
                 let over = stays && session.watch.all_dead(domains.len(), backs);
                 if over {
                     session.machine.tell("poweroff")?;
