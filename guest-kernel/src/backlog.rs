@@ -31,6 +31,8 @@ const SYN_BYTES_MAX: usize = 128;
 pub struct Backlog {
     port: u16,
     listening: usize,
+    /// Sockets that will listen soon, because their connections make room.
+    leaving: usize,
     /// Connections whose SYN was let through and that have not been taken, with the time until which they count.
     opening: Vec<(Peer, u64)>,
     /// Connections that were just taken, with the time until which a SYN of theirs is one that was sent again: another
@@ -49,6 +51,7 @@ impl Backlog {
         Self {
             port,
             listening: 0,
+            leaving: 0,
             opening: Vec::new(),
             taken: Vec::new(),
             waiting: VecDeque::new(),
@@ -87,9 +90,23 @@ impl Backlog {
     }
 
     /// Whether connections wait that no listening socket is there for.
-    #[must_use]
-    pub fn is_wanted(&self) -> bool {
+    fn is_wanted(&self) -> bool {
         !self.waiting.is_empty() && self.opening.len() >= self.listening
+    }
+
+    /// Whether a connection that could be spared should make room: one waits for which no other does so. If so it counts
+    /// as leaving until [`Self::has_left`].
+    #[must_use]
+    pub fn makes_room(&mut self) -> bool {
+        let free = (self.listening + self.leaving).saturating_sub(self.opening.len());
+        let wanted = self.waiting.len() > free;
+        self.leaving += usize::from(wanted);
+        wanted
+    }
+
+    /// A connection that made room has ended; its socket listens next.
+    pub fn has_left(&mut self) {
+        self.leaving = self.leaving.saturating_sub(1);
     }
 
     /// Whether connections wait.
@@ -272,6 +289,23 @@ mod tests {
             assert_eq!(next(&mut backlog, 1), None);
         }
         assert!(!wanted(&mut backlog));
+    }
+
+    #[test]
+    fn as_many_make_room_as_wait() {
+        let mut backlog = Backlog::new(80);
+        assert!(!backlog.makes_room());
+        assert!(!backlog.admits(&frame(1, 80, SYN), 0));
+        assert!(!backlog.admits(&frame(2, 80, SYN), 0));
+        assert_eq!([(); 4].map(|()| backlog.makes_room()), [true, true, false, false]);
+        backlog.has_left();
+        backlog.listen();
+        assert_eq!(next(&mut backlog, 1), Some(1));
+        assert!(!backlog.makes_room(), "the other leaves for the second");
+        backlog.has_left();
+        backlog.listen();
+        assert_eq!(next(&mut backlog, 1), Some(2));
+        assert!(!backlog.makes_room());
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! Curves and stacks over the number of guests, as SVG text that can stand alone or in a page.
 //! Each carries a line that says where its figures come from, so that a picture that travels alone can be made again.
 
+use std::ops::Range;
+
 use anyhow::Result;
 use plotters::prelude::*;
 
 use super::plots::{COLOURS, FONT, above, failed};
+use crate::table::grouped;
 
 /// Room of a plot.
 const SIZE: (u32, u32) = (510, 340);
@@ -57,6 +60,7 @@ pub(crate) fn curves(words: Words<'_>, curves: &[Curve]) -> Result<String> {
             .configure_mesh()
             .x_desc(words.across)
             .y_desc(words.up)
+            .y_label_formatter(&|value| tick(*value, top))
             .x_labels(12)
             .x_label_formatter(&|value| format!("{value:.0}"))
             .light_line_style(TRANSPARENT)
@@ -73,12 +77,50 @@ pub(crate) fn curves(words: Words<'_>, curves: &[Curve]) -> Result<String> {
         }
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::LowerRight)
+            .position(corner(curves, first..last, top))
             .background_style(WHITE.mix(0.8))
             .label_font((FONT, 12))
             .draw()
             .map_err(failed)
     })
+}
+
+/// What is written beside a tick of an axis that goes up to `top`.
+fn tick(value: f64, top: f64) -> String {
+    match top {
+        10.0.. => grouped(value.round() as u64),
+        1.0.. => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+/// The corner where the names of the curves hide least of them.
+fn corner(curves: &[Curve], across: Range<f64>, top: f64) -> SeriesLabelPosition {
+    use SeriesLabelPosition::{LowerLeft, LowerRight, UpperLeft, UpperRight};
+    /// Points of each piece of a curve that are looked at.
+    const STEPS: u32 = 16;
+    /// What the names take of the width and of the height.
+    const PART: (f64, f64) = (0.35, 0.3);
+    let width = (across.end / across.start).log2();
+    let places = |points: &[(f64, f64)]| {
+        let [(x0, y0), (x1, y1)] = *points else { return Vec::new() };
+        let (left, right) = ((x0 / across.start).log2() / width, (x1 / across.start).log2() / width);
+        let parts = (0..=STEPS).map(|step| f64::from(step) / f64::from(STEPS));
+        parts.map(|part| (left + (right - left) * part, (y0 + (y1 - y0) * part) / top)).collect()
+    };
+    let all: Vec<(f64, f64)> =
+        curves.iter().flat_map(|curve| curve.points.windows(2)).flat_map(places).collect();
+    let hidden = |corner: &SeriesLabelPosition| {
+        all.iter()
+            .filter(|&&(x, y)| match corner {
+                LowerRight | UpperRight if x < 1.0 - PART.0 => false,
+                LowerLeft | UpperLeft if x > PART.0 => false,
+                LowerLeft | LowerRight => y < PART.1,
+                _ => y > 1.0 - PART.1,
+            })
+            .count()
+    };
+    [LowerRight, UpperLeft, UpperRight, LowerLeft].into_iter().min_by_key(hidden).unwrap_or(LowerRight)
 }
 
 /// A bar of a stack plot: its name, and the height of each part.
@@ -102,6 +144,7 @@ pub(crate) fn stacks(words: Words<'_>, parts: &[&str], stacks: &[Stack]) -> Resu
             .light_line_style(TRANSPARENT)
             .x_labels(0)
             .y_desc(words.up)
+            .y_label_formatter(&|value| tick(*value, top))
             .label_style((FONT, 12))
             .draw()
             .map_err(failed)?;
@@ -157,4 +200,23 @@ fn sized(
             foot.draw_text(&line.iter().collect::<String>(), &style, (8, y)).map_err(failed)
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stand_where_no_curve_is() {
+        let curve = |points: &[(f64, f64)]| [Curve { name: "a".into(), points: points.to_vec() }];
+        let place = |points| format!("{:?}", corner(&curve(points), 1.0..1024.0, 10.0));
+        assert_eq!(place(&[(1.0, 9.0), (1024.0, 7.0)]), "LowerRight");
+        assert_eq!(place(&[(1.0, 1.0), (1024.0, 1.0)]), "UpperLeft");
+        assert_eq!(place(&[(1.0, 9.0), (1024.0, 0.5)]), "UpperRight");
+    }
+
+    #[test]
+    fn ticks_are_written_as_the_axis_needs() {
+        assert_eq!([tick(10_000.0, 12_000.0), tick(0.5, 2.0), tick(0.25, 0.5)], ["10,000", "0.5", "0.25"]);
+    }
 }

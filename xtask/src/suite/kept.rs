@@ -1,94 +1,23 @@
 //! The parts about a run that stays up: its trace watched, chosen and recorded from outside, and saved when it panics.
 //! They judge what is said, not how fast, so a busy machine changes nothing.
 
-use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::judge::{figures, plain};
-use super::part::log;
-use crate::{paths, tied};
+use super::keep::{Kept, PATIENCE};
+use crate::paths;
 
-/// How long a run may take to come up or to end.
-const PATIENCE: Duration = Duration::from_secs(300);
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(100);
-
-/// A run with two guests that stays up. Dropping it ends it.
-struct Kept {
-    child: Child,
-    log: PathBuf,
-}
-
-impl Kept {
-    /// Starts it and waits until its guests answer.
-    fn start(name: &str, more: &[&str]) -> Result<Self> {
-        let log = log(name);
-        std::fs::create_dir_all(paths::run("suite")).context("making the suite's folder")?;
-        let file = File::create(&log).with_context(|| format!("writing {}", log.display()))?;
-        let program = std::env::current_exe().context("finding this program")?;
-        let child = tied::command(&program.to_string_lossy())
-            .args(["run", "web", "--guests", "2", "--keep"])
-            .args(more)
-            .env("CARGO_TARGET_DIR", paths::target())
-            .stdin(Stdio::null())
-            .stderr(file.try_clone().context("sharing the log")?)
-            .stdout(file)
-            .spawn()
-            .context("starting a run")?;
-        let mut kept = Self { child, log };
-        let deadline = Instant::now() + PATIENCE;
-        while !kept.said().contains("Ctrl-C ends the machine") {
-            ensure!(Instant::now() < deadline, "the run does not come up:\n{}", kept.said());
-            if kept.child.try_wait().context("looking at the run")?.is_some() {
-                bail!("the run has ended:\n{}", kept.said());
-            }
-            std::thread::sleep(LOOK);
-        }
-        Ok(kept)
-    }
-
-    fn said(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
-    /// Waits for its end; whether it was a good one.
-    fn end(&mut self) -> Result<bool> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().context("looking at the run")? {
-                return Ok(status.success());
-            }
-            ensure!(Instant::now() < deadline, "the run does not end:\n{}", self.said());
-            std::thread::sleep(LOOK);
-        }
-    }
-
-    /// Asks it to end, as Ctrl-C does.
-    fn interrupt(&mut self) -> Result<()> {
-        let id = self.child.id().to_string();
-        let status = Command::new("kill").args(["-INT", &id]).status().context("starting kill")?;
-        ensure!(status.success(), "the run could not be interrupted");
-        Ok(())
-    }
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+/// What is run.
+const WEB: [&str; 3] = ["web", "--guests", "2"];
 
 /// The live view counts what is recorded, control changes it while it runs, and a recording holds what was chosen.
 pub(super) fn watched() -> Result<String> {
-    let mut run = Kept::start("kept", &[])?;
+    let mut run = Kept::start("kept", &WEB)?;
     let line = ["trace", "live", "web", "--load", "4", "--intervals", "3", "--interval", "1000"];
     let pictures = figures("kept-live", &line)?;
     let last = pictures.as_array().and_then(|all| all.last()).context("no pictures")?;
@@ -148,7 +77,8 @@ pub(super) fn saved() -> Result<String> {
     let socket = paths::run("suite").join("monitor");
     let _ = std::fs::remove_file(&socket);
     let path = socket.to_string_lossy().into_owned();
-    let mut run = Kept::start("kept-panic", &["--trace-set", "on", "--monitor", &path])?;
+    let mut run =
+        Kept::start("kept-panic", &[&WEB[..], &["--trace-set", "on", "--monitor", &path]].concat())?;
     let trace = paths::run("web").join("last-words.bin");
     let _ = std::fs::remove_file(&trace);
     machine_check(&socket)?;

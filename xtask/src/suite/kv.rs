@@ -1,10 +1,18 @@
 //! A key-value server whose driver domain dies under load, and whose machine does.
 //! It exists because what a server says is durable has to be there after anything.
 
-use anyhow::{Result, ensure};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::TcpStream;
+
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::judge::{figures, number};
+use super::keep::{Kept, PATIENCE};
+use crate::paths;
+
+/// Connections that the server has at once.
+const CONNECTIONS: usize = 16;
 
 /// A driver domain of the server crashes under load so often. No client sees an error, no change that was acknowledged is
 /// lost, all frames are there in the end: `kv load` fails otherwise.
@@ -29,6 +37,61 @@ pub(super) fn killed(times: u32) -> Result<String> {
     ensure!(cuts >= f64::from(times), "only {cuts} power cuts");
     ensure!(flushes >= 2.0 * f64::from(times), "only {flushes} flushes before {times} kills");
     Ok(format!("{changes} changes, {times} kills, {cuts} power cuts"))
+}
+
+/// Connections that ask nothing hold every socket of the server. One more is served, and the others stay.
+pub(super) fn crowded() -> Result<String> {
+    let folder = paths::run("suite").join("kv-crowded");
+    std::fs::create_dir_all(&folder).context("making a folder")?;
+    let (image, scenario) = (folder.join("kv.img"), folder.join("scenario.toml"));
+    std::fs::write(&image, vec![0; 1 << 20]).context("making a disk")?;
+    let text = std::fs::read_to_string(paths::root().join("images/kv.toml")).context("reading a scenario")?;
+    std::fs::write(&scenario, text.replace("target/kv.img", &image.to_string_lossy()))
+        .context("writing a scenario")?;
+    let mut run = Kept::start("kv-crowded", &[&scenario.to_string_lossy()])?;
+    let said = run.said();
+    let address = said.lines().find_map(|line| line.strip_prefix("kv ")).map(str::trim);
+    let address = address.with_context(|| format!("the run names no port:\n{said}"))?;
+
+    let mut silent = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let mut client = connect(address)?;
+        ensure!(ask(&mut client, "COUNT")?.starts_with("COUNT 0 "), "the store is not empty");
+        silent.push(client);
+    }
+    let mut late = connect(address)?;
+    ensure!(ask(&mut late, "SET late 1")? == "OK", "a change was not acknowledged");
+    let mut ended = 0;
+    for client in &mut silent {
+        client.set_nonblocking(true).context("looking without waiting")?;
+        match client.read(&mut [0]) {
+            Ok(0) => ended += 1,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                client.set_nonblocking(false).context("waiting again")?;
+                ensure!(ask(client, "GET late")? == "VALUE 1", "who was kept is not served");
+            }
+            other => bail!("a silent connection was told {other:?}"),
+        }
+    }
+    // A machine that stands still for a while may make the first of them silent for long enough before the last has come.
+    ensure!((1..=2).contains(&ended), "{ended} connections were ended for one");
+    run.interrupt()?;
+    ensure!(run.end()?, "the run did not end well:\n{}", run.said());
+    Ok(format!("{CONNECTIONS} that ask nothing, one more: {ended} gave way, the others are served"))
+}
+
+fn connect(address: &str) -> Result<TcpStream> {
+    let client = TcpStream::connect(address).context("connecting")?;
+    client.set_read_timeout(Some(PATIENCE)).context("setting a time limit")?;
+    Ok(client)
+}
+
+/// Sends a line; the line that is answered.
+fn ask(client: &mut TcpStream, line: &str) -> Result<String> {
+    client.write_all(format!("{line}\n").as_bytes()).context("asking")?;
+    let mut answer = String::new();
+    BufReader::new(client).read_line(&mut answer).context("hearing an answer")?;
+    Ok(answer.trim_end().to_owned())
 }
 
 /// How many changes were acknowledged; some for each death.

@@ -8,6 +8,7 @@ mod files;
 mod host;
 mod iso;
 mod judge;
+mod keep;
 mod kept;
 mod kv;
 mod long;

@@ -87,10 +87,12 @@ impl Listener {
         .await;
     }
 
-    /// Whether a connection waits for a socket.
+    /// For a connection that can be spared: whether it should end, because another waits for which none does so yet.
+    /// What it gets it keeps until its socket is closed, and then its task accepts again.
     #[must_use]
-    pub fn is_wanted(&self) -> bool {
-        self.backlog.borrow().as_ref().is_some_and(Backlog::is_wanted)
+    pub fn room(&self) -> Option<Room> {
+        let mut backlog = self.backlog.borrow_mut();
+        backlog.as_mut()?.makes_room().then(|| Room { backlog: self.backlog.clone() })
     }
 
     /// Has a socket listen until a client connects to it.
@@ -110,6 +112,19 @@ impl Listener {
             .map(|IpEndpoint { addr: IpAddress::Ipv4(address), port }| (address.octets(), port));
         with(&mut |backlog| backlog.take(peer, clock::now_ns() / 1_000));
         accepted
+    }
+}
+
+/// A connection's promise that its socket is free soon.
+pub struct Room {
+    backlog: SharedBacklog,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if let Some(backlog) = self.backlog.borrow_mut().as_mut() {
+            backlog.has_left();
+        }
     }
 }
 

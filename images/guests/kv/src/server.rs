@@ -8,7 +8,7 @@ use core::fmt::Write;
 use embassy_net::tcp::{Error, TcpSocket};
 use embassy_time::{Duration, with_timeout};
 use guest_kernel::Guest;
-use guest_kernel::net::{Listener, Network};
+use guest_kernel::net::{Listener, Network, Room};
 use key_value::{Command, KEY_MAX, Line, LineReader, LineRefusal, Refusal};
 
 use crate::keeper::{Keeper, Outcome};
@@ -52,7 +52,8 @@ async fn serve(network: Network, listener: Listener, keeper: Rc<Keeper>) {
             continue;
         }
         // A peer that goes away in the middle harms its own connection alone.
-        if let Err(error) = talk(&mut socket, &listener, &keeper).await {
+        let ended = talk(&mut socket, &listener, &keeper).await;
+        if let Err(error) = &ended {
             log::debug!("connection: {error:?}");
         }
         socket.close();
@@ -60,7 +61,12 @@ async fn serve(network: Network, listener: Listener, keeper: Rc<Keeper>) {
     }
 }
 
-async fn talk(socket: &mut TcpSocket<'_>, listener: &Listener, keeper: &Keeper) -> Result<(), Error> {
+/// Answers until the client ends it, or until the connection makes room for another.
+async fn talk(
+    socket: &mut TcpSocket<'_>,
+    listener: &Listener,
+    keeper: &Keeper,
+) -> Result<Option<Room>, Error> {
     let most = VALUE_MAX.min(keeper.value_max());
     let longest = b"SET  ".len() + KEY_MAX + most;
     let mut reader = LineReader::new(longest);
@@ -68,11 +74,13 @@ async fn talk(socket: &mut TcpSocket<'_>, listener: &Listener, keeper: &Keeper) 
         let line = match with_timeout(IDLE, socket.read_with(|bytes| reader.take(bytes))).await {
             Ok(line) => line?,
             // Who says nothing makes room for those who might.
-            Err(_) if listener.is_wanted() => return Ok(()),
-            Err(_) => continue,
+            Err(_) => match listener.room() {
+                Some(room) => return Ok(Some(room)),
+                None => continue,
+            },
         };
         let Some(line) = line else { continue };
-        let Some(answer) = answer(keeper, line, longest, most).await else { return Ok(()) };
+        let Some(answer) = answer(keeper, line, longest, most).await else { return Ok(None) };
         let mut rest = answer.as_slice();
         while !rest.is_empty() {
             let sent = socket.write(rest).await?;
