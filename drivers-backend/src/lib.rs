@@ -31,6 +31,7 @@ mod route;
 mod switch;
 #[cfg(test)]
 mod switch_tests;
+mod traced;
 mod uplink;
 mod vif;
 mod work;

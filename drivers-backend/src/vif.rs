@@ -4,13 +4,14 @@
 use hypercall_abi::device::{NetCounters, NetError, NetPage, XenbusState};
 use hypercall_abi::extension::RingSide;
 use hypercall_abi::netif::{Receive, Transmit};
-use hypercall_abi::ring::{BackRing, Notify, Protocol, SharedPage, notification};
+use hypercall_abi::ring::{BackRing, Notify, SharedPage};
 use hypercall_abi::{DomId, Port};
 
 use crate::MacAddress;
 use crate::link::{Link, Next, Step};
 use crate::platform::Platform;
 use crate::queue::Queue;
+use crate::traced::trace;
 
 /// What the device directory says of a front end.
 #[derive(Clone, Copy, Debug)]
@@ -167,17 +168,4 @@ impl<G: SharedPage> Vif<G> {
         self.page.set_state(state);
         platform.notify(self.front.state_port);
     }
-}
-
-/// Records how far a ring has come, and what was said of it.
-#[cold]
-fn trace<P: Platform, G: SharedPage, Q: Protocol>(
-    platform: &mut P,
-    ring: &mut BackRing<G, Q>,
-    (side, peer, suppress): (RingSide, DomId, bool),
-    notify: Notify,
-) {
-    let asked = if suppress || notify == Notify::Nothing { notify } else { Notify::Needed };
-    ring.progress().records(side, peer).for_each(|record| platform.trace_ring(record));
-    notification(side, peer, asked).into_iter().for_each(|record| platform.trace_ring(record));
 }

@@ -24,6 +24,7 @@ mod net;
 mod platform;
 mod receive;
 mod rings;
+mod traced;
 mod transmit;
 
 #[cfg(any(test, feature = "fake"))]

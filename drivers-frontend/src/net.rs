@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use hypercall_abi::device::{NetCounters, NetError, NetPage, XenbusState};
 use hypercall_abi::extension::RingSide;
 use hypercall_abi::netif::{ETHERNET_HEADER_BYTES, FRAME_BYTES_MAX};
-use hypercall_abi::ring::{Notify, Progress, SharedPage, notification};
+use hypercall_abi::ring::{Notify, SharedPage};
 use hypercall_abi::{DomId, Port};
 
 use crate::RECEIVE_PAGES_MAX;
@@ -14,6 +14,7 @@ use crate::link::{Link, Next};
 use crate::platform::Platform;
 use crate::receive::{Fault, Received};
 use crate::rings::{Rings, Shared, take_back};
+use crate::traced::trace;
 
 /// What a front end is told by its directory entry and its owner.
 #[derive(Clone, Copy, Debug)]
@@ -271,8 +272,8 @@ impl<P: Platform, M: SharedPage> NetFront<P, M> {
         if let Link::Connected(rings) = &mut self.link {
             let (notify, port) = (rings.transmit.publish(), rings.port);
             if self.platform.traces_rings() && rings.transmit.has_moved() {
-                let progress = rings.transmit.progress();
-                self.trace(RingSide::FrontTransmit, progress, notify);
+                let of = (RingSide::FrontTransmit, self.config.peer, self.config.suppress);
+                trace(&mut self.platform, of, rings.transmit.progress(), notify);
             }
             self.tell(notify, port);
         }
@@ -283,19 +284,11 @@ impl<P: Platform, M: SharedPage> NetFront<P, M> {
             rings.receive.post();
             let (notify, port) = (rings.receive.publish(), rings.port);
             if self.platform.traces_rings() && rings.receive.has_moved() {
-                let progress = rings.receive.progress();
-                self.trace(RingSide::FrontReceive, progress, notify);
+                let of = (RingSide::FrontReceive, self.config.peer, self.config.suppress);
+                trace(&mut self.platform, of, rings.receive.progress(), notify);
             }
             self.tell(notify, port);
         }
-    }
-
-    #[cold]
-    fn trace(&mut self, side: RingSide, progress: Progress, notify: Notify) {
-        let peer = self.config.peer.unwrap_or(DomId::INVALID);
-        let asked = if self.config.suppress || notify == Notify::Nothing { notify } else { Notify::Needed };
-        progress.records(side, peer).for_each(|record| self.platform.trace_ring(record));
-        notification(side, peer, asked).into_iter().for_each(|record| self.platform.trace_ring(record));
     }
 
     fn tell(&mut self, notify: Notify, port: Port) {

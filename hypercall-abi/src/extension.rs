@@ -65,7 +65,7 @@ abi_enum! {
 }
 
 abi_enum! {
-    /// Which ring of a network device, by the side that tells of it.
+    /// Which ring of a device, by the side that tells of it.
     pub enum RingSide: u8 {
         /// The front end's requests to send.
         FrontTransmit = 0,
@@ -75,6 +75,10 @@ abi_enum! {
         BackTransmit = 2,
         /// The back end's received packets.
         BackReceive = 3,
+        /// The front end's requests to a disk.
+        FrontBlock = 4,
+        /// The back end's answers to them.
+        BackBlock = 5,
     }
 }
 

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use drivers_backend::Buffer;
 use drivers_frontend::{Access, StillInUse};
 use hypercall_abi::grant_table::{CopyGrant, CopySide, GrantStatus};
-use hypercall_abi::ring::FakePage;
+use hypercall_abi::ring::{FakePage, RingRecord};
 use hypercall_abi::{DomId, Errno, GrantRef, Port};
 
 use crate::{FicklePage, World};
@@ -67,6 +67,14 @@ impl drivers_frontend::Platform for FrontPlatform {
     fn notify(&mut self, port: Port) {
         self.world.state().notify(self.domain, port);
     }
+
+    fn traces_rings(&self) -> bool {
+        self.world.state().traced.is_some()
+    }
+
+    fn trace_ring(&mut self, record: RingRecord) {
+        self.world.trace(self.domain, record);
+    }
 }
 
 impl drivers_backend::Platform for BackPlatform {
@@ -93,6 +101,14 @@ impl drivers_backend::Platform for BackPlatform {
 
     fn notify(&mut self, port: Port) {
         self.world.state().notify(self.domain, port);
+    }
+
+    fn traces_rings(&self) -> bool {
+        self.world.state().traced.is_some()
+    }
+
+    fn trace_ring(&mut self, record: RingRecord) {
+        self.world.trace(self.domain, record);
     }
 
     fn charge(&mut self, peer: DomId, part: u32, of: u32) {

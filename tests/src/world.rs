@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use drivers_frontend::Access;
 use hypercall_abi::grant_table::{CopyGrant, CopySide, GrantStatus, copy_flags};
-use hypercall_abi::ring::{FakePage, SharedPage};
+use hypercall_abi::ring::{FakePage, RingRecord, SharedPage};
 use hypercall_abi::{DomId, Errno, GrantRef, Port};
 
 /// A page that a domain lets another use.
@@ -43,6 +43,8 @@ pub struct State {
     pub refused: u64,
     /// Pieces of work that domains were charged for.
     pub charged: BTreeMap<DomId, u64>,
+    /// What domains have recorded of their rings, once somebody wants it.
+    pub traced: Option<Vec<(DomId, RingRecord)>>,
 }
 
 /// The hypervisor; clones are the same one.
@@ -102,6 +104,13 @@ impl World {
         state.channels.insert((front, front_port), Channel::Bound(back, back_port));
         state.channels.insert((back, back_port), Channel::Bound(front, front_port));
         Device { page: device.page.clone(), reference, front_port, back_port }
+    }
+
+    /// Takes a record of a ring if somebody wants it.
+    pub(crate) fn trace(&self, domain: DomId, record: RingRecord) {
+        let mut state = self.state();
+        let traced = state.traced.as_mut().expect("nothing is recorded unless somebody wants it");
+        traced.push((domain, record));
     }
 
     /// Takes the ports of a domain that have fired.

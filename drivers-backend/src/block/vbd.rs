@@ -3,6 +3,7 @@
 
 use hypercall_abi::blkif::{Block, BlockRequest, BlockResponse, BlockStatus};
 use hypercall_abi::device::{BlockCounters, BlockError, BlockPage, DiskFacts, XenbusState, block_features};
+use hypercall_abi::extension::RingSide;
 use hypercall_abi::ring::{BackRing, Notify, SharedPage};
 use hypercall_abi::{DomId, Port};
 
@@ -11,6 +12,7 @@ use super::lent::Lent;
 use super::share::Share;
 use crate::link::{Link, Next, Step};
 use crate::platform::Platform;
+use crate::traced::trace;
 
 /// A front end's number: its index in the device directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -194,7 +196,12 @@ impl<G: SharedPage> Vbd<G> {
     pub(super) fn publish<P: Platform<Page = G>>(&mut self, platform: &mut P) {
         let suppress = self.client.suppress;
         let Some(wire) = self.link.mapped() else { return };
-        match wire.ring.publish() {
+        let notify = wire.ring.publish();
+        if platform.traces_rings() && wire.ring.has_moved() {
+            let of = (RingSide::BackBlock, self.client.peer, suppress);
+            trace(platform, &mut wire.ring, of, notify);
+        }
+        match notify {
             Notify::Nothing => return,
             Notify::Suppressed if suppress => self.counters.suppressed += 1,
             Notify::Suppressed | Notify::Needed => {

@@ -7,6 +7,7 @@ use core::task::{Context, Poll, Waker};
 
 use hypercall_abi::blkif::{BlockOp, BlockStatus, SECTOR_BYTES, SEGMENTS_MAX, SEGMENTS_PER_PAGE};
 use hypercall_abi::device::{BlockCounters, BlockError, BlockPage, DiskFacts, XenbusState, block_features};
+use hypercall_abi::extension::RingSide;
 use hypercall_abi::ring::{Notify, SharedPage};
 use hypercall_abi::{DomId, PAGE_SIZE, Port};
 
@@ -17,6 +18,7 @@ use super::wire::{self, Unsendable, Wire};
 use crate::link::Link;
 use crate::platform::Platform;
 use crate::rings::Shared;
+use crate::traced::trace;
 
 /// What a front end is told by its directory entry and its owner.
 #[derive(Clone, Copy, Debug)]
@@ -341,6 +343,10 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
             }
         }
         let (notify, port) = (wire.ring.publish(), wire.port);
+        if self.platform.traces_rings() && wire.ring.has_moved() {
+            let of = (RingSide::FrontBlock, self.config.peer, self.config.suppress);
+            trace(&mut self.platform, of, wire.ring.progress(), notify);
+        }
         match notify {
             Notify::Nothing => {}
             Notify::Suppressed if self.config.suppress => {

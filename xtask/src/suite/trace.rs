@@ -20,6 +20,7 @@ pub(super) fn parts() -> Vec<Part> {
         Part::here("trace export: babeltrace2", exported),
         Part::here("trace export: Perfetto's own reader", || super::perfetto::opened(&batched()?)),
         Part::here("trace why: a neighbour that floods", blamed),
+        Part::here("trace why: a disk that is waited for", waited),
         Part::here("trace views: timeline, page, text", seen),
         Part::here("trace of a run that is up: live, control, record", super::kept::watched),
         Part::here("trace saved from a panic", super::kept::saved),
@@ -122,6 +123,41 @@ fn blamed() -> Result<String> {
     }
     let share = why["blame"][0]["share"].as_f64().context("no share")?;
     ensure!(share > 0.5, "the neighbour is blamed for {share} only");
+    Ok(why["verdict"].as_str().unwrap_or_default().to_owned())
+}
+
+/// A guest that waits for its disk: its stages are named, and most of its time is the device's.
+fn waited() -> Result<String> {
+    let folder = place("why-disk");
+    std::fs::create_dir_all(&folder).context("making a folder for a disk")?;
+    let (image, scenario) = (folder.join("disk.img"), folder.join("why-disk.toml"));
+    std::fs::write(&image, vec![0; 1 << 20]).context("writing an image")?;
+    let domain = |name: &str, kind: &str, more: String| {
+        format!(
+            "[[domain]]\nname = \"{name}\"\nimage = \"{kind}\"\nmemory = \"16M\"\nweight = 256\nring = 3\n\
+             delivery = \"batched\"\non_crash = \"destroy\"\n{more}"
+        )
+    };
+    let disk = format!("disk = [{{ backend = \"driver\", image = {image:?}, mode = \"w\" }}]\n");
+    let text = "description = \"A guest that waits for its disk\"\nmemory = \"128M\"\nslice = \"5ms\"\n"
+        .to_owned()
+        + &domain("driver", "driver-domain", String::new())
+        + &domain("reader", "disk", disk);
+    std::fs::write(&scenario, text).context("writing a scenario")?;
+    let trace = place("why-disk.bin").to_string_lossy().into_owned();
+    let scenario = scenario.to_string_lossy();
+    let line = ["trace", "record", &scenario, "--icount", "--seconds", "25", "--output", &trace];
+    ensure!(figures("trace-disk", &line)?["lost"] == 0, "records are lost");
+    let why = figures("trace-why-disk", &["trace", "why", &trace, "reader", "--slowest", "1"])?;
+    let request = &why["requests"][0];
+    let steps = request["steps"].as_array().context("no steps")?;
+    let of = |stage: &str| -> u64 {
+        steps.iter().filter(|step| step["stage"] == stage).filter_map(|step| step["ns"].as_u64()).sum()
+    };
+    for stage in ["disk's queue", "disk's ring", "disk's work", "device", "wake", "run queue", "work"] {
+        ensure!(of(stage) > 0, "no time is laid to the {stage}: {request}");
+    }
+    ensure!(request["blame"][0]["domain"] == "device", "not the device is blamed: {request}");
     Ok(why["verdict"].as_str().unwrap_or_default().to_owned())
 }
 

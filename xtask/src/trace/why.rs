@@ -4,6 +4,7 @@
 //! The trace is read twice: once for where requests begin and end, once for who did what within those that are shown.
 
 mod chain;
+mod disk;
 mod requests;
 mod work;
 
@@ -25,6 +26,9 @@ use requests::Request;
 
 /// Share of the time below which a domain is not named on the terminal.
 const SMALLEST: f64 = 0.005;
+
+/// The most steps of a request on the terminal, the longest of all.
+const STEPS: usize = 32;
 
 /// What is shown.
 #[derive(Clone, Debug, Serialize)]
@@ -61,7 +65,7 @@ struct Told {
 /// A domain that held requests up.
 #[derive(Clone, Debug, Serialize)]
 struct Blame {
-    /// Its name.
+    /// Its name; `device` for the time that a disk took.
     domain: String,
     /// For how long.
     ns: u64,
@@ -161,6 +165,13 @@ fn us(ns: u64) -> String {
     format!("{}.{:03} us", ns / 1000, ns % 1000)
 }
 
+/// How long a step must be to be shown on the terminal, where a request that waited often has too many.
+fn shortest_shown(steps: &[Step]) -> u64 {
+    let mut longest: Vec<u64> = steps.iter().map(|step| step.ns).collect();
+    longest.sort_unstable_by(|one, other| other.cmp(one));
+    longest.get(STEPS - 1).filter(|_| longest.len() > STEPS).copied().unwrap_or(0)
+}
+
 fn print(told: &Told) {
     say!(
         "{}: {} from {} s (event raised by {} at port {})",
@@ -170,11 +181,20 @@ fn print(told: &Told) {
         told.from,
         told.port
     );
+    let least = shortest_shown(&told.steps);
+    let (mut left_out, mut rest) = (0, 0);
     for step in &told.steps {
+        if step.ns < least {
+            (left_out, rest) = (left_out + 1, step.ns.saturating_add(rest));
+            continue;
+        }
         let by: Vec<String> =
             step.by.iter().take(4).map(|one| format!("{} {}", one.what, us(one.ns))).collect();
         let more = if step.by.len() > 4 { ", ..." } else { "" };
         say!("  +{:>14} {:>14}  {:<20} {}{more}", us(step.after_ns), us(step.ns), step.stage, by.join(", "));
+    }
+    if left_out > 0 {
+        say!("  and {left_out} shorter ones of {} together", us(rest));
     }
     let blame: Vec<String> = told
         .blame

@@ -216,6 +216,8 @@ fn rings(rings: &BTreeMap<u8, Side>) -> Vec<Ring> {
             RingSide::FrontReceive => "rx",
             RingSide::BackTransmit => "back tx",
             RingSide::BackReceive => "back rx",
+            RingSide::FrontBlock => "disk",
+            RingSide::BackBlock => "back disk",
         };
         Some(Ring { ring, waiting: of.waiting, most: of.most })
     };

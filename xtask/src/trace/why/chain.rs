@@ -3,9 +3,10 @@
 use hypercall_abi::DomId;
 use serde::Serialize;
 
+use super::disk::{DEVICE, DiskWait};
 use super::requests::Request;
 use super::work::{Pieces, Turn};
-use crate::trace::follow::{Span, State};
+use crate::trace::follow::State;
 use crate::trace::names::Names;
 
 /// A link of the chain.
@@ -34,24 +35,25 @@ pub(super) struct By {
 pub(super) fn of(request: &Request, pieces: &Pieces, names: &Names) -> (Vec<Step>, Vec<(String, u64)>) {
     let mut times = vec![request.begin, request.upcall, request.slept, request.end];
     times.extend(pieces.turns.iter().flat_map(|turn| [turn.from, turn.to]));
-    times.extend(pieces.own.iter().chain(&pieces.back).flat_map(|span| [span.from, span.to]));
+    times.extend(pieces.states.values().flatten().flat_map(|span| [span.from, span.to]));
+    let moments = |wait: &DiskWait| [wait.from, wait.consumed, wait.answered, Some(wait.taken)];
+    times.extend(request.disk.iter().flat_map(moments).flatten());
     times.retain(|time| (request.begin..=request.end).contains(time));
     times.sort_unstable();
     times.dedup();
     let (mut steps, mut blame): (Vec<Step>, Vec<(String, u64)>) = (Vec::new(), Vec::new());
-    let (mut own, mut back) = (pieces.own.iter().peekable(), pieces.back.iter().peekable());
     let mut turns = pieces.turns.iter().peekable();
     for pair in times.windows(2) {
         let [from, to] = *pair else { continue };
-        while own.next_if(|span| span.to <= from).is_some() {}
-        while back.next_if(|span| span.to <= from).is_some() {}
         while turns.next_if(|turn| turn.to <= from).is_some() {}
-        let in_state = |span: Option<&&Span>| span.filter(|span| span.from <= from).map(|span| span.state);
         let turn = turns.peek().filter(|turn| turn.from <= from).map(|turn| **turn);
-        let stage = stage(request, from, in_state(own.peek()), in_state(back.peek()));
+        let stage = stage(request, from, pieces);
         let ns = to - from;
         let what = what(request, turn, names);
-        if let Some(who) = turn.and_then(|turn| held_up_by(request, turn)) {
+        if stage == DEVICE {
+            // Whoever runs meanwhile takes nothing from it.
+            add(&mut blame, DEVICE, ns);
+        } else if let Some(who) = turn.and_then(|turn| held_up_by(request, turn)) {
             add(&mut blame, &names.of(who), ns);
         }
         match steps.last_mut() {
@@ -88,7 +90,8 @@ fn add(sums: &mut Vec<(String, u64)>, name: &str, ns: u64) {
 }
 
 /// What a request waits for at a point of time.
-fn stage(request: &Request, time: u64, own: Option<State>, back: Option<State>) -> &'static str {
+fn stage(request: &Request, time: u64, pieces: &Pieces) -> &'static str {
+    let own = pieces.state(request.domain, time);
     if time < request.upcall {
         return match own {
             Some(State::Blocked) => "wake",
@@ -96,10 +99,14 @@ fn stage(request: &Request, time: u64, own: Option<State>, back: Option<State>) 
             _ => "upcall",
         };
     }
+    let waited = |wait: &&DiskWait| wait.from.is_some_and(|from| (from..wait.taken).contains(&time));
+    if let Some(wait) = request.disk.iter().find(waited) {
+        return wait.stage(time, own, pieces.state(wait.back, time));
+    }
     if time < request.slept {
         return if own == Some(State::Runnable) { "preempted" } else { "work" };
     }
-    match back {
+    match request.back.and_then(|back| pieces.state(back, time)) {
         Some(State::Blocked) => "back end's wake",
         Some(State::Runnable) => "back end's queue",
         _ => "back end's work",

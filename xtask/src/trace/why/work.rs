@@ -1,6 +1,8 @@
 //! Who had the processor while a request was under way, and for whom a back end worked.
 //! A back end says in its records whose ring or grant it was at; what it did up to such a record is that domain's.
 
+use std::collections::BTreeMap;
+
 use hypercall_abi::DomId;
 use hypercall_abi::extension::RingSide;
 use hypervisor_core::trace::Record;
@@ -14,10 +16,8 @@ use crate::trace::follow::{Fact, Follow, Span, State};
 pub(super) struct Pieces {
     /// Turns on the processor, in order of time; between them it changed hands.
     pub(super) turns: Vec<Turn>,
-    /// States of the request's own domain.
-    pub(super) own: Vec<Span>,
-    /// States of its back end.
-    pub(super) back: Vec<Span>,
+    /// States of the request's own domain and of its back ends, each in order of time.
+    pub(super) states: BTreeMap<DomId, Vec<Span>>,
 }
 
 /// A part of a turn.
@@ -76,12 +76,10 @@ fn note(
         }
         Fact::State(span) => {
             for (request, pieces) in requests.iter().zip(pieces.iter_mut()) {
-                if span.from < request.end && span.to > request.begin {
-                    if span.domain == request.domain {
-                        pieces.own.push(*span);
-                    } else if Some(span.domain) == request.back {
-                        pieces.back.push(*span);
-                    }
+                let matters =
+                    span.domain == request.domain || request.backs().any(|back| back == span.domain);
+                if matters && span.from < request.end && span.to > request.begin {
+                    pieces.states.entry(span.domain).or_default().push(*span);
                 }
             }
             if span.state == State::Running {
@@ -91,6 +89,15 @@ fn note(
             }
         }
         _ => {}
+    }
+}
+
+impl Pieces {
+    /// What a domain did at a point of time.
+    pub(super) fn state(&self, domain: DomId, time: u64) -> Option<State> {
+        let spans = self.states.get(&domain)?;
+        let span = spans.get(spans.partition_point(|span| span.to <= time))?;
+        (span.from <= time).then_some(span.state)
     }
 }
 
@@ -107,7 +114,7 @@ fn put(turn: Turn, requests: &[Request], pieces: &mut [Pieces]) {
 
 /// Whose ring or grant a back end was at.
 fn peer(record: &Record) -> Option<DomId> {
-    let sides = [RingSide::BackTransmit.raw(), RingSide::BackReceive.raw()];
+    let sides = [RingSide::BackTransmit, RingSide::BackReceive, RingSide::BackBlock].map(RingSide::raw);
     match *record {
         Record::Grant { peer, .. } => Some(DomId(peer)),
         Record::RingConsumed { ring, peer, .. } | Record::RingProduced { ring, peer, .. }

@@ -1,0 +1,21 @@
+//! Records of rings: how far one has come, and what was said of it to the front end.
+//! It is apart so that every device tells the same, once a turn for each ring.
+
+use hypercall_abi::DomId;
+use hypercall_abi::extension::RingSide;
+use hypercall_abi::ring::{BackRing, Notify, Protocol, SharedPage, notification};
+
+use crate::platform::Platform;
+
+/// Records how far a ring has come, and whether the front end is told; without `suppress` it always is.
+#[cold]
+pub(crate) fn trace<P: Platform, G: SharedPage, Q: Protocol>(
+    platform: &mut P,
+    ring: &mut BackRing<G, Q>,
+    (side, peer, suppress): (RingSide, DomId, bool),
+    notify: Notify,
+) {
+    let told = if suppress || notify == Notify::Nothing { notify } else { Notify::Needed };
+    ring.progress().records(side, peer).for_each(|record| platform.trace_ring(record));
+    notification(side, peer, told).into_iter().for_each(|record| platform.trace_ring(record));
+}
