@@ -21,7 +21,14 @@ impl<I> Default for WorkList<I> {
 
 impl<I: Copy + Into<usize>> WorkList<I> {
     /// Puts a front end at the end, unless it waits already.
+    #[inline]
     pub(crate) fn add(&mut self, id: I) {
+        if self.listed.get(id.into()) != Some(&true) {
+            self.list(id);
+        }
+    }
+
+    fn list(&mut self, id: I) {
         let at = id.into();
         if self.listed.len() <= at {
             self.listed.resize(at + 1, false);

@@ -62,7 +62,8 @@ pub trait Protocol {
     /// Slots of a one-page ring, a power of two.
     const SLOTS: u32 = slots(Self::SLOT_BYTES);
 
-    /// How many words of a request mean something, by its first; the others are neither written nor read, and read as zeros.
+    /// How many words of a request mean something, by its first; of the others at most one is written or read, and what they
+    /// are read as means nothing.
     #[must_use]
     fn request_words(first: u32) -> usize {
         let _ = first;
@@ -120,29 +121,48 @@ const fn slot_offset<P: Protocol>(index: u32) -> usize {
     HEADER_BYTES + (index & (P::SLOTS - 1)) as usize * P::SLOT_BYTES
 }
 
-/// Copies the words of an entry that mean something out of its slot, each once; `words` says how many by the first.
-fn read_entry<M: SharedPage, P: Protocol, T: Entry>(
-    memory: &M,
-    index: u32,
-    words: impl FnOnce(u32) -> usize,
-) -> T {
+/// Whether all entries of a protocol lie at multiples of eight bytes, so that two words are moved at once.
+const fn is_wide<P: Protocol, T: Entry>() -> bool {
     const {
         assert!(
             size_of::<T>().is_multiple_of(4) && size_of::<T>() / 4 <= ENTRY_WORDS_MAX,
             "an entry is whole words"
         )
     }
-    let mut entry = T::new_zeroed();
-    let base = slot_offset::<P>(index);
-    let first = memory.load(base);
-    let mut places = entry.as_mut_bytes().chunks_exact_mut(4).take(words(first)).zip((base..).step_by(4));
-    if let Some((place, _)) = places.next() {
-        place.copy_from_slice(&first.to_ne_bytes());
+    P::SLOT_BYTES.is_multiple_of(8) && size_of::<T>().is_multiple_of(8)
+}
+
+/// Copies the words of an entry that mean something out of its slot into `entry`, each once; `words` says how many by the
+/// first. What does not mean anything may stay as it was.
+fn read_entry<M: SharedPage, P: Protocol, T: Entry>(
+    memory: &M,
+    index: u32,
+    entry: &mut T,
+    words: impl FnOnce(u32) -> usize,
+) {
+    let mut offset = slot_offset::<P>(index);
+    let bytes = entry.as_mut_bytes();
+    if is_wide::<P, T>() {
+        let first = memory.load_wide(offset);
+        let mut places = bytes.chunks_exact_mut(8).take(words(first as u32).div_ceil(2));
+        if let Some(place) = places.next() {
+            place.copy_from_slice(&first.to_ne_bytes());
+        }
+        for place in places {
+            offset += 8;
+            place.copy_from_slice(&memory.load_wide(offset).to_ne_bytes());
+        }
+    } else {
+        let first = memory.load(offset);
+        let mut places = bytes.chunks_exact_mut(4).take(words(first));
+        if let Some(place) = places.next() {
+            place.copy_from_slice(&first.to_ne_bytes());
+        }
+        for place in places {
+            offset += 4;
+            place.copy_from_slice(&memory.load(offset).to_ne_bytes());
+        }
     }
-    for (place, offset) in places {
-        place.copy_from_slice(&memory.load(offset).to_ne_bytes());
-    }
-    entry
 }
 
 /// Writes the words of an entry that mean something into its slot; `words` says how many by the first.
@@ -152,19 +172,18 @@ fn write_entry<M: SharedPage, P: Protocol, T: Entry>(
     entry: &T,
     words: impl FnOnce(u32) -> usize,
 ) {
-    const {
-        assert!(
-            size_of::<T>().is_multiple_of(4) && size_of::<T>() / 4 <= ENTRY_WORDS_MAX,
-            "an entry is whole words"
-        )
-    }
-    let base = slot_offset::<P>(index);
-    let word = |bytes: &[u8]| u32::read_from_bytes(bytes).unwrap_or(0);
-    let mut places = entry.as_bytes().chunks_exact(4).zip((base..).step_by(4));
-    let Some((first, _)) = places.next() else { return };
-    let first = word(first);
-    memory.store(base, first);
-    for (bytes, offset) in places.take(words(first).saturating_sub(1)) {
-        memory.store(offset, word(bytes));
+    let mut offset = slot_offset::<P>(index);
+    let bytes = entry.as_bytes();
+    let count = words(bytes.first_chunk().map_or(0, |first| u32::from_ne_bytes(*first)));
+    if is_wide::<P, T>() {
+        for word in bytes.as_chunks().0.iter().take(count.div_ceil(2)) {
+            memory.store_wide(offset, u64::from_ne_bytes(*word));
+            offset += 8;
+        }
+    } else {
+        for word in bytes.as_chunks().0.iter().take(count) {
+            memory.store(offset, u32::from_ne_bytes(*word));
+            offset += 4;
+        }
     }
 }

@@ -10,7 +10,7 @@ use drivers_backend::block::{Data, Disk, DiskError, DiskOp, Memory, Outcome, Wor
 use crate::BackPlatform;
 
 /// Work as this back end gives it.
-type Job = Work<Data<BackPlatform>>;
+type Job = Box<Work<Data<BackPlatform>>>;
 
 /// One sector.
 pub type Sector = [u8; 512];

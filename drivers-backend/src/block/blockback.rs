@@ -5,6 +5,7 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use hypercall_abi::blkif::BlockRequest;
 use hypercall_abi::device::{BlockCounters, BlockError};
 use hypercall_abi::grant_table::{CopyGrant, GrantStatus};
 use hypercall_abi::{Errno, GrantRef, Port};
@@ -12,7 +13,7 @@ use hypercall_abi::{Errno, GrantRef, Port};
 use super::SEGMENTS_MAX;
 use super::credit::Rounds;
 use super::data::Data;
-use super::disk::{Disk, Outcome, Piece, Work};
+use super::disk::{Disk, Outcome, Work};
 use super::jobs::Jobs;
 use super::offences::{Offence, Offences};
 use super::request::Run;
@@ -87,7 +88,7 @@ pub(super) struct Slot<G> {
 /// The back end of all block devices of a driver domain.
 pub struct BlockBack<P: Platform> {
     pub(super) platform: P,
-    pub(super) disks: BTreeMap<DiskId, Shelf<Data<P>>>,
+    pub(super) disks: Vec<Shelf<Data<P>>>,
     pub(super) slots: Vec<Slot<P::Page>>,
     ports: BTreeMap<Port, (VbdId, Purpose)>,
     /// Pages that are free.
@@ -98,7 +99,7 @@ pub struct BlockBack<P: Platform> {
     pub(super) lent: usize,
     /// Where the segments of indirect requests are fetched to.
     pub(super) scratch: P::Buffer,
-    pub(super) jobs: Jobs,
+    pub(super) jobs: Jobs<Data<P>>,
     pub(super) states: WorkList<VbdId>,
     /// Front ends that may have asked.
     pub(super) senders: WorkList<VbdId>,
@@ -107,12 +108,11 @@ pub struct BlockBack<P: Platform> {
     /// Nobody may begin anything before a page is given back.
     pub(super) short: bool,
     /// Work that is done and not answered yet.
-    pub(super) finished: Vec<(Work<Data<P>>, Outcome)>,
+    pub(super) finished: Vec<(Box<Work<Data<P>>>, Outcome)>,
     pub(super) copies: Vec<CopyGrant>,
-    /// The runs of the request that is judged.
+    /// The request that is judged, and its runs.
+    pub(super) request: BlockRequest,
     pub(super) runs: Vec<Run>,
-    /// Lists of pieces that nobody uses, so that none is allocated for each request.
-    pub(super) spare: Vec<Vec<Piece<Data<P>>>>,
     pub(super) totals: BlockTotals,
     pub(super) rounds: Rounds,
     /// Work that was done for front ends and not charged yet.
@@ -134,7 +134,7 @@ impl<P: Platform> BlockBack<P> {
         let pool = (0..pages).map(|_| platform.allocate()).collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             platform,
-            disks: BTreeMap::new(),
+            disks: Vec::new(),
             slots: Vec::new(),
             ports: BTreeMap::new(),
             pool,
@@ -148,8 +148,8 @@ impl<P: Platform> BlockBack<P> {
             short: false,
             finished: Vec::new(),
             copies: Vec::new(),
+            request: BlockRequest::zeroed(),
             runs: Vec::new(),
-            spare: Vec::new(),
             totals: BlockTotals::default(),
             rounds: Rounds::default(),
             work: 0,
@@ -159,10 +159,10 @@ impl<P: Platform> BlockBack<P> {
 
     /// Adds a disk; false when there is one of this number.
     pub fn add_disk(&mut self, id: DiskId, disk: Box<dyn Disk<Data<P>>>) -> bool {
-        if self.disks.contains_key(&id) {
+        if self.disks.iter().any(|shelf| shelf.id == id) {
             return false;
         }
-        self.disks.insert(id, Shelf::new(disk));
+        self.disks.push(Shelf::new(id, disk));
         true
     }
 
@@ -175,7 +175,9 @@ impl<P: Platform> BlockBack<P> {
         if self.slots.get(at).is_some_and(|slot| slot.vbd.is_some()) {
             return Err(AddError::Exists);
         }
-        let disk = self.disks.get(&client.share.disk).ok_or(AddError::NoDisk(client.share.disk))?;
+        let number = self.disks.iter().position(|shelf| shelf.id == client.share.disk);
+        let number = number.ok_or(AddError::NoDisk(client.share.disk))?;
+        let disk = self.disks.get(number).ok_or(AddError::NoDisk(client.share.disk))?;
         let share = client.share.within(disk.disk.sectors()).ok_or(AddError::Range)?;
         if share.access == Access::Write && disk.disk.is_read_only() {
             return Err(AddError::ReadOnly);
@@ -207,7 +209,7 @@ impl<P: Platform> BlockBack<P> {
                 Access::Overlay { memory_bytes } => kept.or(Some((share, Sparse::new(memory_bytes)))),
                 Access::Read | Access::Write => None,
             };
-            slot.vbd = Some(Vbd::new(&mut self.platform, client, page, facts));
+            slot.vbd = Some(Vbd::new(&mut self.platform, client, page, facts, number));
         }
         self.ports.insert(client.state_port, (id, Purpose::State));
         self.states.add(id);
@@ -247,7 +249,7 @@ impl<P: Platform> BlockBack<P> {
 
     /// Notes that a disk has interrupted.
     pub fn disk_event(&mut self, id: DiskId) {
-        if let Some(shelf) = self.disks.get_mut(&id) {
+        if let Some(shelf) = self.disks.iter_mut().find(|shelf| shelf.id == id) {
             shelf.ready = true;
         }
     }
@@ -257,13 +259,13 @@ impl<P: Platform> BlockBack<P> {
         self.step_states();
         self.collect();
         self.take_requests();
-        for shelf in self.disks.values_mut() {
+        for shelf in &mut self.disks {
             shelf.disk.kick();
         }
         self.collect();
         self.finish();
         let taking = !self.senders.is_empty() && !self.short;
-        let ready = self.disks.values().any(|shelf| shelf.ready) || !self.finished.is_empty();
+        let ready = self.disks.iter().any(|shelf| shelf.ready) || !self.finished.is_empty();
         if taking || ready || !self.states.is_empty() {
             Turn::More
         } else {

@@ -1,5 +1,6 @@
 //! Work on its way back: done by a disk, carried to its front end, answered.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use hypercall_abi::blkif::BlockStatus;
@@ -9,7 +10,7 @@ use hypercall_abi::grant_table::{CopyGrant, CopySide, GrantStatus, copy_flags};
 use super::blockback::{BlockBack, Slot};
 use super::data::Data;
 use super::disk::{DiskError, DiskOp, Outcome, Piece, Work};
-use super::jobs::Stage;
+use super::jobs::{Job, Stage};
 use super::lent::unmap_last;
 use super::overlay;
 use super::take::{copy_of, theirs_at};
@@ -21,7 +22,7 @@ const BATCH: usize = 64;
 impl<P: Platform> BlockBack<P> {
     /// Takes back what the disks have done, and answers it.
     pub(super) fn collect(&mut self) {
-        for shelf in self.disks.values_mut() {
+        for shelf in &mut self.disks {
             if core::mem::take(&mut shelf.ready) {
                 while let Some(done) = shelf.disk.poll() {
                     self.finished.push(done);
@@ -40,13 +41,12 @@ impl<P: Platform> BlockBack<P> {
         }
     }
 
-    fn carry(&mut self, finished: &mut Vec<(Work<Data<P>>, Outcome)>) {
+    fn carry(&mut self, finished: &mut Vec<(Box<Work<Data<P>>>, Outcome)>) {
         let mut outgoing = Vec::new();
         for (mut work, outcome) in finished.drain(..) {
-            let Some(job) = self.jobs.get(work.tag) else { continue };
-            let Some(slot) = self.slots.get(usize::from(job.vbd)) else { continue };
-            let (vbd, stage, sector) = (job.vbd, job.stage, job.sector);
-            let live = slot.vbd.as_ref().filter(|_| slot.epoch == job.epoch);
+            let Job { vbd, stage, sector, epoch, .. } = work.job;
+            let Some(slot) = self.slots.get(usize::from(vbd)) else { continue };
+            let live = slot.vbd.as_ref().filter(|_| slot.epoch == epoch);
             let Some(peer) = live.map(|vbd| vbd.client.peer) else {
                 self.answer(work, BlockStatus::Error);
                 continue;
@@ -68,12 +68,14 @@ impl<P: Platform> BlockBack<P> {
                     }
                 }
                 (Ok(()), Stage::BarrierBefore, _) => {
-                    self.advance(work.tag, Stage::BarrierWrite);
-                    self.submit(Work { operation: DiskOp::Write, sector, ..work });
+                    work.job.stage = Stage::BarrierWrite;
+                    (work.operation, work.sector) = (DiskOp::Write, sector);
+                    self.submit(work);
                 }
                 (Ok(()), Stage::BarrierWrite, _) => {
-                    self.advance(work.tag, Stage::BarrierAfter);
-                    self.submit(Work { operation: DiskOp::Flush, sector, ..work });
+                    work.job.stage = Stage::BarrierAfter;
+                    (work.operation, work.sector) = (DiskOp::Flush, sector);
+                    self.submit(work);
                 }
                 (Ok(()), _, _) => self.answer(work, BlockStatus::Okay),
                 (Err(error), _, _) => {
@@ -99,7 +101,7 @@ impl<P: Platform> BlockBack<P> {
         for (work, count) in outgoing {
             let refused = left.by_ref().take(count).filter(|copy| copy.status != GrantStatus::Okay.raw());
             if refused.count() > 0 {
-                self.wrong(work.tag);
+                self.wrong(&work.job);
                 self.answer(work, BlockStatus::Error);
             } else {
                 self.answer(work, BlockStatus::Okay);
@@ -129,15 +131,8 @@ impl<P: Platform> BlockBack<P> {
         }
     }
 
-    fn advance(&mut self, tag: u32, stage: Stage) {
-        if let Some(job) = self.jobs.get_mut(tag) {
-            job.stage = stage;
-        }
-    }
-
     /// Notes that a request named pages that its front end did not grant.
-    pub(super) fn wrong(&mut self, tag: u32) {
-        let Some(job) = self.jobs.get(tag) else { return };
+    pub(super) fn wrong(&mut self, job: &Job) {
         let Some(slot) = self.slots.get_mut(usize::from(job.vbd)) else { return };
         if let Some(vbd) = slot.vbd.as_mut().filter(|_| slot.epoch == job.epoch) {
             vbd.wrong += 1;
@@ -145,9 +140,9 @@ impl<P: Platform> BlockBack<P> {
     }
 
     /// Ends a request: its pages are free, and its front end hears of it if it is still the same connection.
-    pub(super) fn answer(&mut self, mut work: Work<Data<P>>, status: BlockStatus) {
-        let Some(job) = self.jobs.remove(work.tag) else { return };
-        for piece in work.pieces.drain(..) {
+    pub(super) fn answer(&mut self, mut work: Box<Work<Data<P>>>, status: BlockStatus) {
+        let job = work.job;
+        while let Some(piece) = work.pieces.pop() {
             match piece.page {
                 Data::Ours { page, .. } => self.pool.push(page),
                 Data::Theirs(page) => {
@@ -155,7 +150,7 @@ impl<P: Platform> BlockBack<P> {
                 }
             }
         }
-        self.spare.push(work.pieces);
+        self.jobs.end(work);
         self.room += job.pages;
         self.short = false;
         let Some(slot) = self.slots.get_mut(usize::from(job.vbd)) else { return };

@@ -1,11 +1,13 @@
 //! A disk, whatever it is made of: work goes in, and comes back done in any order.
 //! Buffers travel with the work, so that a device may use them until it gives them back and nobody else can.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use hypercall_abi::blkif::SECTOR_BYTES;
 
 use super::data::Memory;
+use super::jobs::Job;
 use super::sparse::{NoRoom, Sparse};
 
 /// A run of whole sectors in a page.
@@ -32,11 +34,9 @@ pub enum DiskOp {
     Discard,
 }
 
-/// One piece of work for a disk.
+/// One piece of work for a disk. It travels in a box, so that each step of its way moves a pointer.
 #[derive(Debug)]
 pub struct Work<B> {
-    /// Names it when it comes back.
-    pub tag: u32,
     /// What to do.
     pub operation: DiskOp,
     /// First sector.
@@ -45,6 +45,8 @@ pub struct Work<B> {
     pub sectors: u64,
     /// Where the data is, in the order of the sectors.
     pub pieces: Vec<Piece<B>>,
+    /// For whom.
+    pub(super) job: Job,
 }
 
 /// Why work was not done.
@@ -76,13 +78,21 @@ pub trait Disk<B: Memory> {
     ///
     /// # Errors
     /// The work itself when there is no room for more at the moment; it may be offered again after [`Self::poll`].
-    fn submit(&mut self, work: Work<B>) -> Result<(), Work<B>>;
+    fn submit(&mut self, work: Box<Work<B>>) -> Result<(), Box<Work<B>>>;
 
     /// Takes back work that is done. After `None` an interrupt tells of the next.
-    fn poll(&mut self) -> Option<(Work<B>, Outcome)>;
+    fn poll(&mut self) -> Option<(Box<Work<B>>, Outcome)>;
 
     /// Tells the device of all that was submitted since the last call.
     fn kick(&mut self);
+}
+
+impl<B> Work<B> {
+    /// Work of the disk's owner, not of a front end's.
+    #[must_use]
+    pub fn own(operation: DiskOp, sector: u64, sectors: u64, pieces: Vec<Piece<B>>) -> Box<Self> {
+        Box::new(Self { operation, sector, sectors, pieces, job: Job::NOBODYS })
+    }
 }
 
 impl<B: Memory> Work<B> {

@@ -1,8 +1,10 @@
-//! Requests under way, by the number that the disk knows them by.
-//! A request outlives its connection here, so that whatever a disk still does is accounted for.
+//! Requests under way, each with the work that it became.
+//! A request outlives its connection there, so that whatever a disk still does is accounted for.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use super::disk::{DiskOp, Work};
 use super::vbd::VbdId;
 
 /// How far a request is.
@@ -19,7 +21,7 @@ pub(super) enum Stage {
 }
 
 /// A request under way.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Job {
     /// Whose.
     pub(super) vbd: VbdId,
@@ -39,40 +41,49 @@ pub(super) struct Job {
     pub(super) bytes: u64,
 }
 
-/// All requests under way.
-#[derive(Debug, Default)]
-pub(super) struct Jobs {
-    jobs: Vec<Option<Job>>,
-    free: Vec<u32>,
+impl Job {
+    /// Of work that no front end asked for.
+    pub(super) const NOBODYS: Self = Self {
+        vbd: VbdId(u16::MAX),
+        epoch: 0,
+        id: 0,
+        operation: 0,
+        stage: Stage::Only,
+        sector: 0,
+        pages: 0,
+        bytes: 0,
+    };
 }
 
-impl Jobs {
-    pub(super) fn add(&mut self, job: Job) -> u32 {
-        if let Some(tag) = self.free.pop() {
-            if let Some(slot) = self.jobs.get_mut(tag as usize) {
-                *slot = Some(job);
-            }
-            return tag;
-        }
-        self.jobs.push(Some(job));
-        (self.jobs.len() - 1) as u32
+/// How many requests are under way, and boxes for more, so that none is allocated for each.
+#[derive(Debug)]
+pub(super) struct Jobs<B> {
+    under_way: usize,
+    #[expect(clippy::vec_box, reason = "the boxes are what is kept")]
+    spare: Vec<Box<Work<B>>>,
+}
+
+impl<B> Default for Jobs<B> {
+    fn default() -> Self {
+        Self { under_way: 0, spare: Vec::new() }
+    }
+}
+
+impl<B> Jobs<B> {
+    /// Work for one more request, without pieces yet.
+    pub(super) fn begin(&mut self) -> Box<Work<B>> {
+        self.under_way += 1;
+        self.spare.pop().unwrap_or_else(|| Work::own(DiskOp::Flush, 0, 0, Vec::new()))
     }
 
-    pub(super) fn get(&self, tag: u32) -> Option<&Job> {
-        self.jobs.get(tag as usize)?.as_ref()
+    /// A request is answered; its work has no pieces any more.
+    pub(super) fn end(&mut self, work: Box<Work<B>>) {
+        self.under_way = self.under_way.saturating_sub(1);
+        self.spare.push(work);
     }
 
-    pub(super) fn get_mut(&mut self, tag: u32) -> Option<&mut Job> {
-        self.jobs.get_mut(tag as usize)?.as_mut()
-    }
-
-    pub(super) fn remove(&mut self, tag: u32) -> Option<Job> {
-        let job = self.jobs.get_mut(tag as usize)?.take()?;
-        self.free.push(tag);
-        Some(job)
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.jobs.len() - self.free.len()
+    /// How many are under way.
+    pub(super) const fn len(&self) -> usize {
+        self.under_way
     }
 }

@@ -1,6 +1,8 @@
 //! A front end's own changes over a disk that stays as it is.
 //! Reads take from the disk what was never written here; writes never reach it.
 
+use alloc::boxed::Box;
+
 use super::data::Memory;
 use super::disk::{DiskError, DiskOp, Outcome, Work};
 use super::sparse::Sparse;
@@ -8,13 +10,13 @@ use super::sparse::Sparse;
 /// Where a piece of work has to go.
 pub(super) enum Course<B> {
     /// To the disk.
-    Disk(Work<B>),
+    Disk(Box<Work<B>>),
     /// Nowhere: it is done.
-    Done(Work<B>, Outcome),
+    Done(Box<Work<B>>, Outcome),
 }
 
 /// Does with work what can be done without the disk. Sectors are the front end's.
-pub(super) fn enter<B: Memory>(overlay: &mut Sparse, mut work: Work<B>) -> Course<B> {
+pub(super) fn enter<B: Memory>(overlay: &mut Sparse, mut work: Box<Work<B>>) -> Course<B> {
     match work.operation {
         DiskOp::Read if overlay.covers(work.sector, work.sectors) => {
             patch(overlay, &mut work);

@@ -1,6 +1,7 @@
 //! A disk in the driver domain's memory: zeros at first, and gone with its domain.
 //! It answers at once, which makes it the measure of what the way to a disk costs.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
 use super::data::Memory;
@@ -12,7 +13,7 @@ use super::sparse::Sparse;
 pub struct RamDisk<B> {
     content: Sparse,
     sectors: u64,
-    done: VecDeque<(Work<B>, Outcome)>,
+    done: VecDeque<(Box<Work<B>>, Outcome)>,
 }
 
 impl<B> RamDisk<B> {
@@ -36,7 +37,7 @@ impl<B: Memory> Disk<B> for RamDisk<B> {
         true
     }
 
-    fn submit(&mut self, mut work: Work<B>) -> Result<(), Work<B>> {
+    fn submit(&mut self, mut work: Box<Work<B>>) -> Result<(), Box<Work<B>>> {
         let mut outcome = Ok(());
         match work.operation {
             DiskOp::Read => work.read_from(&self.content, true),
@@ -48,7 +49,7 @@ impl<B: Memory> Disk<B> for RamDisk<B> {
         Ok(())
     }
 
-    fn poll(&mut self) -> Option<(Work<B>, Outcome)> {
+    fn poll(&mut self) -> Option<(Box<Work<B>>, Outcome)> {
         self.done.pop_front()
     }
 

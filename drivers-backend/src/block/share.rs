@@ -73,19 +73,20 @@ impl Share {
 
 /// A disk with the work that it has no room for yet.
 pub(super) struct Shelf<B> {
+    pub(super) id: DiskId,
     pub(super) disk: Box<dyn Disk<B>>,
-    waiting: VecDeque<Work<B>>,
+    waiting: VecDeque<Box<Work<B>>>,
     /// It may have done something.
     pub(super) ready: bool,
 }
 
 impl<B: Memory> Shelf<B> {
-    pub(super) fn new(disk: Box<dyn Disk<B>>) -> Self {
-        Self { disk, waiting: VecDeque::new(), ready: true }
+    pub(super) fn new(id: DiskId, disk: Box<dyn Disk<B>>) -> Self {
+        Self { id, disk, waiting: VecDeque::new(), ready: true }
     }
 
     /// Gives work to the disk, after all that waits.
-    pub(super) fn submit(&mut self, work: Work<B>) {
+    pub(super) fn submit(&mut self, work: Box<Work<B>>) {
         if !self.waiting.is_empty() {
             self.waiting.push_back(work);
             return self.feed();

@@ -2,10 +2,11 @@
 //! A disk uses a front end's page where it is, if that is mapped; copies are gathered over many requests and front ends, so
 //! that a hypercall carries as many as it can.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use hypercall_abi::GrantRef;
-use hypercall_abi::blkif::{BlockOp, BlockRequest, BlockSegment, BlockStatus};
+use hypercall_abi::blkif::{BlockOp, BlockSegment, BlockStatus, SECTOR_BYTES};
 use hypercall_abi::device::BlockError;
 use hypercall_abi::grant_table::{CopyGrant, CopySide, GrantStatus, copy_flags};
 use hypercall_abi::ring::SharedPage;
@@ -46,13 +47,22 @@ enum Taken {
 /// What became of a request that was found right.
 enum Begun<M> {
     /// Work for a disk, and how many of its pages are still to be fetched.
-    Work(Work<M>, usize),
+    Work(Box<Work<M>>, usize),
     /// Not yet.
     Held(Taken),
 }
 
+/// What one front end's requests took in one turn.
+#[derive(Default)]
+struct Spent {
+    /// Pages.
+    pages: usize,
+    /// What they cost.
+    work: u32,
+}
+
 /// Work whose data is still to be fetched.
-type Incoming<P> = Vec<(Work<Data<P>>, usize)>;
+type Incoming<P> = Vec<(Box<Work<Data<P>>>, usize)>;
 
 impl<P: Platform> BlockBack<P> {
     /// Takes requests from the front ends that have asked, each in turn and within its budget.
@@ -89,7 +99,7 @@ impl<P: Platform> BlockBack<P> {
         for (work, count) in incoming {
             let fetched = left.by_ref().take(count).filter(|copy| copy.status != GrantStatus::Okay.raw());
             if fetched.count() > 0 {
-                self.wrong(work.tag);
+                self.wrong(&work.job);
                 self.answer(work, BlockStatus::Error);
             } else {
                 self.submit(work);
@@ -99,7 +109,18 @@ impl<P: Platform> BlockBack<P> {
     }
 
     fn take_from(&mut self, id: VbdId, incoming: &mut Incoming<P>) -> Result<Taken, BlockError> {
-        let mut begun = 0;
+        let mut spent = Spent::default();
+        let taken = self.take_some(id, incoming, &mut spent);
+        self.note_work(id, spent.work);
+        taken
+    }
+
+    fn take_some(
+        &mut self,
+        id: VbdId,
+        incoming: &mut Incoming<P>,
+        spent: &mut Spent,
+    ) -> Result<Taken, BlockError> {
         for _ in 0..BUDGET {
             let Some(slot) = self.slots.get_mut(usize::from(id)) else { return Ok(Taken::Drained) };
             let stale = slot.stale;
@@ -110,114 +131,106 @@ impl<P: Platform> BlockBack<P> {
             if vbd.wrong > WRONG_MAX {
                 return Err(BlockError::Requests);
             }
-            let request = match vbd.held.take() {
-                Some(request) => request,
-                None => {
-                    let Some(wire) = vbd.link.mapped() else { return Ok(Taken::Drained) };
-                    match wire.ring.pop().map_err(|_| BlockError::Overrun)? {
-                        Some(request) => request,
-                        None => {
-                            vbd.credit.end();
-                            return Ok(Taken::Drained);
-                        }
-                    }
+            if let Some(held) = &vbd.held {
+                self.request = *held;
+                vbd.held = None;
+            } else {
+                let Some(wire) = vbd.link.mapped() else { return Ok(Taken::Drained) };
+                if !wire.ring.pop_into(&mut self.request).map_err(|_| BlockError::Overrun)? {
+                    vbd.credit.end();
+                    return Ok(Taken::Drained);
                 }
-            };
-            match self.judge(id, &request) {
-                Err(status) => self.refuse_request(id, &request, status),
-                Ok(judged) => match self.begin(id, request, judged, &mut begun) {
+            }
+            match self.judge(id) {
+                Err(status) => self.refuse_request(id, status),
+                Ok(judged) => match self.begin(id, judged, spent) {
                     Begun::Held(taken) => return Ok(taken),
                     Begun::Work(work, 0) => self.submit(work),
                     Begun::Work(work, fetch) => incoming.push((work, fetch)),
                 },
             }
         }
-        Ok(Taken::More)
+        // A ring full may have been all that there was; whether more has come is seen when this turn ends.
+        let vbd = self.slots.get_mut(usize::from(id)).and_then(|slot| slot.vbd.as_mut());
+        match vbd.and_then(|vbd| vbd.link.mapped()) {
+            Some(wire) if wire.ring.ready() == Ok(0) => Ok(Taken::Drained),
+            _ => Ok(Taken::More),
+        }
     }
 
-    fn refuse_request(&mut self, id: VbdId, request: &BlockRequest, status: BlockStatus) {
+    fn refuse_request(&mut self, id: VbdId, status: BlockStatus) {
         let Some(slot) = self.slots.get_mut(usize::from(id)) else { return };
         let Some(vbd) = &mut slot.vbd else { return };
         vbd.wrong += 1;
-        vbd.answer(request.id, request.operation, status);
+        vbd.answer(self.request.id, self.request.operation, status);
         self.totals.answered += 1;
         self.totals.failed += 1;
     }
 
-    /// Makes a request that was judged, with its runs, into work; or holds it. `begun` counts pages.
-    fn begin(
-        &mut self,
-        id: VbdId,
-        request: BlockRequest,
-        judged: Judged,
-        begun: &mut usize,
-    ) -> Begun<Data<P>> {
+    /// Makes the request that was judged, with its runs, into work; or holds it.
+    fn begin(&mut self, id: VbdId, judged: Judged, spent: &mut Spent) -> Begun<Data<P>> {
         let Some(slot) = self.slots.get_mut(usize::from(id)) else { return Begun::Held(Taken::Drained) };
         let epoch = slot.epoch;
         let Some(vbd) = &mut slot.vbd else { return Begun::Held(Taken::Drained) };
+        let request = &self.request;
         let is_barrier = request.operation == BlockOp::WriteBarrier.raw();
         let need = self.runs.len();
         // Nobody takes more than half of what is left, so that a flood finds its end before its neighbours do.
         let greedy = vbd.pages > 0 && vbd.pages + need > (self.room + vbd.pages) / 2;
+        let cost = cost(need);
         let hold = match () {
             () if is_barrier && vbd.in_flight > 0 => Some(Taken::Drained),
             () if need > self.room => Some(Taken::Short),
-            () if *begun > 0 && *begun + need > PAGES_BUDGET => Some(Taken::More),
+            () if spent.pages > 0 && spent.pages + need > PAGES_BUDGET => Some(Taken::More),
             () if greedy => Some(Taken::Drained),
-            () if !vbd.credit.spend(cost(need)) => Some(Taken::More),
+            () if !vbd.credit.spend(cost) => Some(Taken::More),
             () => None,
         };
         if let Some(taken) = hold {
-            vbd.held = Some(request);
+            vbd.held = Some(*request);
             return Begun::Held(taken);
         }
-        *begun += need;
+        spent.pages += need;
+        spent.work = spent.work.saturating_add(cost);
         vbd.in_flight += 1;
         vbd.pages += need;
         vbd.barrier = is_barrier;
         self.room -= need;
         let Judged { operation, sector, sectors } = judged;
-        let stage = match (is_barrier, operation) {
-            (false, _) => Stage::Only,
-            (true, DiskOp::Write) => Stage::BarrierBefore,
-            (true, _) => Stage::BarrierAfter,
-        };
-        let bytes = self.runs.iter().map(|run| u64::from(run.bytes)).sum();
-        let (pieces, fetch) = self.gather(id, operation == DiskOp::Write);
-        let job = Job {
+        let mut work = self.jobs.begin();
+        (work.operation, work.sector, work.sectors) = (operation, sector, sectors);
+        work.job = Job {
             vbd: id,
             epoch,
             id: request.id,
             operation: request.operation,
-            stage,
+            stage: match (is_barrier, operation) {
+                (false, _) => Stage::Only,
+                (true, DiskOp::Write) => Stage::BarrierBefore,
+                (true, _) => Stage::BarrierAfter,
+            },
             sector,
             pages: need,
-            bytes,
+            bytes: if need > 0 { sectors * SECTOR_BYTES as u64 } else { 0 },
         };
-        let tag = self.jobs.add(job);
-        self.note_work(id, cost(need));
-        Begun::Work(Work { tag, operation, sector, sectors, pieces }, fetch)
+        let fetch = self.gather(id, &mut work);
+        Begun::Work(work, fetch)
     }
 
     /// Finds a place for each run of the request that was judged: the front end's own page if it can be mapped, else one of
-    /// ours, to be filled by a copy if `fetch`. Returns how many copies that takes.
-    fn gather(&mut self, id: VbdId, fetch: bool) -> (Vec<Piece<Data<P>>>, usize) {
-        let mut pieces = self.spare.pop().unwrap_or_default();
-        let before = self.copies.len();
+    /// ours, to be filled by a copy if it is written. Returns how many copies that takes.
+    fn gather(&mut self, id: VbdId, work: &mut Work<Data<P>>) -> usize {
         let Some(vbd) = self.slots.get_mut(usize::from(id)).and_then(|slot| slot.vbd.as_mut()) else {
-            return (pieces, 0);
+            return 0;
         };
-        let peer = vbd.client.peer;
+        let (peer, fetch) = (vbd.client.peer, work.operation == DiskOp::Write);
+        let Some(wire) = vbd.link.mapped() else { return 0 };
+        let (mut in_place, mut copies) = (0, 0);
         for run in &self.runs {
             let (reference, offset, bytes) = (run.reference, run.offset, run.bytes);
-            let theirs = vbd
-                .link
-                .mapped()
-                .and_then(|wire| wire.lent.page(&mut self.platform, peer, reference, &mut self.lent));
-            if let Some(page) = theirs {
-                self.totals.in_place += 1;
-                vbd.counters.in_place += 1;
-                pieces.push(Piece { page: Data::Theirs(page), offset, bytes });
+            if let Some(page) = wire.lent.page(&mut self.platform, peer, reference, &mut self.lent) {
+                in_place += 1;
+                work.pieces.push(Piece { page: Data::Theirs(page), offset, bytes });
                 continue;
             }
             // There is a page of ours for each that may be begun with.
@@ -226,19 +239,22 @@ impl<P: Platform> BlockBack<P> {
                 let dest = CopySide { offset, ..page.side() };
                 let source = theirs_at(peer.0, reference, offset);
                 self.copies.push(copy_of(source, dest, bytes, copy_flags::SOURCE_GREF));
+                copies += 1;
             }
-            pieces.push(Piece { page: Data::Ours { page, reference: Some(reference) }, offset, bytes });
+            work.pieces.push(Piece { page: Data::Ours { page, reference: Some(reference) }, offset, bytes });
         }
-        let copies = self.copies.len() - before;
-        vbd.counters.copied += copies as u64;
-        (pieces, copies)
+        vbd.counters.in_place += in_place;
+        vbd.counters.copied += copies;
+        self.totals.in_place += in_place;
+        copies as usize
     }
 
-    /// Judges a request against what its front end may do. Its runs are those that were found then.
-    fn judge(&mut self, id: VbdId, request: &BlockRequest) -> Result<Judged, BlockStatus> {
+    /// Judges the request that was taken against what its front end may do. Its runs are those that were found then.
+    fn judge(&mut self, id: VbdId) -> Result<Judged, BlockStatus> {
         let slot = self.slots.get(usize::from(id)).and_then(|slot| slot.vbd.as_ref());
-        let share = slot.ok_or(BlockStatus::Error)?.client.share;
-        let asked = request::decode(request, &mut self.runs).map_err(|wrong| match wrong {
+        let vbd = slot.ok_or(BlockStatus::Error)?;
+        let (share, shelf) = (vbd.client.share, vbd.shelf);
+        let asked = request::decode(&self.request, &mut self.runs).map_err(|wrong| match wrong {
             Wrong::Operation => BlockStatus::NotSupported,
             Wrong::Count | Wrong::Segment => BlockStatus::Error,
         })?;
@@ -250,7 +266,7 @@ impl<P: Platform> BlockBack<P> {
             }
             Asked::Flush => (BlockOp::Flush, 0),
             Asked::Discard { sector, sectors } => {
-                let can = self.disks.get(&share.disk).is_some_and(|shelf| shelf.disk.can_discard());
+                let can = self.disks.get(shelf).is_some_and(|shelf| shelf.disk.can_discard());
                 if share.access != Access::Write || !can {
                     return Err(BlockStatus::NotSupported);
                 }
@@ -311,16 +327,14 @@ impl<P: Platform> BlockBack<P> {
     }
 
     /// Gives work to its front end's overlay or disk.
-    pub(super) fn submit(&mut self, mut work: Work<Data<P>>) {
-        let Some(job) = self.jobs.get(work.tag) else { return };
-        let Some(slot) = self.slots.get_mut(usize::from(job.vbd)) else { return };
-        let Some(vbd) = slot.vbd.as_ref().filter(|_| slot.epoch == job.epoch) else {
+    pub(super) fn submit(&mut self, mut work: Box<Work<Data<P>>>) {
+        let Some(slot) = self.slots.get_mut(usize::from(work.job.vbd)) else { return };
+        let Some(vbd) = slot.vbd.as_ref().filter(|_| slot.epoch == work.job.epoch) else {
             // Its connection has ended before anything was begun.
             self.answer(work, BlockStatus::Error);
             return;
         };
-        let before = job.stage == Stage::BarrierBefore;
-        let share = vbd.client.share;
+        let before = work.job.stage == Stage::BarrierBefore;
         if let Some((_, overlay)) = &mut slot.overlay {
             if before {
                 self.finished.push((work, Ok(())));
@@ -334,14 +348,13 @@ impl<P: Platform> BlockBack<P> {
                 }
             }
         }
-        let Some(shelf) = self.disks.get_mut(&share.disk) else { return };
+        let Some(shelf) = self.disks.get_mut(vbd.shelf) else { return };
         if before {
             // The data waits with the flush that comes before it.
-            let Work { tag, sector, sectors, pieces, .. } = work;
-            shelf.submit(Work { tag, operation: DiskOp::Flush, sector, sectors, pieces });
-            return;
+            work.operation = DiskOp::Flush;
+        } else {
+            work.sector = work.sector.saturating_add(vbd.client.share.first);
         }
-        work.sector = work.sector.saturating_add(share.first);
         shelf.submit(work);
     }
 }

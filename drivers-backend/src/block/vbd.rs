@@ -52,6 +52,8 @@ pub(super) struct Vbd<G> {
     pub(super) client: Client,
     page: BlockPage<G>,
     facts: DiskFacts,
+    /// Place of its disk among those of the back end.
+    pub(super) shelf: usize,
     pub(super) link: Link<Wire<G>>,
     pub(super) error: BlockError,
     pub(super) counters: BlockCounters,
@@ -78,11 +80,13 @@ impl<G: SharedPage> Vbd<G> {
         client: Client,
         page: G,
         facts: DiskFacts,
+        shelf: usize,
     ) -> Self {
         let mut vbd = Self {
             client,
             page: BlockPage::back(page),
             facts,
+            shelf,
             link: Link::Waiting,
             error: BlockError::None,
             counters: BlockCounters::default(),

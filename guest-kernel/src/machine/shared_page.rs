@@ -51,6 +51,13 @@ impl Mapped {
         // SAFETY: the page is mapped, the word lies in it and is aligned; atomics may be shared with anybody.
         unsafe { AtomicU32::from_ptr(self.at(offset, 4).cast()) }
     }
+
+    #[inline]
+    fn wide_word(&self, offset: usize) -> &AtomicU64 {
+        assert!(offset.is_multiple_of(8), "wide word at {offset}");
+        // SAFETY: as for `word`.
+        unsafe { AtomicU64::from_ptr(self.at(offset, 8).cast()) }
+    }
 }
 
 impl SharedPage for Mapped {
@@ -75,11 +82,13 @@ impl SharedPage for Mapped {
     }
 
     #[inline]
+    fn load_wide(&self, offset: usize) -> u64 {
+        self.wide_word(offset).load(Ordering::Relaxed)
+    }
+
+    #[inline]
     fn store_wide(&self, offset: usize, value: u64) {
-        assert!(offset.is_multiple_of(8), "wide word at {offset}");
-        // SAFETY: as for `word`.
-        let word = unsafe { AtomicU64::from_ptr(self.at(offset, 8).cast()) };
-        word.store(value, Ordering::Relaxed);
+        self.wide_word(offset).store(value, Ordering::Relaxed);
     }
 
     fn fence(&self) {

@@ -3,6 +3,8 @@
 
 use core::marker::PhantomData;
 
+use zerocopy::FromZeros;
+
 use super::{
     ENTRY_WORDS_MAX, Full, Notify, Overrun, Progress, Protocol, SharedPage, index, must_notify, read_entry,
     write_entry,
@@ -18,6 +20,8 @@ pub struct BackRing<M, P> {
     rsp_prod: u32,
     /// Responses published.
     rsp_published: u32,
+    /// Requests that the front end is known to have published.
+    req_seen: u32,
     /// Indices of requests and responses as [`Self::progress`] told them last.
     told: (u32, u32),
     protocol: PhantomData<P>,
@@ -32,6 +36,7 @@ impl<M: SharedPage, P: Protocol> BackRing<M, P> {
             req_cons: start,
             rsp_prod: start,
             rsp_published: start,
+            req_seen: start,
             told: (start, start),
             protocol: PhantomData,
         }
@@ -80,12 +85,25 @@ impl<M: SharedPage, P: Protocol> BackRing<M, P> {
     /// # Errors
     /// As [`Self::ready`].
     pub fn pop(&mut self) -> Result<Option<P::Request>, Overrun> {
-        if self.ready()? == 0 {
-            return Ok(None);
+        let mut request = P::Request::new_zeroed();
+        Ok(self.pop_into(&mut request)?.then_some(request))
+    }
+
+    /// Takes the next request, if there is one, into the place of an earlier one; what does not mean anything may stay of that.
+    ///
+    /// # Errors
+    /// As [`Self::ready`].
+    #[inline]
+    pub fn pop_into(&mut self, request: &mut P::Request) -> Result<bool, Overrun> {
+        if self.req_seen == self.req_cons {
+            self.req_seen = self.req_cons.wrapping_add(self.ready()?);
+            if self.req_seen == self.req_cons {
+                return Ok(false);
+            }
         }
-        let request = read_entry::<M, P, _>(&self.memory, self.req_cons, P::request_words);
+        read_entry::<M, P, _>(&self.memory, self.req_cons, request, P::request_words);
         self.req_cons = self.req_cons.wrapping_add(1);
-        Ok(Some(request))
+        Ok(true)
     }
 
     /// Writes a response; the front end sees it after [`Self::publish`].

@@ -3,6 +3,8 @@
 
 use core::marker::PhantomData;
 
+use zerocopy::FromZeros;
+
 use super::{
     ENTRY_WORDS_MAX, Full, Notify, Overrun, Progress, Protocol, SharedPage, index, must_notify, read_entry,
     write_entry,
@@ -18,6 +20,8 @@ pub struct FrontRing<M, P> {
     req_published: u32,
     /// Responses consumed.
     rsp_cons: u32,
+    /// Responses that the back end is known to have published.
+    rsp_seen: u32,
     /// Indices of requests and responses as [`Self::progress`] told them last.
     told: (u32, u32),
     protocol: PhantomData<P>,
@@ -30,7 +34,15 @@ impl<M: SharedPage, P: Protocol> FrontRing<M, P> {
         memory.store(index::RSP_PROD, 0);
         memory.store(index::REQ_EVENT, 1);
         memory.store_release(index::RSP_EVENT, 1);
-        Self { memory, req_prod: 0, req_published: 0, rsp_cons: 0, told: (0, 0), protocol: PhantomData }
+        Self {
+            memory,
+            req_prod: 0,
+            req_published: 0,
+            rsp_cons: 0,
+            rsp_seen: 0,
+            told: (0, 0),
+            protocol: PhantomData,
+        }
     }
 
     /// Gives the page back.
@@ -96,10 +108,14 @@ impl<M: SharedPage, P: Protocol> FrontRing<M, P> {
     /// # Errors
     /// [`Overrun`] when the back end claims to have answered more than was asked.
     pub fn pop(&mut self) -> Result<Option<P::Response>, Overrun> {
-        if self.ready()? == 0 {
-            return Ok(None);
+        if self.rsp_seen == self.rsp_cons {
+            self.rsp_seen = self.rsp_cons.wrapping_add(self.ready()?);
+            if self.rsp_seen == self.rsp_cons {
+                return Ok(None);
+            }
         }
-        let response = read_entry::<M, P, _>(&self.memory, self.rsp_cons, |_| ENTRY_WORDS_MAX);
+        let mut response = P::Response::new_zeroed();
+        read_entry::<M, P, _>(&self.memory, self.rsp_cons, &mut response, |_| ENTRY_WORDS_MAX);
         self.rsp_cons = self.rsp_cons.wrapping_add(1);
         Ok(Some(response))
     }

@@ -18,6 +18,11 @@ pub trait SharedPage {
     /// Writes a word; what stands before it in the program has happened when another sees it.
     fn store_release(&self, offset: usize, value: u32);
 
+    /// Reads a 64-bit word, each half of it once; no order with other accesses.
+    fn load_wide(&self, offset: usize) -> u64 {
+        u64::from(self.load(offset)) | u64::from(self.load(offset + 4)) << 32
+    }
+
     /// Writes a 64-bit word in one piece; no order with other accesses.
     fn store_wide(&self, offset: usize, value: u64);
 
@@ -51,6 +56,10 @@ macro_rules! pass_on_page {
             fn store_release(&self, offset: usize, value: u32) {
                 let $this = self;
                 $crate::ring::SharedPage::store_release($page, offset, value);
+            }
+            fn load_wide(&self, offset: usize) -> u64 {
+                let $this = self;
+                $crate::ring::SharedPage::load_wide($page, offset)
             }
             fn store_wide(&self, offset: usize, value: u64) {
                 let $this = self;

@@ -1,6 +1,7 @@
 //! A virtio disk: requests of any length in one queue, done in any order.
 //! Pages go with the request and come back with it, so that the device has them to itself meanwhile.
 
+use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 
@@ -11,7 +12,7 @@ use hypercall_abi::Port;
 use virtio_drivers::transport::Transport;
 
 use crate::kernel::Kernel;
-use crate::virtio::{self, Doorbells, Head, MsixTransport, OpenError, RequestQueue, Run};
+use crate::virtio::{self, Doorbells, ENTRIES, Head, MsixTransport, OpenError, RequestQueue, Run};
 
 /// Vendor and device of a modern virtio disk, as in configuration space.
 pub(crate) const VIRTIO_BLOCK: u32 = 0x1042_1af4;
@@ -33,7 +34,7 @@ bitflags! {
 }
 
 /// Work as the back end gives it.
-pub(crate) type Work = drivers_backend::block::Work<Data<Kernel>>;
+pub(crate) type Work = Box<drivers_backend::block::Work<Data<Kernel>>>;
 
 /// What the device is told of work before its data.
 fn head(work: &Work) -> Head {
@@ -69,7 +70,7 @@ pub(crate) struct VirtioDisk {
     features: Features,
     sectors: u64,
     /// By token of the queue.
-    sent: Vec<Option<Work>>,
+    sent: [Option<Work>; ENTRIES as usize],
     /// Work that needs no device.
     done: Vec<Work>,
 }
@@ -90,7 +91,7 @@ impl VirtioDisk {
         let sectors = transport.read_consistent(read).map_err(broken)?;
         transport.finish_init();
         let doorbells = transport.doorbells();
-        let (sent, done) = (Vec::new(), Vec::new());
+        let (sent, done) = ([const { None }; ENTRIES as usize], Vec::new());
         Ok(Self { queue, transport, doorbells, interrupt, features, sectors, sent, done })
     }
 
@@ -125,11 +126,7 @@ impl Disk<Data<Kernel>> for VirtioDisk {
         let Some(token) = self.queue.add(head(&work), count, work.pieces.iter().map(run)) else {
             return Err(work);
         };
-        let at = usize::from(token);
-        if self.sent.len() <= at {
-            self.sent.resize_with(at + 1, || None);
-        }
-        if let Some(place) = self.sent.get_mut(at) {
+        if let Some(place) = self.sent.get_mut(usize::from(token)) {
             *place = Some(work);
         }
         Ok(())

@@ -6,7 +6,7 @@
 use alloc::vec::Vec;
 
 use drivers_backend::Platform;
-use drivers_backend::block::{Data, Disk, DiskOp, Piece};
+use drivers_backend::block::{Data, Disk, DiskOp, Piece, Work as BlockWork};
 use embassy_time::Instant;
 use guest_kernel::hypercall::extension;
 use guest_kernel::println;
@@ -42,8 +42,8 @@ pub(crate) async fn measure(disk: &mut VirtioDisk, wanted: &str) {
 struct Reads<'a> {
     disk: &'a mut VirtioDisk,
     pool: Vec<PacketPage>,
-    /// Lists of pieces that nobody uses.
-    spare: Vec<Vec<Piece<Data<Kernel>>>>,
+    /// Work that is done, for the next.
+    spare: Vec<Work>,
     record: u64,
     state: u64,
 }
@@ -81,24 +81,30 @@ impl Reads<'_> {
         self.state ^= self.state << 17;
         let sectors = self.record / SECTOR_BYTES as u64;
         let sector = self.state % (self.disk.sectors() / sectors).max(1) * sectors;
-        let mut pieces = self.spare.pop().unwrap_or_default();
+        let mut work =
+            self.spare.pop().unwrap_or_else(|| BlockWork::own(DiskOp::Read, 0, sectors, Vec::new()));
+        work.sector = sector;
         let mut rest = self.record;
         while rest > 0 {
             // There are pages for all that may be under way.
             let Some(page) = self.pool.pop() else { break };
             let bytes = rest.min(PAGE_SIZE as u64);
-            pieces.push(Piece { page: Data::Ours { page, reference: None }, offset: 0, bytes: bytes as u16 });
+            work.pieces.push(Piece {
+                page: Data::Ours { page, reference: None },
+                offset: 0,
+                bytes: bytes as u16,
+            });
             rest -= bytes;
         }
-        Work { tag: 0, operation: DiskOp::Read, sector, sectors, pieces }
+        work
     }
 
     fn back(&mut self, mut work: Work) {
-        for piece in work.pieces.drain(..) {
+        while let Some(piece) = work.pieces.pop() {
             if let Data::Ours { page, .. } = piece.page {
                 self.pool.push(page);
             }
         }
-        self.spare.push(work.pieces);
+        self.spare.push(work);
     }
 }

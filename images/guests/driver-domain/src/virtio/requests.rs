@@ -29,6 +29,8 @@ const WANTED_DOORBELL: usize = USED_RING + 8 * ENTRIES as usize;
 const ENVELOPE: usize = 64;
 const HEAD_BYTES: usize = 16;
 const STATUS: usize = 32;
+/// Descriptors of a request with one run of data.
+const SHORT: u16 = 3;
 const ENVELOPES_PER_PAGE: usize = PAGE_SIZE / ENVELOPE;
 
 /// A run of bytes as the device sees it.
@@ -59,11 +61,15 @@ pub(crate) struct RequestQueue {
     table: Page,
     available: Page,
     used: Page,
-    envelopes: Vec<Page>,
+    /// Pages of envelopes, and where the device sees them.
+    envelopes: Vec<(Page, u64)>,
     /// What follows each descriptor, in a request or among the free ones. The device cannot change it.
     next: Vec<u16>,
-    /// The last descriptor of each request, by its first.
-    last: Vec<Option<u16>>,
+    /// How many descriptors each request has, by its first; 0 for what is not under way.
+    length: Vec<u16>,
+    /// Chains of three as most requests have them: head and status are described for good, and only the data between is
+    /// exchanged. By their first descriptors.
+    ready: Vec<u16>,
     free: u16,
     free_count: u16,
     /// The entries of the available ring.
@@ -83,7 +89,9 @@ impl RequestQueue {
             return None;
         }
         let pages = usize::from(ENTRIES) / ENVELOPES_PER_PAGE;
-        let envelopes = (0..pages).map(|_| Page::new()).collect::<Option<Vec<_>>>()?;
+        let envelope = || Page::new().map(|page| (page.machine_frame().address(), page));
+        let envelopes = (0..pages).map(|_| envelope().map(|(address, page)| (page, address)));
+        let envelopes = envelopes.collect::<Option<Vec<_>>>()?;
         let (table, available, used) = (Page::new()?, Page::new()?, Page::new()?);
         let [at_table, at_available, at_used] =
             [&table, &available, &used].map(|page| page.machine_frame().address());
@@ -94,7 +102,8 @@ impl RequestQueue {
             used,
             envelopes,
             next: (1..=ENTRIES).collect(),
-            last: vec![None; ENTRIES.into()],
+            length: vec![0; ENTRIES.into()],
+            ready: Vec::with_capacity(ENTRIES.into()),
             free: 0,
             free_count: ENTRIES,
             ring: vec![0; ENTRIES.into()],
@@ -105,49 +114,92 @@ impl RequestQueue {
         })
     }
 
+    #[inline]
     fn envelope(&self, token: u16) -> Option<(Mapped, usize, u64)> {
-        let page = self.envelopes.get(usize::from(token) / ENVELOPES_PER_PAGE)?;
+        let (page, address) = self.envelopes.get(usize::from(token) / ENVELOPES_PER_PAGE)?;
         let offset = usize::from(token) % ENVELOPES_PER_PAGE * ENVELOPE;
-        Some((page.shared(), offset, page.machine_frame().address() + offset as u64))
+        Some((page.shared(), offset, address + offset as u64))
     }
 
-    /// Writes the next free descriptor and returns it.
-    fn describe(&mut self, table: Mapped, run: Run, flags: u64) -> u16 {
-        let at = self.free;
-        let next = self.next.get(usize::from(at)).copied().unwrap_or(0);
+    #[inline]
+    fn after(&self, at: u16) -> u16 {
+        self.next.get(usize::from(at)).copied().unwrap_or(0)
+    }
+
+    /// Writes a descriptor, before that which follows it.
+    #[inline]
+    fn describe(table: Mapped, at: u16, run: Run, flags: u64, next: u16) {
         let offset = usize::from(at) * DESCRIPTOR;
         table.store_wide(offset, run.address);
         table.store_wide(offset + 8, u64::from(run.bytes) | flags << 32 | u64::from(next) << 48);
-        self.free = next;
+    }
+
+    /// Writes the next free descriptor.
+    fn take_free(&mut self, table: Mapped, run: Run, flags: u64) {
+        let at = self.free;
+        self.free = self.after(at);
         self.free_count -= 1;
-        at
+        Self::describe(table, at, run, flags, self.free);
+    }
+
+    /// Puts a chain of descriptors to those that are free.
+    fn free_chain(&mut self, token: u16, length: u16) {
+        let last = (1..length).fold(token, |at, _| self.after(at));
+        if let Some(place) = self.next.get_mut(usize::from(last)) {
+            *place = self.free;
+        }
+        self.free = token;
+        self.free_count += length;
     }
 
     /// Makes a request of `count` runs of data. Returns the token that it comes back with; `None` when there is no room.
     /// The device hears of it after [`Self::show`]. What the runs describe must not be used otherwise until then.
-    pub(crate) fn add(&mut self, head: Head, count: usize, runs: impl Iterator<Item = Run>) -> Option<u16> {
-        if count + 3 > usize::from(self.free_count) {
-            return None;
-        }
-        let token = self.free;
-        let (envelope, offset, address) = self.envelope(token)?;
+    pub(crate) fn add(
+        &mut self,
+        head: Head,
+        count: usize,
+        mut runs: impl Iterator<Item = Run>,
+    ) -> Option<u16> {
+        let flags = if head.reads { NEXT | WRITE } else { NEXT };
         let table = self.table.shared();
-        envelope.store_wide(offset, head.kind.into());
-        envelope.store_wide(offset + 8, head.sector);
-        envelope.store(offset + STATUS, u8::MAX.into());
+        if count == 1
+            && let Some(token) = self.ready.pop()
+        {
+            let run = runs.next()?;
+            let data = self.after(token);
+            Self::describe(table, data, run, flags, self.after(data));
+            self.begin(token, head, SHORT)?;
+            return Some(token);
+        }
+        while count + 3 > usize::from(self.free_count) {
+            let token = self.ready.pop()?;
+            self.free_chain(token, SHORT);
+        }
+        let (token, before) = (self.free, self.free_count);
+        let (envelope, offset, address) = self.envelope(token)?;
         let of = |at: usize, bytes: u32| Run { address: address + at as u64, bytes };
-        self.describe(table, of(0, HEAD_BYTES as u32), NEXT);
+        self.take_free(table, of(0, HEAD_BYTES as u32), NEXT);
         if let Some((sector, sectors)) = head.discard {
             envelope.store_wide(offset + HEAD_BYTES, sector);
             envelope.store_wide(offset + HEAD_BYTES + 8, sectors.into());
-            self.describe(table, of(HEAD_BYTES, 16), NEXT);
+            self.take_free(table, of(HEAD_BYTES, 16), NEXT);
         }
-        let flags = if head.reads { NEXT | WRITE } else { NEXT };
         for run in runs.take(count) {
-            self.describe(table, run, flags);
+            self.take_free(table, run, flags);
         }
-        let last = self.describe(table, of(STATUS, 1), WRITE);
-        *self.last.get_mut(usize::from(token))? = Some(last);
+        self.take_free(table, of(STATUS, 1), WRITE);
+        self.begin(token, head, before - self.free_count)?;
+        Some(token)
+    }
+
+    /// Makes a chain of descriptors available that describes a request.
+    #[inline]
+    fn begin(&mut self, token: u16, head: Head, length: u16) -> Option<()> {
+        let (envelope, offset, _) = self.envelope(token)?;
+        envelope.store_wide(offset, head.kind.into());
+        envelope.store_wide(offset + 8, head.sector);
+        envelope.store(offset + STATUS, u8::MAX.into());
+        *self.length.get_mut(usize::from(token))? = length;
         let slot = usize::from(self.made % ENTRIES);
         *self.ring.get_mut(slot)? = token;
         if let Some([low, high]) = self.ring.get(slot & !1..(slot & !1) + 2) {
@@ -156,7 +208,7 @@ impl RequestQueue {
             self.available.shared().store(AVAILABLE_RING + (slot & !1) * 2, word);
         }
         self.made = self.made.wrapping_add(1);
-        Some(token)
+        Some(())
     }
 
     /// Shows the device all requests that were made. True when it wants to be told.
@@ -197,19 +249,13 @@ impl RequestQueue {
         }
         let id = self.used.shared().load(USED_RING + usize::from(self.taken % ENTRIES) * 8);
         self.taken = self.taken.wrapping_add(1);
-        let last = self.last.get_mut(id as usize).and_then(Option::take);
-        let (Some(last), Ok(token)) = (last, u16::try_from(id)) else { return Some(Err(id)) };
-        let mut count = 1;
-        let mut at = token;
-        while at != last && count < ENTRIES {
-            at = self.next.get(usize::from(at)).copied().unwrap_or(last);
-            count += 1;
+        let length = self.length.get_mut(id as usize).map_or(0, core::mem::take);
+        let (1.., Ok(token)) = (length, u16::try_from(id)) else { return Some(Err(id)) };
+        if length == SHORT {
+            self.ready.push(token);
+        } else {
+            self.free_chain(token, length);
         }
-        if let Some(place) = self.next.get_mut(usize::from(last)) {
-            *place = self.free;
-        }
-        self.free = token;
-        self.free_count += count;
         let (envelope, offset, _) = self.envelope(token)?;
         Some(Ok((token, envelope.load(offset + STATUS) as u8)))
     }
