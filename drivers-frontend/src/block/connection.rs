@@ -103,8 +103,8 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
             return;
         }
         self.troubles.give_up(self.reason);
-        let pages = self.operations.fail_all(DiskFault::Gone);
-        self.give_back(pages);
+        self.operations.fail_all(DiskFault::Gone);
+        self.give_back_freed();
     }
 
     /// Takes the directory's word on who the back end is; a change ends the connection and begins another. If the state port
@@ -195,8 +195,8 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
         wire.close(&mut self.platform, &mut self.quarantine);
         // What is still held is tried again before the next offer.
         self.pages.revoke(&mut self.platform, &mut self.quarantine);
-        let pages = self.operations.send_again();
-        self.give_back(pages);
+        self.operations.send_again();
+        self.give_back_freed();
     }
 
     /// Writes our state and tells the back end.

@@ -5,7 +5,9 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::task::{Context, Poll, Waker};
 
-use hypercall_abi::blkif::{BlockOp, BlockStatus, SECTOR_BYTES, SEGMENTS_MAX, SEGMENTS_PER_PAGE};
+use hypercall_abi::blkif::{
+    BlockOp, BlockRequest, BlockStatus, SECTOR_BYTES, SEGMENTS_MAX, SEGMENTS_PER_PAGE,
+};
 use hypercall_abi::device::{BlockCounters, BlockError, BlockPage, DiskFacts, XenbusState, block_features};
 use hypercall_abi::extension::RingSide;
 use hypercall_abi::ring::{Notify, SharedPage};
@@ -63,6 +65,8 @@ pub struct BlockFront<P: Platform, M> {
     pub(super) faults: u32,
     pub(super) facts: Option<DiskFacts>,
     pub(super) operations: Operations,
+    /// The request that was written last.
+    pub(super) request: BlockRequest,
     pub(super) pages: Pages<P::Page>,
     /// Who waits for pages, in order, and for how many.
     pub(super) room: VecDeque<(usize, Waker)>,
@@ -91,6 +95,7 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
             faults: 0,
             facts: None,
             operations: Operations::default(),
+            request: BlockRequest::zeroed(),
             pages,
             room: VecDeque::new(),
             queue_open: false,
@@ -183,7 +188,7 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
     /// As [`BeginError`] says; nothing has changed.
     pub fn begin_read(&mut self, sector: u64, bytes: usize) -> Result<Ticket, BeginError> {
         let pages = self.take_pages(sector, bytes)?;
-        Ok(self.operations.add(BlockOp::Read, sector, sectors(bytes), pages))
+        Ok(self.operations.add(BlockOp::Read, sector, sectors(bytes), pages, false))
     }
 
     /// Begins to write a copy of `data` from `sector` on. It is durable after a flush that begins when this is done.
@@ -198,7 +203,7 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
                 page.copy_in(0, chunk);
             }
         }
-        Ok(self.operations.add(BlockOp::Write, sector, sectors(data.len()), pages))
+        Ok(self.operations.add(BlockOp::Write, sector, sectors(data.len()), pages, false))
     }
 
     /// Begins to make durable all that was done before.
@@ -207,7 +212,7 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
     /// As [`BeginError`] says; nothing has changed.
     pub fn begin_flush(&mut self) -> Result<Ticket, BeginError> {
         self.admit()?;
-        Ok(self.operations.add(BlockOp::Flush, 0, 0, Vec::new()))
+        Ok(self.operations.add(BlockOp::Flush, 0, 0, Vec::new(), false))
     }
 
     /// Begins to discard sectors, whose content may be anything afterwards.
@@ -218,7 +223,7 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
         let facts = self.admit()?;
         let end = sector.checked_add(sectors).filter(|end| *end <= facts.sectors && sectors > 0);
         end.ok_or(BeginError::Range)?;
-        Ok(self.operations.add(BlockOp::Discard, sector, sectors, Vec::new()))
+        Ok(self.operations.add(BlockOp::Discard, sector, sectors, Vec::new(), false))
     }
 
     pub(super) fn check_writable(&self, write: bool) -> Result<(), BeginError> {
@@ -299,16 +304,26 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
         self.give_back(pages);
     }
 
-    pub(super) fn give_back(&mut self, pages: Vec<u16>) {
-        self.pages.give_back(pages);
-        if !self.room.is_empty() {
+    /// Gives back the pages of what nobody waits for.
+    #[inline]
+    pub(super) fn give_back_freed(&mut self) {
+        if self.operations.has_freed() {
+            self.pages.take_back(self.operations.freed());
             self.wake_those_who_fit();
         }
+    }
+
+    pub(super) fn give_back(&mut self, pages: Vec<u16>) {
+        self.pages.give_back(pages);
+        self.wake_those_who_fit();
     }
 
     /// Wakes as many of those who wait for pages as there is room for, in order. When nothing is under way, and so nothing
     /// will bring us back, all of them: whoever was woken last time may have given up.
     fn wake_those_who_fit(&mut self) {
+        if self.room.is_empty() {
+            return;
+        }
         let mut free = self.pages.free().saturating_sub(1);
         let all = self.operations.len() == 0;
         while let Some((need, waker)) = self.room.pop_front() {
@@ -327,20 +342,17 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
         let Link::Connected(wire) = &mut self.link else { return };
         let mut failed = Vec::new();
         while wire.ring.free() > 0 {
-            let Some(ticket) = self.operations.next_waiting() else { break };
-            let Some(operation) = self.operations.get_mut(ticket) else { break };
-            match wire::request(ticket, operation, &mut self.pages, segments_max) {
-                Ok(request) => {
-                    let _full = wire.ring.push(&request);
-                    self.operations.sent();
+            let Some((ticket, operation)) = self.operations.next_waiting() else { break };
+            match wire::request(ticket, operation, &mut self.pages, segments_max, &mut self.request) {
+                Ok(()) => {
+                    let _full = wire.ring.push(&self.request);
                     self.counters.requests += 1;
                 }
                 Err(Unsendable::Later) => break,
-                Err(Unsendable::Never) => {
-                    self.operations.sent();
-                    failed.push(ticket);
-                }
+                Err(Unsendable::Never) => failed.push(ticket),
             }
+            operation.state = State::Sent;
+            self.operations.sent();
         }
         let (notify, port) = (wire.ring.publish(), wire.port);
         if self.platform.traces_rings() && wire.ring.has_moved() {
@@ -360,9 +372,9 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
             }
         }
         for ticket in failed {
-            let pages = self.operations.answer(ticket, Err(DiskFault::NotSupported));
-            self.give_back(pages);
+            self.operations.answer(ticket, Err(DiskFault::NotSupported));
         }
+        self.give_back_freed();
     }
 
     /// Takes the answers that have come, wakes whoever waits for them, and sends what had no room before. After that
@@ -373,24 +385,21 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
             match wire.ring.pop() {
                 Ok(Some(response)) => {
                     let ticket = Ticket::from_id(response.id);
-                    let asked = self.operations.get(ticket).filter(|asked| asked.state == State::Sent);
-                    let Some(asked) = asked else { return self.fault(BlockError::Unasked) };
-                    let (kind, bytes) = (asked.kind, asked.sectors * SECTOR_BYTES as u64);
                     let result = match BlockStatus::from_raw(response.status) {
                         Some(BlockStatus::Okay) => Ok(()),
                         Some(BlockStatus::NotSupported) => Err(DiskFault::NotSupported),
                         Some(BlockStatus::Error) | None => Err(DiskFault::Failed),
                     };
-                    match result {
-                        Ok(()) if kind != BlockOp::Discard => self.counters.bytes += bytes,
-                        Ok(()) => {}
-                        Err(_) => self.counters.failed += 1,
-                    }
+                    let Some(bytes) = self.operations.answer_sent(ticket, result) else {
+                        return self.fault(BlockError::Unasked);
+                    };
+                    self.counters.bytes += bytes;
+                    self.counters.failed += u64::from(result.is_err());
                     self.faults = 0;
-                    let pages = self.operations.answer(ticket, result);
-                    self.give_back(pages);
+                    self.give_back_freed();
                 }
                 Ok(None) => {
+                    self.wake_those_who_fit();
                     self.push();
                     let Link::Connected(wire) = &mut self.link else { return };
                     match wire.ring.arm(1) {

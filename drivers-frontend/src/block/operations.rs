@@ -5,7 +5,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::task::Waker;
 
-use hypercall_abi::blkif::BlockOp;
+use hypercall_abi::blkif::{BlockOp, SECTOR_BYTES};
 
 /// Why an operation failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,8 +63,8 @@ pub(super) struct Operation {
     order: u64,
     /// Nobody waits for it.
     abandoned: bool,
-    /// Bytes of its buffer, if the queue is told of its end.
-    queued: Option<usize>,
+    /// The queue is told of its end.
+    queued: bool,
     waker: Option<Waker>,
 }
 
@@ -74,13 +74,21 @@ pub(super) struct Ended {
     pub(super) ticket: Ticket,
     pub(super) result: Result<(), DiskFault>,
     pub(super) pages: Vec<u16>,
-    pub(super) bytes: usize,
+    pub(super) sectors: u64,
 }
 
-#[derive(Debug, Default)]
+/// A place for an operation, which stays where it is from its beginning to its end.
+#[derive(Debug)]
 struct Slot {
+    /// Counts beginnings and ends: odd while there is an operation.
     generation: u32,
-    operation: Option<Operation>,
+    operation: Operation,
+}
+
+impl Slot {
+    const fn is_open(&self) -> bool {
+        self.generation & 1 == 1
+    }
 }
 
 /// All operations.
@@ -94,63 +102,62 @@ pub(super) struct Operations {
     done: VecDeque<Ticket>,
     queue: Option<Waker>,
     next: u64,
+    /// Pages that are free because nobody waits for what they held.
+    freed: Vec<u16>,
 }
 
 impl Operations {
-    pub(super) fn add(&mut self, kind: BlockOp, sector: u64, sectors: u64, pages: Vec<u16>) -> Ticket {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot::default());
-            (self.slots.len() - 1) as u32
-        });
-        let operation = Operation {
-            kind,
-            sector,
-            sectors,
-            pages,
-            segments: None,
-            state: State::Waiting,
-            order: self.next,
-            abandoned: false,
-            queued: None,
-            waker: None,
-        };
-        self.next += 1;
-        let mut generation = 0;
-        if let Some(place) = self.slots.get_mut(slot as usize) {
-            place.generation = place.generation.wrapping_add(1);
-            generation = place.generation;
-            place.operation = Some(operation);
-        }
-        let ticket = Ticket { slot, generation };
-        self.waiting.push_back(ticket);
-        ticket
-    }
-
-    /// The same for one whose end the queue is told; it has a buffer of so many bytes.
-    pub(super) fn add_queued(
+    /// Begins one. The queue is told of its end if it is `queued`.
+    pub(super) fn add(
         &mut self,
         kind: BlockOp,
         sector: u64,
         sectors: u64,
         pages: Vec<u16>,
-        bytes: usize,
+        queued: bool,
     ) -> Ticket {
-        let ticket = self.add(kind, sector, sectors, pages);
-        if let Some(operation) = self.get_mut(ticket) {
-            operation.queued = Some(bytes);
+        let slot = self.free.pop().unwrap_or_else(|| self.more());
+        let mut ticket = Ticket { slot, generation: 0 };
+        if let Some(place) = self.slots.get_mut(slot as usize) {
+            place.generation = place.generation.wrapping_add(1);
+            ticket.generation = place.generation;
+            let one = &mut place.operation;
+            (one.kind, one.sector, one.sectors, one.pages) = (kind, sector, sectors, pages);
+            (one.state, one.order, one.abandoned, one.queued) = (State::Waiting, self.next, false, queued);
         }
+        self.next += 1;
+        self.waiting.push_back(ticket);
         ticket
     }
 
-    /// Takes one of the queue that is done: its result, pages and bytes.
+    /// Makes one more slot.
+    #[cold]
+    fn more(&mut self) -> u32 {
+        let operation = Operation {
+            kind: BlockOp::Flush,
+            sector: 0,
+            sectors: 0,
+            pages: Vec::new(),
+            segments: None,
+            state: State::Waiting,
+            order: 0,
+            abandoned: false,
+            queued: false,
+            waker: None,
+        };
+        self.slots.push(Slot { generation: 0, operation });
+        (self.slots.len() - 1) as u32
+    }
+
+    /// Takes one of the queue that is done: its result, pages and sectors.
     pub(super) fn take_done(&mut self) -> Option<Ended> {
         loop {
             let ticket = self.done.pop_front()?;
-            let Some(&Operation { state: State::Done(result), queued: Some(bytes), .. }) = self.get(ticket)
+            let Some(&Operation { state: State::Done(result), queued: true, sectors, .. }) = self.get(ticket)
             else {
                 continue;
             };
-            return Some(Ended { ticket, result, pages: self.remove(ticket), bytes });
+            return Some(Ended { ticket, result, pages: self.remove(ticket), sectors });
         }
     }
 
@@ -161,15 +168,18 @@ impl Operations {
         }
     }
 
-    /// All of the queue whose results were not taken.
-    pub(super) fn queued(&self) -> Vec<Ticket> {
-        let is_queued =
-            |place: &Slot| place.operation.as_ref().is_some_and(|one| one.queued.is_some() && !one.abandoned);
+    /// Those that are open and of which this holds.
+    fn which(&self, holds: impl Fn(&Operation) -> bool) -> Vec<Ticket> {
         (0..)
             .zip(&self.slots)
-            .filter(|(_, place)| is_queued(place))
+            .filter(|(_, place)| place.is_open() && holds(&place.operation))
             .map(|(slot, place)| Ticket { slot, generation: place.generation })
             .collect()
+    }
+
+    /// All of the queue whose results were not taken.
+    pub(super) fn queued(&self) -> Vec<Ticket> {
+        self.which(|one| one.queued && !one.abandoned)
     }
 
     /// How many there are.
@@ -177,47 +187,74 @@ impl Operations {
         self.slots.len() - self.free.len()
     }
 
+    #[inline]
     pub(super) fn get(&self, ticket: Ticket) -> Option<&Operation> {
         let slot = self.slots.get(ticket.slot as usize)?;
-        slot.operation.as_ref().filter(|_| slot.generation == ticket.generation)
+        (slot.generation == ticket.generation && slot.is_open()).then_some(&slot.operation)
     }
 
-    pub(super) fn get_mut(&mut self, ticket: Ticket) -> Option<&mut Operation> {
+    #[inline]
+    fn get_mut(&mut self, ticket: Ticket) -> Option<&mut Operation> {
         let slot = self.slots.get_mut(ticket.slot as usize)?;
-        slot.operation.as_mut().filter(|_| slot.generation == ticket.generation)
+        (slot.generation == ticket.generation && slot.is_open()).then_some(&mut slot.operation)
     }
 
     /// The next to be sent.
-    pub(super) fn next_waiting(&mut self) -> Option<Ticket> {
-        self.waiting.front().copied()
+    #[inline]
+    pub(super) fn next_waiting(&mut self) -> Option<(Ticket, &mut Operation)> {
+        let ticket = *self.waiting.front()?;
+        Some((ticket, self.get_mut(ticket)?))
     }
 
-    /// Notes that the next one was sent.
+    /// Notes that the next one was sent, as its state says.
+    #[inline]
     pub(super) fn sent(&mut self) {
-        if let Some(ticket) = self.waiting.pop_front()
-            && let Some(operation) = self.get_mut(ticket)
-        {
-            operation.state = State::Sent;
-        }
+        self.waiting.pop_front();
     }
 
-    /// Notes an answer and wakes whoever waits for it; returns the pages that are free because nobody does.
-    pub(super) fn answer(&mut self, ticket: Ticket, result: Result<(), DiskFault>) -> Vec<u16> {
-        let Some(operation) = self.get_mut(ticket) else { return Vec::new() };
+    /// Notes the answer to one that was sent and wakes whoever waits for it; returns the bytes that it carried, and nothing if
+    /// it was not sent. Pages may be free then.
+    pub(super) fn answer_sent(&mut self, ticket: Ticket, result: Result<(), DiskFault>) -> Option<u64> {
+        let operation = self.get(ticket).filter(|asked| asked.state == State::Sent)?;
+        let carried = operation.kind != BlockOp::Discard && result.is_ok();
+        let bytes = if carried { operation.sectors * SECTOR_BYTES as u64 } else { 0 };
+        self.answer(ticket, result);
+        Some(bytes)
+    }
+
+    /// Notes the end of one and wakes whoever waits for it. Pages may be free then.
+    #[inline]
+    pub(super) fn answer(&mut self, ticket: Ticket, result: Result<(), DiskFault>) {
+        let Some(operation) = self.get_mut(ticket) else { return };
         operation.state = State::Done(result);
-        let (segments, abandoned) = (operation.segments.take(), operation.abandoned);
         if let Some(waker) = operation.waker.take() {
             waker.wake();
         }
-        if operation.queued.is_some() && !abandoned {
+        let (segments, abandoned, queued) =
+            (operation.segments.take(), operation.abandoned, operation.queued);
+        if abandoned {
+            let pages = self.remove(ticket);
+            self.freed.extend(pages);
+        } else if queued {
             self.done.push_back(ticket);
             if let Some(waker) = self.queue.take() {
                 waker.wake();
             }
         }
-        let mut free = if abandoned { self.remove(ticket) } else { Vec::new() };
-        free.extend(segments);
-        free
+        if let Some(page) = segments {
+            self.freed.push(page);
+        }
+    }
+
+    /// Whether pages are free because nobody waits for what they held.
+    #[inline]
+    pub(super) const fn has_freed(&self) -> bool {
+        !self.freed.is_empty()
+    }
+
+    /// Those pages, to be taken.
+    pub(super) const fn freed(&mut self) -> &mut Vec<u16> {
+        &mut self.freed
     }
 
     /// Has `waker` woken when the operation is done.
@@ -248,55 +285,45 @@ impl Operations {
     /// Removes an operation and returns its pages.
     pub(super) fn remove(&mut self, ticket: Ticket) -> Vec<u16> {
         let Some(slot) = self.slots.get_mut(ticket.slot as usize) else { return Vec::new() };
-        if slot.generation != ticket.generation {
+        if slot.generation != ticket.generation || !slot.is_open() {
             return Vec::new();
         }
-        let Some(operation) = slot.operation.take() else { return Vec::new() };
+        slot.generation = slot.generation.wrapping_add(1);
+        let operation = &mut slot.operation;
+        operation.waker = None;
+        let mut pages = core::mem::take(&mut operation.pages);
+        if let Some(segments) = operation.segments.take() {
+            pages.push(segments);
+        }
         self.free.push(ticket.slot);
-        let mut pages = operation.pages;
-        pages.extend(operation.segments);
         pages
     }
 
-    /// Has all that was sent and not answered sent again, in the order in which it was begun. Returns pages that are free.
-    pub(super) fn send_again(&mut self) -> Vec<u16> {
-        let mut free = Vec::new();
+    /// Has all that was sent and not answered sent again, in the order in which it was begun. Pages may be free then.
+    pub(super) fn send_again(&mut self) {
         let mut again: Vec<(u64, Ticket)> = Vec::new();
-        let mut forgotten = Vec::new();
-        for (slot, place) in (0..).zip(&mut self.slots) {
-            let Some(operation) = &mut place.operation else { continue };
-            let ticket = Ticket { slot, generation: place.generation };
-            if operation.state == State::Sent {
-                operation.state = State::Waiting;
-                free.extend(operation.segments.take());
-                // Who gave up a read does not need it; a write may be half done and is completed.
-                if operation.abandoned && operation.kind == BlockOp::Read {
-                    forgotten.push(ticket);
-                    continue;
-                }
+        for ticket in self.which(|one| matches!(one.state, State::Sent | State::Waiting)) {
+            let Some(operation) = self.get_mut(ticket) else { continue };
+            // Who gave up a read does not need it; a write may be half done and is completed.
+            if operation.abandoned && operation.kind == BlockOp::Read {
+                let pages = self.remove(ticket);
+                self.freed.extend(pages);
+                continue;
             }
-            if operation.state == State::Waiting {
-                again.push((operation.order, ticket));
-            }
-        }
-        for ticket in forgotten {
-            free.extend(self.remove(ticket));
+            operation.state = State::Waiting;
+            again.push((operation.order, ticket));
+            let segments = operation.segments.take();
+            self.freed.extend(segments);
         }
         again.sort_unstable_by_key(|(order, _)| *order);
         self.waiting = again.into_iter().map(|(_, ticket)| ticket).collect();
-        free
     }
 
-    /// Ends all that is not done. Returns pages that are free.
-    pub(super) fn fail_all(&mut self, fault: DiskFault) -> Vec<u16> {
+    /// Ends all that is not done. Pages may be free then.
+    pub(super) fn fail_all(&mut self, fault: DiskFault) {
         self.waiting.clear();
-        let open: Vec<Ticket> = (0..)
-            .zip(&self.slots)
-            .filter(|(_, place)| {
-                place.operation.as_ref().is_some_and(|one| !matches!(one.state, State::Done(_)))
-            })
-            .map(|(slot, place)| Ticket { slot, generation: place.generation })
-            .collect();
-        open.into_iter().flat_map(|ticket| self.answer(ticket, Err(fault))).collect()
+        for ticket in self.which(|one| !matches!(one.state, State::Done(_))) {
+            self.answer(ticket, Err(fault));
+        }
     }
 }

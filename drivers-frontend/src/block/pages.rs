@@ -56,6 +56,11 @@ impl<G: SharedPage> Pages<G> {
         self.free.pop()
     }
 
+    /// Takes pages back out of a list that stays the caller's.
+    pub(super) fn take_back(&mut self, pages: &mut Vec<u16>) {
+        self.free.append(pages);
+    }
+
     pub(super) fn give_back(&mut self, mut pages: Vec<u16>) {
         self.free.append(&mut pages);
         if pages.capacity() > 0 {

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::task::{Context, Poll};
 
 use hypercall_abi::PAGE_SIZE;
-use hypercall_abi::blkif::BlockOp;
+use hypercall_abi::blkif::{BlockOp, SECTOR_BYTES};
 use hypercall_abi::ring::SharedPage;
 
 use super::front::{BeginError, BlockFront, sectors};
@@ -108,7 +108,7 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
             return Err((error, buffer));
         }
         let kind = if write { BlockOp::Write } else { BlockOp::Read };
-        Ok(self.operations.add_queued(kind, sector, count, buffer.pages, buffer.bytes))
+        Ok(self.operations.add(kind, sector, count, buffer.pages, true))
     }
 
     /// Begins a flush whose end [`Self::poll_done`] tells.
@@ -117,15 +117,16 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
     /// As [`BeginError`] says; nothing has changed.
     pub fn begin_queued_flush(&mut self) -> Result<Ticket, BeginError> {
         self.admit()?;
-        Ok(self.operations.add_queued(BlockOp::Flush, 0, 0, Vec::new(), 0))
+        Ok(self.operations.add(BlockOp::Flush, 0, 0, Vec::new(), true))
     }
 
     /// The next operation of the queue that is done.
     pub fn poll_done(&mut self, context: &mut Context<'_>) -> Poll<Done> {
-        let Some(Ended { ticket, result, pages, bytes }) = self.operations.take_done() else {
+        let Some(Ended { ticket, result, pages, sectors }) = self.operations.take_done() else {
             self.operations.wake_queue(context.waker());
             return Poll::Pending;
         };
+        let bytes = sectors as usize * SECTOR_BYTES;
         let buffer = (bytes > 0).then_some(Buffer { pages, bytes });
         Poll::Ready(Done { ticket, result, buffer })
     }

@@ -61,37 +61,35 @@ pub(super) fn request<G: SharedPage>(
     operation: &mut Operation,
     pages: &mut Pages<G>,
     segments_max: usize,
-) -> Result<BlockRequest, Unsendable> {
+    request: &mut BlockRequest,
+) -> Result<(), Unsendable> {
     let (id, sector, count) = (ticket.id(), operation.sector, operation.pages.len());
-    match operation.kind {
-        BlockOp::Discard => {
-            let sectors = operation.sectors;
-            let discard = DiscardRequest { id, sector, sectors, ..DiscardRequest::zeroed() };
-            Ok(DiscardRequest { operation: BlockOp::Discard.raw(), ..discard }.into())
+    if count <= SEGMENTS_MAX && operation.kind != BlockOp::Discard {
+        (request.operation, request.segments) = (operation.kind.raw(), count as u8);
+        // What an indirect request had here means nothing now.
+        (request.handle, request.pad) = (0, 0);
+        (request.id, request.sector) = (id, sector);
+        for (place, segment) in request.segment.iter_mut().zip(segments(operation, pages)) {
+            *place = segment;
         }
-        kind if count <= SEGMENTS_MAX => {
-            let mut request = BlockRequest {
-                operation: kind.raw(),
-                segments: u8::try_from(count).map_err(|_| Unsendable::Never)?,
-                id,
-                sector,
-                ..BlockRequest::zeroed()
-            };
-            for (at, place) in request.segment.iter_mut().take(count).enumerate() {
-                *place = segment(operation, pages, at);
-            }
-            Ok(request)
+        return Ok(());
+    }
+    *request = match operation.kind {
+        BlockOp::Discard => {
+            let discard =
+                DiscardRequest { id, sector, sectors: operation.sectors, ..DiscardRequest::zeroed() };
+            DiscardRequest { operation: BlockOp::Discard.raw(), ..discard }.into()
         }
         kind if count <= segments_max => {
             let page = pages.take_one().ok_or(Unsendable::Later)?;
             operation.segments = Some(page);
             let shared = pages.page(page).ok_or(Unsendable::Never)?;
-            for at in 0..count {
-                let segment = segment(operation, pages, at);
-                shared.copy_in(at * size_of::<BlockSegment>(), segment.as_bytes());
+            let places = (0..).step_by(size_of::<BlockSegment>());
+            for (at, segment) in places.zip(segments(operation, pages)) {
+                shared.copy_in(at, segment.as_bytes());
             }
             let gref = pages.reference(page).ok_or(Unsendable::Never)?.0;
-            Ok(IndirectRequest {
+            IndirectRequest {
                 operation: BlockOp::Indirect.raw(),
                 indirect_operation: kind.raw(),
                 segments: u16::try_from(count).map_err(|_| Unsendable::Never)?,
@@ -100,18 +98,21 @@ pub(super) fn request<G: SharedPage>(
                 pages: [gref, 0, 0, 0, 0, 0, 0, 0],
                 ..IndirectRequest::zeroed()
             }
-            .into())
+            .into()
         }
-        _ => Err(Unsendable::Never),
-    }
+        _ => return Err(Unsendable::Never),
+    };
+    Ok(())
 }
 
-/// A segment of an operation: a whole page, but for the last.
-fn segment<G: SharedPage>(operation: &Operation, pages: &Pages<G>, at: usize) -> BlockSegment {
+/// The segments of an operation: whole pages, but for the last.
+fn segments<G: SharedPage>(operation: &Operation, pages: &Pages<G>) -> impl Iterator<Item = BlockSegment> {
     let per_page = SECTORS_PER_PAGE as u64;
-    let page = operation.pages.get(at).copied();
-    let gref = page.and_then(|page| pages.reference(page)).map_or(0, |found| found.0);
-    let rest = operation.sectors.saturating_sub(at as u64 * per_page);
-    let last_sector = (rest.clamp(1, per_page) - 1) as u8;
-    BlockSegment { gref, first_sector: 0, last_sector, pad: 0 }
+    let mut rest = operation.sectors;
+    operation.pages.iter().map(move |page| {
+        let gref = pages.reference(*page).map_or(0, |found| found.0);
+        let last_sector = (rest.clamp(1, per_page) - 1) as u8;
+        rest = rest.saturating_sub(per_page);
+        BlockSegment { gref, first_sector: 0, last_sector, pad: 0 }
+    })
 }
