@@ -3,6 +3,7 @@
 
 use super::point::Point;
 use super::sweep::Sweep;
+use crate::table::grouped;
 
 /// A difference smaller than this is none.
 const SMALL: f64 = 0.01;
@@ -111,16 +112,16 @@ fn why(base: &Point, other: &Point) -> String {
     let own = |point: &Point| Some(point.instructions_per_request.hypervisor.as_ref()?.total);
     format!(
         "At {} guests a request takes another {} instructions in the driver domain, {} in the guests, {} in the clients and {} of idle time, of \
-         {:.0}; {} of that are the hypervisor's own, which takes {} of them. A request switches domains {} times instead of {}, and an upcall handles {} events instead of {}. By wall time the ratio is {} \
+         {}; {} of that are the hypervisor's own, which takes {} of them. A request switches domains {} times instead of {}, and an upcall handles {} events instead of {}. By wall time the ratio is {} \
          (n = {}), by QEMU's time on processors {} ({} to {}).",
         other.guests,
         change(before.driver, after.driver),
         change(before.guests, after.guests),
         change(before.clients, after.clients),
         change(before.idle, after.idle),
-        before.total.unwrap_or(0.0) + before.idle.unwrap_or(0.0),
+        whole(before.total.unwrap_or(0.0) + before.idle.unwrap_or(0.0)),
         change(own(base), own(other)),
-        own(base).map_or_else(|| "?".to_owned(), |own| format!("{own:.0}")),
+        own(base).map_or_else(|| "?".to_owned(), whole),
         or(other.switches_per_request),
         or(base.switches_per_request),
         or(other.events_per_upcall),
@@ -144,23 +145,29 @@ fn idle(figures: &Sweep) -> Vec<String> {
         let spun = guests(plain) - guests(timeout);
         let sleeps = |point: &Point| point.sleeps_per_request.unwrap_or(0.0);
         format!(
-            "{} guests, {} delivery: idle-with-timeout gives {:.2} times the throughput ({:.0} against {:.0} requests/s). Of the \
-             processor without what the clients take of it, which are as if elsewhere, a request needs {:.0} instructions \
-             against {:.0}: {:.2} times as many are served by it. {spun:.0} of that are what guests spin. They go to sleep {:.1} times for a \
+            "{} {}, {} delivery: idle-with-timeout gives {:.2} times the throughput ({} against {} requests/s). Of the \
+             processor without what the clients take of it, which are as if elsewhere, a request needs {} instructions \
+             against {}: {:.2} times as many are served by it. {} of that are what guests spin. They go to sleep {:.1} times for a \
              request against {:.1}.",
             timeout.guests,
+            if timeout.guests == 1 { "guest" } else { "guests" },
             timeout.delivery,
             gain(plain, timeout) + 1.0,
-            timeout.throughput,
-            plain.throughput,
-            served_by(timeout),
-            served_by(plain),
+            whole(timeout.throughput),
+            whole(plain.throughput),
+            whole(served_by(timeout)),
+            whole(served_by(plain)),
             served_by(plain) / served_by(timeout).max(1.0),
+            whole(spun),
             sleeps(timeout),
             sleeps(plain),
         )
     };
     pairs.iter().map(line).collect()
+}
+
+fn whole(value: f64) -> String {
+    grouped(value.round() as u64)
 }
 
 fn guests(point: &Point) -> f64 {

@@ -107,7 +107,9 @@ pub(crate) fn write(figures: &Sweep, folder: &Path) -> Result<PathBuf> {
         write!(page, "<p>{}</p>", html::escaped(&finding))?;
     }
     page.push_str("<h2>Curves</h2><div class=\"plots\">");
-    for drawn in DRAWN {
+    // A ratio to the first policy says nothing of one policy alone.
+    let alone = figures.settings.policies.len() == 1;
+    for drawn in DRAWN.iter().filter(|drawn| !(alone && drawn.file.ends_with("-ratio"))) {
         let words = Words { title: drawn.title, across: across(figures), up: drawn.up, source: &source };
         let svg = html::curves(words, &curves(figures, drawn.value))?;
         put(&folder.join(format!("{kind}-{}.svg", drawn.file)), &svg)?;
