@@ -101,8 +101,9 @@ abi_enum! {
         /// Events gather until the target next gets the processor; a sleeping target becomes runnable at the
         /// tail of the queue.
         Batched = 1,
-        /// The target goes ahead of the queue, behind those that went there before it, but whoever runs may first finish
-        /// what it does: for a moment, if it has used such moments well before. No window.
+        /// Synchronous while the processor has time to spare. Else the target goes ahead of the queue, behind those that
+        /// went there before it, but whoever runs may first finish what it does: for a moment, if it tells many and such
+        /// moments gathered events before. No window.
         Adaptive = 2,
     }
 }

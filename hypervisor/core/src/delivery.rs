@@ -22,8 +22,8 @@ pub enum Policy {
     Synchronous,
     /// Events gather until the target next gets the processor.
     Batched(Window),
-    /// The target goes ahead of the others, but whoever runs may first finish what it does: see
-    /// [`crate::scheduler::Scheduler::precede`].
+    /// As synchronous while the processor has time to spare; else the target goes ahead of the others, but whoever runs may
+    /// first finish what it does: see [`crate::scheduler::Scheduler::precede`].
     Adaptive,
 }
 

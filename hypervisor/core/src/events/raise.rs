@@ -95,6 +95,8 @@ pub(super) fn raise_inline<M: Machine>(world: &mut World, m: &mut M, id: DomId, 
     if merged {
         if gathers {
             delivery::gather(world, m, id);
+        } else {
+            world.scheduler.join(id);
         }
         return;
     }

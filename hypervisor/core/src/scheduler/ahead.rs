@@ -1,90 +1,108 @@
 //! Going ahead of the others without always taking the processor from whoever has it: the adaptive policy's part of the
 //! scheduler.
 //!
-//! Synchronous delivery switches there and back for each event. Where many targets are told one after the other, as a driver
-//! domain does, most of that is for nothing; where there are few, it is as good as can be. So a target that goes
-//! [`Scheduler::precede`] is placed before all others. Who runs may get a **grace** before it must make room, in which targets
-//! line up in the order in which they came; without one it makes room at once, as [`Scheduler::boost`] has it. What came of the
-//! last grace decides about the next: if at least [`GATHERED_MIN`] targets had gathered when who runs went to sleep, it paid, and
-//! the next few are given too. When none of those pays, a number of targets is let in at once, as under synchronous delivery,
-//! before it is tried again, and that number doubles with each failure. So what a useless grace costs stays below one event in a
-//! hundred. Whoever makes room keeps its turn, and whoever goes ahead pays from the rest of its own.
+//! Synchronous delivery switches there and back for each event. To let targets wait instead spends latency to buy processor
+//! time, so it can pay only where there is none to spare. While the processor idled within the last [`SATURATED_NS`],
+//! or somebody who wants it used up a whole turn without sleeping and would take what is saved, a target that
+//! [`Scheduler::precede`]s is let in at once, as under synchronous delivery, step by step.
 //!
-//! Where [`CROWD`] wait already nobody goes ahead: a target takes its place at the tail, as under batched delivery. Its wait
-//! gathers more events than going ahead would save time, and what runs ahead of a crowd only lengthens it for all.
+//! Otherwise it is placed before all others, behind those that came this way before it, and who runs may get a **grace**
+//! before it must make room. Only who tells many targets in turn, as a driver domain does, gets one: who tells one
+//! alone gathers nothing. What graces have come to decides about the next: they pay if enough events find targets that wait already,
+//! which handle them in the same upcall. When a sample of them did not, a number of targets is let in at once before it is tried again,
+//! and that number doubles with each failure. So useless graces concern few events in a hundred. Whoever makes room
+//! keeps its turn, and whoever goes ahead pays from the rest of its own.
 
 use hypercall_abi::DomId;
 
 use super::Scheduler;
 use crate::time::Time;
 
+/// How long the processor must not have idled to be taken for one that has no time to spare.
+pub(super) const SATURATED_NS: u64 = 10_000_000;
 /// How long who runs may go on although somebody waits ahead.
 pub(super) const GRACE_NS: u64 = 500_000;
-/// Targets that make a grace worth while.
-pub(super) const GATHERED_MIN: usize = 4;
-/// As many are worth it even if who runs did not sleep within it.
-const GATHERED_MANY: usize = 2 * GATHERED_MIN;
-/// So many that wait are a crowd. It is not less than what a grace may have to gather, or no grace would ever pay.
-pub(super) const CROWD: usize = GATHERED_MANY;
+/// Targets, each another than the one before, after which a domain is taken for one that tells many.
+pub(super) const FAN: u8 = 4;
+/// So many targets that waited are judged together: a driver has short turns too, which gather nothing.
+pub(super) const SAMPLE: u16 = 16;
+/// They paid if one event for so many of them found a target that waited already.
+const JOINED_PART: u16 = 8;
 /// Targets that are let in at once after the first failure, and after many.
-pub(super) const REFUSALS_FIRST: u16 = 16;
-const REFUSALS_MAX: u16 = 512;
-/// Graces that need not pay after one that did: a driver has short turns too.
-const CREDIT: u8 = 3;
+pub(super) const REFUSALS_FIRST: u16 = 32;
+const REFUSALS_MAX: u16 = 1024;
 
 /// What graces of a domain have come to.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Graces {
+    /// Whom it told last while nobody waited ahead.
+    told: Option<DomId>,
+    /// How often in a row that was another than the one before.
+    fan: u8,
+    /// Targets that waited, and events that found them waiting, since it was last judged.
+    waited: u16,
+    joined: u16,
     /// Targets that are let in at once before the next grace.
     refusals: u16,
     /// How many after the next failure.
     next: u16,
-    /// Failures that are forgiven.
-    credit: u8,
 }
 
 impl Graces {
     /// Whether the next grace is given.
-    fn ask(&mut self) -> bool {
+    fn ask(&mut self, target: DomId) -> bool {
+        let another = self.told.replace(target) != Some(target);
+        self.fan = if another { self.fan.saturating_add(1).min(FAN) } else { 0 };
+        if self.fan < FAN {
+            return false;
+        }
         let given = self.refusals == 0;
         self.refusals = self.refusals.saturating_sub(1);
         given
     }
 
-    fn note(&mut self, paid: bool) {
-        if paid {
-            *self = Self { credit: CREDIT, ..Self::default() };
-        } else if self.credit > 0 {
-            self.credit = self.credit.saturating_sub(1);
+    /// A grace is over: so many targets wait, and so many events found one that did.
+    fn note(&mut self, waited: u16, joined: u16) {
+        self.waited = self.waited.saturating_add(waited);
+        self.joined = self.joined.saturating_add(joined);
+        if self.waited < SAMPLE {
+            return;
+        }
+        if self.joined.saturating_mul(JOINED_PART) >= self.waited {
+            self.next = 0;
         } else {
             self.refusals = self.next.max(REFUSALS_FIRST);
             self.next = self.refusals.saturating_mul(2).min(REFUSALS_MAX);
         }
+        (self.waited, self.joined) = (0, 0);
     }
 }
 
 impl Scheduler {
-    /// A domain wants the processor soon: it goes before all that did not come this way, if something is left of its turn
-    /// and there is no crowd; otherwise it waits like anybody. Returns whether it did go ahead.
+    /// A domain wants the processor soon: it goes before all that did not come this way, if something is left of its
+    /// turn; otherwise it waits like anybody. Returns whether it did go ahead.
     pub fn precede(&mut self, id: DomId, now: Time) -> bool {
+        if !self.is_saturated(now) {
+            return self.boost(id, now);
+        }
         if self.current == Some(id) {
             self.wake(id, now);
             return true;
         }
-        let is_crowded = self.waiting() >= CROWD;
         let Some(entity) = self.entity_mut(id) else { return false };
         if entity.turn == 0 {
             return false;
         }
         if entity.queued && entity.ahead {
+            self.join(id);
             return true;
         }
-        if entity.left <= 0 || is_crowded {
+        if entity.left <= 0 {
             self.wake(id, now);
             return false;
         }
         let first = self.ahead.is_empty();
-        if first && !self.is_grace_given() {
+        if first && !self.is_grace_given(id) {
             return self.boost(id, now);
         }
         let Some(entity) = self.entity_mut(id) else { return false };
@@ -96,15 +114,31 @@ impl Scheduler {
         self.ahead.push_back(&mut self.entities, id);
         if first {
             self.graced = true;
+            self.joined = 0;
             self.grace = now.after(GRACE_NS);
         }
         true
     }
 
+    /// Whether there is no time to spare, and nobody who would take whatever is saved.
+    fn is_saturated(&self, now: Time) -> bool {
+        self.computing == 0 && self.busy.is_some_and(|since| now.since(since) >= SATURATED_NS)
+    }
+
+    /// A domain's turn is over and it wants to go on.
+    pub(super) fn note_computing(&mut self, id: DomId) {
+        if let Some(entity) = self.entity_mut(id)
+            && !entity.slept
+            && !core::mem::replace(&mut entity.computes, true)
+        {
+            self.computing = self.computing.saturating_add(1);
+        }
+    }
+
     /// Whether the current domain may go on for a while. One that has made room for another already may not.
-    fn is_grace_given(&mut self) -> bool {
+    fn is_grace_given(&mut self, target: DomId) -> bool {
         let current = self.current.and_then(|current| self.entity_mut(current));
-        current.is_some_and(|entity| entity.awake && !entity.queued && entity.graces.ask())
+        current.is_some_and(|entity| entity.awake && !entity.queued && entity.graces.ask(target))
     }
 
     /// Whether who runs must make room for those ahead.
@@ -112,21 +146,27 @@ impl Scheduler {
         !self.ahead.is_empty() && now >= self.grace
     }
 
-    /// Somebody waits ahead of the current domain: it gets a grace or none.
-    pub(super) fn begin_grace(&mut self, now: Time) {
-        self.graced = self.is_grace_given();
-        self.grace = if self.graced { now.after(GRACE_NS) } else { now };
+    /// An event found a target that waits already.
+    #[inline]
+    pub(crate) fn join(&mut self, id: DomId) {
+        if self.entity(id).is_some_and(|entity| entity.ahead) {
+            self.joined = self.joined.saturating_add(1);
+        }
     }
 
-    /// The current domain's grace is over; `slept` says whether it needed no more of it.
-    pub(super) fn end_grace(&mut self, slept: bool) {
+    /// Others wait ahead as well as the domain that has got the processor: it may run for as long as a grace.
+    pub(super) fn begin_grace(&mut self, now: Time) {
+        self.grace = now.after(GRACE_NS);
+    }
+
+    /// The current domain's grace is over.
+    pub(super) fn end_grace(&mut self) {
         if !core::mem::take(&mut self.graced) {
             return;
         }
-        let gathered = self.ahead.len();
-        let paid = gathered >= if slept { GATHERED_MIN } else { GATHERED_MANY };
+        let (waited, joined) = (self.ahead.len(), self.joined);
         if let Some(entity) = self.current.and_then(|current| self.entity_mut(current)) {
-            entity.graces.note(paid);
+            entity.graces.note(u16::try_from(waited).unwrap_or(u16::MAX), joined);
         }
     }
 

@@ -43,6 +43,10 @@ struct Entity {
     ahead: bool,
     /// Whether it gets a new turn when it leaves the queue.
     fresh: bool,
+    /// Whether it slept since its turn began.
+    slept: bool,
+    /// Whether it used up its last turn without sleeping, and has not slept since.
+    computes: bool,
     /// What came of letting it go on while others waited ahead.
     graces: Graces,
     /// Neighbours in the queue.
@@ -54,6 +58,7 @@ impl Entity {
     /// A new turn, less what the last was overrun by, and less what others ran for it.
     fn begin_turn(&mut self) {
         self.fresh = false;
+        self.slept = false;
         let turn = self.turn.saturating_add(self.left.min(0)).max(TURN_NS_MIN);
         let least = self.turn.checked_div(CHARGED_PART).unwrap_or(0).max(TURN_NS_MIN);
         let paid = self.owed.min(turn.saturating_sub(least).max(0));
@@ -74,11 +79,17 @@ pub struct Scheduler {
     queue: Queue,
     /// Up to when the current domain may go on although somebody waits ahead.
     grace: Time,
-    /// Whether that is more than no time at all.
+    /// Whether that was given to it, so that what comes of it is noted.
     graced: bool,
+    /// Events meanwhile that found a target that waited ahead already.
+    joined: u16,
     current: Option<DomId>,
     /// Up to when the current domain has paid.
     paid: Time,
+    /// Since when the processor has not idled; nothing while it does.
+    busy: Option<Time>,
+    /// How many compute.
+    computing: usize,
 }
 
 impl Scheduler {
@@ -180,6 +191,10 @@ impl Scheduler {
         self.unqueue(id);
         if let Some(entity) = self.entity_mut(id) {
             entity.awake = false;
+            entity.slept = true;
+            if core::mem::take(&mut entity.computes) {
+                self.computing = self.computing.saturating_sub(1);
+            }
         }
     }
 
@@ -216,14 +231,15 @@ impl Scheduler {
             if !self.is_anybody_waiting() || (left && !pressed) {
                 return Some(current);
             }
-            self.end_grace(false);
+            self.end_grace();
             if left {
                 self.make_room(current);
             } else {
+                self.note_computing(current);
                 self.enqueue_tail(current);
             }
         } else {
-            self.end_grace(true);
+            self.end_grace();
         }
         self.current = self.pop();
         if let Some(entity) = self.current.and_then(|next| self.entity_mut(next))
@@ -232,6 +248,7 @@ impl Scheduler {
             entity.begin_turn();
         }
         self.paid = now;
+        self.busy = self.current.map(|_| self.busy.unwrap_or(now));
         if !self.ahead.is_empty() {
             self.begin_grace(now);
         }
@@ -273,6 +290,8 @@ impl Scheduler {
     pub fn holds(&self) -> bool {
         self.queue.holds(&self.entities, |entity| entity.queued && !entity.ahead)
             && self.ahead.holds(&self.entities, |entity| entity.queued && entity.ahead)
+            && self.computing == self.entities.iter().filter(|entity| entity.computes).count()
+            && self.entities.iter().all(|entity| entity.awake || !entity.computes)
             && self.entities.iter().zip(0u16..).all(|(entity, number)| {
                 let current = self.current == Some(DomId(number));
                 (entity.queued == entity.awake || current) && (entity.awake || !entity.queued)

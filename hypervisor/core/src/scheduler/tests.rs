@@ -1,5 +1,7 @@
 //! The scheduler's promises: shares by weight, turns kept over preemption, nobody starves.
 
+mod ahead;
+
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -149,125 +151,6 @@ fn a_woken_domain_does_not_jump_the_queue() {
     assert_eq!(scheduler.pick(Time(3)), Some(DomId(2)));
 }
 
-/// Domain 0 runs, domain 2 has slept with a rest of its turn, domain 1 waits.
-fn one_that_slept() -> Scheduler {
-    let mut scheduler = scheduler(&[256; 4]);
-    scheduler.wake(DomId(2), Time(0));
-    scheduler.pick(Time(0));
-    scheduler.sleep(DomId(2));
-    scheduler.wake(DomId(0), Time(0));
-    scheduler.wake(DomId(1), Time(0));
-    assert_eq!(scheduler.pick(Time(0)), Some(DomId(0)));
-    scheduler
-}
-
-/// Domain 0 is told to make room for domain 2 at `now`; who runs then.
-fn pressed(scheduler: &mut Scheduler, now: u64) -> Option<DomId> {
-    assert!(scheduler.precede(DomId(2), Time(now)));
-    assert!(scheduler.holds());
-    scheduler.pick(Time(now))
-}
-
-#[test]
-fn who_runs_may_finish_within_its_grace_before_those_ahead() {
-    let mut scheduler = one_that_slept();
-    assert_eq!(pressed(&mut scheduler, 10), Some(DomId(0)), "nothing is known against it");
-    assert_eq!(scheduler.deadline(), Time(10 + ahead::GRACE_NS));
-    scheduler.sleep(DomId(0));
-    assert_eq!(scheduler.pick(Time(20)), Some(DomId(2)), "before domain 1, which waited longer");
-}
-
-#[test]
-fn who_computes_makes_room_keeps_its_turn_and_gets_no_grace_for_long() {
-    let mut scheduler = one_that_slept();
-    assert_eq!(pressed(&mut scheduler, 0), Some(DomId(0)));
-    let over = ahead::GRACE_NS;
-    assert_eq!(scheduler.pick(Time(over)), Some(DomId(2)));
-    for _ in 0..ahead::REFUSALS_FIRST {
-        scheduler.sleep(DomId(2));
-        assert_eq!(scheduler.pick(Time(over)), Some(DomId(0)), "before domain 1");
-        assert_eq!(scheduler.deadline(), Time(SLICE), "the rest of its turn");
-        assert_eq!(pressed(&mut scheduler, over), Some(DomId(2)), "at once, as under synchronous delivery");
-    }
-    scheduler.sleep(DomId(2));
-    assert_eq!(scheduler.pick(Time(over)), Some(DomId(0)));
-    assert_eq!(pressed(&mut scheduler, over), Some(DomId(0)), "it is tried again");
-}
-
-#[test]
-fn a_grace_in_which_targets_gathered_is_given_again_and_another_is_not() {
-    for (targets, again) in [(ahead::GATHERED_MIN, true), (1, false)] {
-        let count = ahead::GATHERED_MIN as u16;
-        let mut scheduler = scheduler(&[256; ahead::GATHERED_MIN + 1]);
-        let sender = DomId(count);
-        for number in 0..count {
-            scheduler.wake(DomId(number), Time(0));
-            scheduler.pick(Time(0));
-            scheduler.sleep(DomId(number));
-        }
-        for round in 0..2 {
-            scheduler.wake(sender, Time(0));
-            assert_eq!(scheduler.pick(Time(0)), Some(sender));
-            for number in 0..targets as u16 {
-                scheduler.precede(DomId(number), Time(0));
-            }
-            let stays = scheduler.pick(Time(0)) == Some(sender);
-            assert_eq!(stays, round == 0 || again, "{targets} targets, round {round}");
-            for number in 0..=count {
-                scheduler.sleep(DomId(count - number));
-                if number == 0 {
-                    scheduler.pick(Time(0));
-                }
-            }
-            scheduler.pick(Time(0));
-        }
-    }
-}
-
-#[test]
-fn those_ahead_go_in_the_order_of_their_events() {
-    let mut scheduler = scheduler(&[256; 4]);
-    for number in [1, 2, 3] {
-        scheduler.wake(DomId(number), Time(0));
-        scheduler.pick(Time(0));
-        scheduler.sleep(DomId(number));
-    }
-    scheduler.wake(DomId(0), Time(0));
-    scheduler.pick(Time(0));
-    for number in [3, 1, 2, 3] {
-        scheduler.precede(DomId(number), Time(1));
-        assert!(scheduler.holds());
-    }
-    scheduler.sleep(DomId(0));
-    let mut order = vec![];
-    while let Some(id) = scheduler.pick(Time(2)) {
-        order.push(id.0);
-        scheduler.sleep(id);
-    }
-    assert_eq!(order, [3, 1, 2]);
-}
-
-#[test]
-fn nobody_goes_ahead_of_a_crowd() {
-    for waiting in [ahead::CROWD as u16 - 1, ahead::CROWD as u16] {
-        let mut scheduler = scheduler(&[256; ahead::CROWD + 2]);
-        let target = DomId(waiting + 1);
-        scheduler.wake(target, Time(0));
-        scheduler.pick(Time(0));
-        scheduler.sleep(target);
-        for number in 0..=waiting {
-            scheduler.wake(DomId(number), Time(0));
-            scheduler.pick(Time(0));
-        }
-        assert_eq!(scheduler.waiting(), usize::from(waiting));
-        let ahead = scheduler.precede(target, Time(1));
-        assert_eq!(ahead, usize::from(waiting) < ahead::CROWD, "{waiting} wait");
-        scheduler.sleep(DomId(0));
-        assert_eq!(scheduler.pick(Time(2)) == Some(target), ahead);
-        assert!(scheduler.holds() && scheduler.is_awake(target));
-    }
-}
-
 proptest! {
     #[test]
     fn nobody_starves_under_any_storm_of_events(
@@ -285,7 +168,14 @@ proptest! {
                 2 => scheduler.wake(id, now),
                 3 => { scheduler.give_way(); }
                 4 | 5 => { scheduler.precede(id, now); }
-                _ => if id != victim { scheduler.sleep(id) },
+                _ => {
+                    scheduler.sleep(id);
+                    // Whoever never sleeps computes, and then nobody gets a grace.
+                    if id == victim {
+                        scheduler.wake(id, now);
+                        others_ns = [0; 6];
+                    }
+                }
             }
             prop_assert!(scheduler.holds());
             let current = scheduler.pick(now).expect("the victim always wants to run");

@@ -1,0 +1,184 @@
+//! Adaptive delivery's promises: synchronous while there is time to spare, graces only where they pay.
+
+use super::*;
+use crate::scheduler::ahead::{FAN, GRACE_NS, REFUSALS_FIRST, SAMPLE, SATURATED_NS};
+
+const SENDER: DomId = DomId(0);
+const BYSTANDER: DomId = DomId(1);
+const TARGETS: [DomId; 2] = [DomId(2), DomId(3)];
+/// When the processor has been busy for long enough.
+const LATER: Time = Time(SATURATED_NS);
+
+/// The sender runs, the targets sleep with a rest of their turns, and nobody has idled for long.
+fn saturated() -> Scheduler {
+    let mut scheduler = scheduler(&[256; 5]);
+    scheduler.wake(DomId(4), Time(0));
+    scheduler.pick(Time(0));
+    scheduler.sleep(DomId(4));
+    for id in [TARGETS[0], TARGETS[1], SENDER] {
+        scheduler.wake(id, LATER);
+        assert_eq!(scheduler.pick(LATER), Some(id));
+        if id != SENDER {
+            scheduler.sleep(id);
+        }
+    }
+    scheduler
+}
+
+/// The sender tells a target, which goes ahead; who runs then.
+fn told(scheduler: &mut Scheduler, target: DomId, now: Time) -> Option<DomId> {
+    assert!(scheduler.precede(target, now));
+    assert!(scheduler.holds());
+    scheduler.pick(now)
+}
+
+/// The sender tells a target, which then runs and sleeps. Returns whether the sender got a grace, in which the target was
+/// told `again` so often.
+fn is_graced(scheduler: &mut Scheduler, target: DomId, again: usize) -> bool {
+    let graced = told(scheduler, target, LATER) == Some(SENDER);
+    for _ in 0..again {
+        assert!(scheduler.precede(target, LATER));
+    }
+    scheduler.sleep(SENDER);
+    assert_eq!(scheduler.pick(LATER), Some(target));
+    scheduler.wake(SENDER, LATER);
+    scheduler.sleep(target);
+    assert_eq!(scheduler.pick(LATER), Some(SENDER));
+    graced
+}
+
+/// The same, the sender having told many.
+fn one_that_tells_many() -> Scheduler {
+    let mut scheduler = saturated();
+    for target in TARGETS.into_iter().cycle().take(usize::from(FAN) - 1) {
+        assert!(!is_graced(&mut scheduler, target, 0), "not many yet");
+    }
+    scheduler
+}
+
+#[test]
+fn who_runs_may_finish_within_its_grace_before_those_ahead() {
+    let mut scheduler = one_that_tells_many();
+    scheduler.wake(BYSTANDER, LATER);
+    assert_eq!(told(&mut scheduler, TARGETS[1], LATER + 10), Some(SENDER));
+    assert_eq!(scheduler.deadline(), LATER + 10 + GRACE_NS);
+    scheduler.sleep(SENDER);
+    assert_eq!(scheduler.pick(LATER + 20), Some(TARGETS[1]), "before who waited longer");
+}
+
+#[test]
+fn who_does_not_finish_within_its_grace_makes_room_and_keeps_its_turn() {
+    let mut scheduler = one_that_tells_many();
+    scheduler.wake(BYSTANDER, LATER);
+    assert_eq!(told(&mut scheduler, TARGETS[1], LATER), Some(SENDER));
+    let over = LATER + GRACE_NS;
+    assert_eq!(scheduler.pick(over), Some(TARGETS[1]));
+    scheduler.sleep(TARGETS[1]);
+    assert_eq!(scheduler.pick(over), Some(SENDER), "before who waited longer");
+    assert_eq!(scheduler.deadline(), LATER + SLICE, "the rest of its turn");
+}
+
+#[test]
+fn graces_in_which_events_join_are_given_again_and_others_are_not() {
+    for (again, paid) in [(1, true), (0, false)] {
+        let mut scheduler = one_that_tells_many();
+        let mut targets = TARGETS.into_iter().rev().cycle();
+        for target in targets.by_ref().take(usize::from(SAMPLE)) {
+            assert!(is_graced(&mut scheduler, target, again), "it is tried");
+        }
+        for target in targets.by_ref().take(usize::from(REFUSALS_FIRST)) {
+            assert_eq!(is_graced(&mut scheduler, target, again), paid);
+        }
+        assert!(is_graced(&mut scheduler, TARGETS[1], 0), "it is tried again");
+    }
+}
+
+#[test]
+fn who_tells_one_alone_gets_no_grace() {
+    let mut scheduler = saturated();
+    for _ in 0..2 * FAN {
+        assert!(!is_graced(&mut scheduler, TARGETS[0], 0));
+    }
+}
+
+#[test]
+fn those_ahead_go_in_the_order_of_their_events() {
+    let mut scheduler = one_that_tells_many();
+    scheduler.wake(BYSTANDER, LATER);
+    for target in [TARGETS[1], TARGETS[0], TARGETS[1]] {
+        assert_eq!(told(&mut scheduler, target, LATER), Some(SENDER));
+    }
+    scheduler.sleep(SENDER);
+    let mut order = vec![];
+    while let Some(id) = scheduler.pick(LATER) {
+        order.push(id);
+        scheduler.sleep(id);
+    }
+    assert_eq!(order, [TARGETS[1], TARGETS[0], BYSTANDER]);
+}
+
+#[test]
+fn one_idle_moment_makes_it_synchronous_at_once() {
+    let mut scheduler = one_that_tells_many();
+    scheduler.sleep(SENDER);
+    assert_eq!(scheduler.pick(LATER), None);
+    scheduler.wake(SENDER, LATER);
+    assert_eq!(scheduler.pick(LATER), Some(SENDER));
+    assert_eq!(told(&mut scheduler, TARGETS[1], LATER), Some(TARGETS[1]));
+}
+
+#[test]
+fn while_somebody_computes_it_is_synchronous() {
+    let mut scheduler = one_that_tells_many();
+    scheduler.sleep(SENDER);
+    scheduler.wake(BYSTANDER, LATER);
+    assert_eq!(scheduler.pick(LATER), Some(BYSTANDER));
+    scheduler.wake(SENDER, LATER);
+    let over = LATER + SLICE;
+    assert_eq!(scheduler.pick(over), Some(SENDER));
+    assert_eq!(told(&mut scheduler, TARGETS[1], over), Some(TARGETS[1]), "it would take what is saved");
+    scheduler.sleep(TARGETS[1]);
+    assert_eq!(scheduler.pick(over), Some(SENDER));
+    scheduler.sleep(BYSTANDER);
+    assert_eq!(told(&mut scheduler, TARGETS[1], over), Some(SENDER));
+}
+
+proptest! {
+    #[test]
+    fn while_there_is_time_to_spare_it_is_synchronous_step_by_step(
+        actions in prop::collection::vec((0u16..5, 0u8..8, 1u64..400_000), 200..600)
+    ) {
+        let [mut adaptive, mut synchronous] = [(), ()].map(|()| scheduler(&[256; 5]));
+        let (mut now, mut idled) = (Time(0), Time(0));
+        for (number, action, ns) in actions {
+            let id = DomId(number);
+            let both = [&mut adaptive, &mut synchronous];
+            // Time is spared before it is too long ago.
+            if now.since(idled) + 400_000 >= SATURATED_NS {
+                for scheduler in both {
+                    (0..5).for_each(|number| scheduler.sleep(DomId(number)));
+                    prop_assert_eq!(scheduler.pick(now), None);
+                }
+                idled = now;
+            } else if action < 4 {
+                prop_assert_eq!(adaptive.precede(id, now), synchronous.boost(id, now));
+            } else {
+                for scheduler in both {
+                    match action {
+                        4 => scheduler.wake(id, now),
+                        5 => { scheduler.give_way(); }
+                        _ => scheduler.sleep(id),
+                    }
+                }
+            }
+            let next = adaptive.pick(now);
+            prop_assert_eq!(next, synchronous.pick(now));
+            prop_assert_eq!(adaptive.deadline(), synchronous.deadline());
+            prop_assert!(adaptive.holds() && synchronous.holds());
+            if next.is_none() {
+                idled = now + ns;
+            }
+            now = now + ns;
+        }
+    }
+}
