@@ -25,9 +25,9 @@ pub(super) const GRACE_NS: u64 = 500_000;
 /// Targets, each another than the one before, after which a domain is taken for one that tells many.
 pub(super) const FAN: u8 = 4;
 /// So many targets that waited are judged together: a driver has short turns too, which gather nothing.
-pub(super) const SAMPLE: u16 = 16;
+pub(super) const SAMPLE: u16 = 64;
 /// They paid if one event for so many of them found a target that waited already.
-const JOINED_PART: u16 = 8;
+const JOINED_PART: u16 = 12;
 /// Targets that are let in at once after the first failure, and after many.
 pub(super) const REFUSALS_FIRST: u16 = 32;
 const REFUSALS_MAX: u16 = 1024;
