@@ -85,6 +85,12 @@ pub trait Disk<B: Memory> {
 
     /// Tells the device of all that was submitted since the last call.
     fn kick(&mut self);
+
+    /// Called before the back end sleeps, a while after [`Self::kick`]: tells the device what it may have missed; true if
+    /// work is done already.
+    fn rest(&mut self) -> bool {
+        false
+    }
 }
 
 impl<B> Work<B> {

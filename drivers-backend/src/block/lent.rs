@@ -33,6 +33,7 @@ impl<G> Lent<G> {
 
     /// The page of a reference, mapped now if it can be. `all` counts the pages of all connections. `None` when it has to
     /// be copied.
+    #[inline]
     pub(super) fn page<P: Platform<Page = G>>(
         &mut self,
         platform: &mut P,
@@ -40,10 +41,22 @@ impl<G> Lent<G> {
         reference: GrantRef,
         all: &mut usize,
     ) -> Option<Rc<G>> {
-        let at = reference.0 as usize;
-        if let Some(Some(page)) = self.pages.get(at) {
-            return Some(page.clone());
+        match self.pages.get(reference.0 as usize) {
+            Some(Some(page)) => Some(page.clone()),
+            _ => self.more(platform, peer, reference, all),
         }
+    }
+
+    /// Maps one more page.
+    #[cold]
+    fn more<P: Platform<Page = G>>(
+        &mut self,
+        platform: &mut P,
+        peer: DomId,
+        reference: GrantRef,
+        all: &mut usize,
+    ) -> Option<Rc<G>> {
+        let at = reference.0 as usize;
         if !self.open || self.count >= PAGES_MAX || *all >= ALL_PAGES_MAX || reference.0 >= REFERENCES_MAX {
             return None;
         }

@@ -327,6 +327,7 @@ impl<P: Platform> BlockBack<P> {
     }
 
     /// Gives work to its front end's overlay or disk.
+    #[inline]
     pub(super) fn submit(&mut self, mut work: Box<Work<Data<P>>>) {
         let Some(slot) = self.slots.get_mut(usize::from(work.job.vbd)) else { return };
         let Some(vbd) = slot.vbd.as_ref().filter(|_| slot.epoch == work.job.epoch) else {

@@ -5,22 +5,18 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::task::{Context, Poll, Waker};
 
-use hypercall_abi::blkif::{
-    BlockOp, BlockRequest, BlockStatus, SECTOR_BYTES, SEGMENTS_MAX, SEGMENTS_PER_PAGE,
-};
+use hypercall_abi::blkif::{BlockOp, BlockRequest, SECTOR_BYTES, SEGMENTS_MAX, SEGMENTS_PER_PAGE};
 use hypercall_abi::device::{BlockCounters, BlockError, BlockPage, DiskFacts, XenbusState, block_features};
-use hypercall_abi::extension::RingSide;
-use hypercall_abi::ring::{Notify, SharedPage};
+use hypercall_abi::ring::SharedPage;
 use hypercall_abi::{DomId, PAGE_SIZE, Port};
 
 use super::operations::{DiskFault, Operations, State, Ticket};
 use super::pages::Pages;
 use super::trouble::Troubles;
-use super::wire::{self, Unsendable, Wire};
+use super::wire::Wire;
 use crate::link::Link;
 use crate::platform::Platform;
 use crate::rings::Shared;
-use crate::traced::trace;
 
 /// What a front end is told by its directory entry and its owner.
 #[derive(Clone, Copy, Debug)]
@@ -177,7 +173,7 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
         &mut self.platform
     }
 
-    fn segments_max(&self) -> usize {
+    pub(super) fn segments_max(&self) -> usize {
         let said = self.facts.map_or(0, |facts| facts.segments_max as usize);
         said.clamp(SEGMENTS_MAX, SEGMENTS_PER_PAGE)
     }
@@ -320,7 +316,7 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
 
     /// Wakes as many of those who wait for pages as there is room for, in order. When nothing is under way, and so nothing
     /// will bring us back, all of them: whoever was woken last time may have given up.
-    fn wake_those_who_fit(&mut self) {
+    pub(super) fn wake_those_who_fit(&mut self) {
         if self.room.is_empty() {
             return;
         }
@@ -333,83 +329,6 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
             }
             free = free.saturating_sub(need);
             waker.wake();
-        }
-    }
-
-    /// Shows the back end what was begun, and notifies it if it asked for that.
-    pub fn push(&mut self) {
-        let segments_max = self.segments_max();
-        let Link::Connected(wire) = &mut self.link else { return };
-        let mut failed = Vec::new();
-        while wire.ring.free() > 0 {
-            let Some((ticket, operation)) = self.operations.next_waiting() else { break };
-            match wire::request(ticket, operation, &mut self.pages, segments_max, &mut self.request) {
-                Ok(()) => {
-                    let _full = wire.ring.push(&self.request);
-                    self.counters.requests += 1;
-                }
-                Err(Unsendable::Later) => break,
-                Err(Unsendable::Never) => failed.push(ticket),
-            }
-            operation.state = State::Sent;
-            self.operations.sent();
-        }
-        let (notify, port) = (wire.ring.publish(), wire.port);
-        if self.platform.traces_rings() && wire.ring.has_moved() {
-            let of = (RingSide::FrontBlock, self.config.peer, self.config.suppress);
-            trace(&mut self.platform, of, wire.ring.progress(), notify);
-        }
-        match notify {
-            Notify::Nothing => {}
-            Notify::Suppressed if self.config.suppress => {
-                self.counters.suppressed += 1;
-                self.device.set_counters(&self.counters);
-            }
-            Notify::Suppressed | Notify::Needed => {
-                self.counters.notified += 1;
-                self.device.set_counters(&self.counters);
-                self.platform.notify(port);
-            }
-        }
-        for ticket in failed {
-            self.operations.answer(ticket, Err(DiskFault::NotSupported));
-        }
-        self.give_back_freed();
-    }
-
-    /// Takes the answers that have come, wakes whoever waits for them, and sends what had no room before. After that
-    /// the back end notifies the next answer.
-    pub fn collect(&mut self) {
-        loop {
-            let Link::Connected(wire) = &mut self.link else { return };
-            match wire.ring.pop() {
-                Ok(Some(response)) => {
-                    let ticket = Ticket::from_id(response.id);
-                    let result = match BlockStatus::from_raw(response.status) {
-                        Some(BlockStatus::Okay) => Ok(()),
-                        Some(BlockStatus::NotSupported) => Err(DiskFault::NotSupported),
-                        Some(BlockStatus::Error) | None => Err(DiskFault::Failed),
-                    };
-                    let Some(bytes) = self.operations.answer_sent(ticket, result) else {
-                        return self.fault(BlockError::Unasked);
-                    };
-                    self.counters.bytes += bytes;
-                    self.counters.failed += u64::from(result.is_err());
-                    self.faults = 0;
-                    self.give_back_freed();
-                }
-                Ok(None) => {
-                    self.wake_those_who_fit();
-                    self.push();
-                    let Link::Connected(wire) = &mut self.link else { return };
-                    match wire.ring.arm(1) {
-                        Ok(true) => {}
-                        Ok(false) => return,
-                        Err(_) => return self.fault(BlockError::Overrun),
-                    }
-                }
-                Err(_) => return self.fault(BlockError::Overrun),
-            }
         }
     }
 }

@@ -12,6 +12,7 @@
 //! fail ([`DiskFault`]) and that the device gives up.
 
 mod connection;
+mod exchange;
 mod front;
 mod operations;
 mod pages;

@@ -78,6 +78,8 @@ pub(crate) struct RequestQueue {
     made: u16,
     shown: u16,
     taken: u16,
+    /// The index from which on the device was shown requests without a doorbell.
+    quiet: Option<u16>,
     event_index: bool,
 }
 
@@ -110,6 +112,7 @@ impl RequestQueue {
             made: 0,
             shown: 0,
             taken: 0,
+            quiet: None,
             event_index,
         })
     }
@@ -222,16 +225,26 @@ impl RequestQueue {
         available.store_release(0, u32::from(new) << 16);
         self.shown = new;
         available.fence();
-        let used = self.used.shared();
-        if self.event_index {
-            let wanted = used.load(WANTED_DOORBELL) as u16;
-            new.wrapping_sub(wanted).wrapping_sub(1) < new.wrapping_sub(old)
-        } else {
-            used.load(0) & 1 == 0
-        }
+        let wants = self.wants_doorbell(old);
+        // What was not told before is still not told.
+        self.quiet = if wants { None } else { self.quiet.or(Some(old)) };
+        wants
     }
 
-    fn is_done(&self) -> bool {
+    /// Whether the device wants to be told of the requests from this index on. One that cannot say is always told.
+    fn wants_doorbell(&self, old: u16) -> bool {
+        let wanted = self.used.shared().load(WANTED_DOORBELL) as u16;
+        !self.event_index || self.shown.wrapping_sub(wanted).wrapping_sub(1) < self.shown.wrapping_sub(old)
+    }
+
+    /// A second look a while after [`Self::show`]: true when the device wants to be told nevertheless. A processor keeps the
+    /// fence there; QEMU's emulation of a single one leaves fences out (7.2), so that device and driver could miss each other.
+    pub(crate) fn wants_late_doorbell(&mut self) -> bool {
+        self.quiet.take().is_some_and(|old| self.wants_doorbell(old))
+    }
+
+    /// Whether the device gave something back.
+    pub(crate) fn is_done(&self) -> bool {
         (self.used.shared().load_acquire(0) >> 16) as u16 != self.taken
     }
 
