@@ -146,7 +146,6 @@ impl<P: Platform> BlockBack<P> {
 
     /// Ends a request: its pages are free, and its front end hears of it if it is still the same connection.
     pub(super) fn answer(&mut self, mut work: Box<Work<Data<P>>>, status: BlockStatus) {
-        let job = work.job;
         while let Some(piece) = work.pieces.pop() {
             match piece.page {
                 Data::Ours { page, .. } => self.pool.push(page),
@@ -155,7 +154,13 @@ impl<P: Platform> BlockBack<P> {
                 }
             }
         }
+        self.close(&work.job, status);
         self.jobs.end(work);
+    }
+
+    /// Notes that a request is done, and tells its front end.
+    #[inline]
+    fn close(&mut self, job: &Job, status: BlockStatus) {
         self.room += job.pages;
         self.short = false;
         let Some(slot) = self.slots.get_mut(usize::from(job.vbd)) else { return };

@@ -43,15 +43,25 @@ pub(super) enum Wrong {
 /// Bytes of one sector, as requests count.
 const SECTOR: u16 = SECTOR_BYTES as u16;
 
+const READ: u8 = BlockOp::Read.raw();
+const WRITE: u8 = BlockOp::Write.raw();
+
 /// Decodes a slot; its runs, if it has some in itself, are what is in `runs` afterwards.
 pub(super) fn decode(request: &BlockRequest, runs: &mut Vec<Run>) -> Result<Asked, Wrong> {
     runs.clear();
-    let count = usize::from(request.segments);
-    let segments = (1..=SEGMENTS_MAX).contains(&count).then(|| request.segment.iter().take(count));
-    let short = [BlockOp::Read, BlockOp::Write].into_iter().find(|one| one.raw() == request.operation);
     // Nearly all of them.
-    if let (Some(operation), Some(mut segments)) = (short, segments) {
-        segments.try_for_each(|segment| find_run(segment, runs))?;
+    let usual = match request.operation {
+        READ => Some(BlockOp::Read),
+        WRITE => Some(BlockOp::Write),
+        _ => None,
+    };
+    if let Some(operation) = usual
+        && let Some(segments) =
+            request.segment.get(..usize::from(request.segments)).filter(|some| !some.is_empty())
+    {
+        for segment in segments {
+            find_run(segment, runs)?;
+        }
         return Ok(Asked::Transfer { operation, sector: request.sector });
     }
     match BlockOp::from_raw(request.operation).ok_or(Wrong::Operation)? {

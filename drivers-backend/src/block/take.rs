@@ -286,10 +286,12 @@ impl<P: Platform> BlockBack<P> {
         if operation == BlockOp::Flush && share.access == Access::Read {
             return Err(BlockStatus::NotSupported);
         }
-        let operation = match operation {
-            BlockOp::Read => DiskOp::Read,
-            BlockOp::Write | BlockOp::WriteBarrier if !self.runs.is_empty() => DiskOp::Write,
-            _ => DiskOp::Flush,
+        let operation = if operation == BlockOp::Read {
+            DiskOp::Read
+        } else if writes && !self.runs.is_empty() {
+            DiskOp::Write
+        } else {
+            DiskOp::Flush
         };
         Ok(Judged { operation, sector, sectors })
     }

@@ -89,6 +89,18 @@ impl Slot {
     const fn is_open(&self) -> bool {
         self.generation & 1 == 1
     }
+
+    /// Ends what is open, and returns its pages.
+    fn end(&mut self) -> Vec<u16> {
+        self.generation = self.generation.wrapping_add(1);
+        let operation = &mut self.operation;
+        operation.waker = None;
+        let mut pages = core::mem::take(&mut operation.pages);
+        if let Some(segments) = operation.segments.take() {
+            pages.push(segments);
+        }
+        pages
+    }
 }
 
 /// All operations.
@@ -153,11 +165,15 @@ impl Operations {
     pub(super) fn take_done(&mut self) -> Option<Ended> {
         loop {
             let ticket = self.done.pop_front()?;
-            let Some(&Operation { state: State::Done(result), queued: true, sectors, .. }) = self.get(ticket)
-            else {
+            let Some(slot) = self.slots.get_mut(ticket.slot as usize) else { continue };
+            let Operation { state: State::Done(result), queued: true, sectors, .. } = slot.operation else {
                 continue;
             };
-            return Some(Ended { ticket, result, pages: self.remove(ticket), sectors });
+            if slot.generation == ticket.generation && slot.is_open() {
+                let pages = slot.end();
+                self.free.push(ticket.slot);
+                return Some(Ended { ticket, result, pages, sectors });
+            }
         }
     }
 
@@ -214,6 +230,7 @@ impl Operations {
 
     /// Notes the answer to one that was sent and wakes whoever waits for it; returns the bytes that it carried, and nothing if
     /// it was not sent. Pages may be free then.
+    #[inline]
     pub(super) fn answer_sent(&mut self, ticket: Ticket, result: Result<(), DiskFault>) -> Option<u64> {
         let operation = self.get(ticket).filter(|asked| asked.state == State::Sent)?;
         let carried = operation.kind != BlockOp::Discard && result.is_ok();
@@ -288,15 +305,8 @@ impl Operations {
         if slot.generation != ticket.generation || !slot.is_open() {
             return Vec::new();
         }
-        slot.generation = slot.generation.wrapping_add(1);
-        let operation = &mut slot.operation;
-        operation.waker = None;
-        let mut pages = core::mem::take(&mut operation.pages);
-        if let Some(segments) = operation.segments.take() {
-            pages.push(segments);
-        }
         self.free.push(ticket.slot);
-        pages
+        slot.end()
     }
 
     /// Has all that was sent and not answered sent again, in the order in which it was begun. Pages may be free then.

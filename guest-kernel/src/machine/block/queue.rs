@@ -63,6 +63,7 @@ impl Buffer {
 }
 
 impl Drop for Buffer {
+    #[inline]
     fn drop(&mut self) {
         if let Some(inner) = self.inner.take() {
             self.front.borrow_mut().front.give_buffer(inner);
@@ -95,6 +96,7 @@ impl Queue {
     ///
     /// # Errors
     /// As [`DiskError`] says, with the buffer; nothing has changed.
+    #[inline]
     pub fn read(&mut self, sector: u64, buffer: Buffer) -> Result<Ticket, (DiskError, Buffer)> {
         self.begin(false, sector, buffer)
     }
@@ -103,10 +105,12 @@ impl Queue {
     ///
     /// # Errors
     /// As [`Self::read`].
+    #[inline]
     pub fn write(&mut self, sector: u64, buffer: Buffer) -> Result<Ticket, (DiskError, Buffer)> {
         self.begin(true, sector, buffer)
     }
 
+    #[inline]
     fn begin(&mut self, write: bool, sector: u64, mut buffer: Buffer) -> Result<Ticket, (DiskError, Buffer)> {
         let Some(inner) = buffer.inner.take() else { return Err((DiskError::Gone, buffer)) };
         let begun = self.front.borrow_mut().front.begin_queued(write, sector, inner);
@@ -125,6 +129,7 @@ impl Queue {
     }
 
     /// Sends what was begun, and waits for the next operation that is done.
+    #[inline]
     pub async fn next(&mut self) -> Done {
         let block::Done { ticket, result, buffer } = poll_fn(|context| {
             let front = &mut self.front.borrow_mut().front;

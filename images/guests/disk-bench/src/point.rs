@@ -194,7 +194,8 @@ async fn queued(disk: &Disk, pages: usize, point: Point, more: impl Fn() -> bool
                 queue.flush().unwrap_or_else(|error| panic!("{error}"));
                 continue;
             }
-            buffer => buffers.extend(buffer.or_else(|| written.pop())),
+            Some(buffer) => buffers.push(buffer),
+            None => buffers.extend(written.pop()),
         }
         done += 1;
         under_way -= 1;
