@@ -25,6 +25,7 @@ pub(super) fn parts() -> Vec<Part> {
         Part::here("icount: suppression off", unsuppressed),
         Part::here("icount: twice the same figures", repeated),
         Part::here("measure: twice the same figures", measured),
+        Part::here("measure: adaptive delivery with time to spare", spared),
         Part::here("measure: weights and bad neighbours", shared),
         Part::here("hostile neighbours in ring 3, 1 s counted", || hostile("3")),
         Part::here("hostile neighbours in ring 1, 1 s counted", || hostile("1")),
@@ -171,6 +172,20 @@ fn measured() -> Result<String> {
     let switches = |at: usize| points.get(at).and_then(|point| point["switches_per_request"].as_f64());
     ensure!(switches(0) > switches(1), "batched delivery did not save switches: {first}");
     Ok(format!("{} points", points.len()))
+}
+
+/// While the processor idles now and then, adaptive delivery does what synchronous delivery does, and batched does not.
+fn spared() -> Result<String> {
+    let line = ["measure", "batching", "--guests", "8", "--rate", "4000", "--rounds", "1", "--settled", "50"];
+    let figures = figures("measure-spared", &line)?;
+    let figure = |at: usize, key: &str| number(&figures, &format!("/points/{at}/{key}"));
+    let [synchronous, batched, adaptive] = [0, 1, 2].map(|at| figure(at, "switches_per_request"));
+    let (synchronous, batched, adaptive) = (synchronous?, batched?, adaptive?);
+    ensure!(batched < 0.9 * synchronous, "batched delivery is not in force: {figures}");
+    ensure!((adaptive / synchronous - 1.0).abs() < 0.01, "adaptive delivery is not synchronous: {figures}");
+    let p99 = figure(2, "p99_us")? / figure(0, "p99_us")?;
+    ensure!(p99 < 1.05, "it costs {p99} of p99: {figures}");
+    Ok(format!("{synchronous:.2} and {adaptive:.2} switches a request, batched {batched:.2}"))
 }
 
 /// Weights are honoured within 2 %, and no bad neighbour takes 2 % of another's work.
