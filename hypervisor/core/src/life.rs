@@ -333,6 +333,7 @@ fn try_create<M: Machine>(
     devices::connect_all(world, m, id);
     world.trace.name(m, id, &config.name);
     world.trace.put(m, id, &Record::Life { stage: Stage::Built.raw(), reason: 0 });
+    trace::first_times(world, m, id);
     let frames = world.domains.get(id).map_or(0, |domain| u64::from(domain.frames_given));
     world.trace.put(m, id, &Record::Memory { change: MemoryChange::Given.raw(), frames });
     trace::run_state(world, m, id, RunState::Runnable, Reason::Built);

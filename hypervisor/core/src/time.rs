@@ -43,3 +43,14 @@ pub struct TimeScale {
     /// Left shift of the ticks; right if negative.
     pub shift: i8,
 }
+
+impl TimeScale {
+    /// The system time at so many ticks.
+    #[must_use]
+    pub fn at(self, ticks: u64) -> Time {
+        let (since, by) = (ticks.wrapping_sub(self.origin), u32::from(self.shift.unsigned_abs()));
+        let shifted = if self.shift < 0 { since.unbounded_shr(by) } else { since.unbounded_shl(by) };
+        let ns = u128::from(shifted).wrapping_mul(u128::from(self.multiplier)) >> 32;
+        Time(u64::try_from(ns).unwrap_or(u64::MAX))
+    }
+}

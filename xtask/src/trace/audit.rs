@@ -11,9 +11,8 @@ use serde::Serialize;
 
 use super::names::{Names, call};
 
-/// By how much a vCPU's run states may miss the time passed, in ns: its times are read at one moment, and written down
-/// a little later, between which an emulator may have had to wait for its host.
-const SLACK: u64 = 10_000_000;
+/// By how much a vCPU's run states may miss the time passed, in ns: both come from readings of one clock, at the same moments.
+const SLACK: u64 = 1;
 
 /// The trace against the hypervisor's counters.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -82,7 +81,9 @@ pub(super) struct Audit {
     last: BTreeMap<(What, DomId), u64>,
     traced: BTreeMap<(What, DomId), u64>,
     /// Sums of run states at the beginning and at last, with their times.
-    states: BTreeMap<DomId, [Sum; 2]>,
+    states: BTreeMap<DomId, Sums>,
+    /// Those of earlier domains of the same numbers.
+    earlier: Vec<(DomId, Sums)>,
     /// Categories that were recorded all the time.
     categories: Option<u32>,
     others: bool,
@@ -91,7 +92,10 @@ pub(super) struct Audit {
     unsure: Option<DomId>,
 }
 
-/// Times in all run states, and when the first of them was written down.
+/// The first and the last of a domain's.
+type Sums = [Option<Sum>; 2];
+
+/// Times in all run states, and when they were read.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sum {
     at: u64,
@@ -118,8 +122,7 @@ impl Audit {
                 match record {
                     Record::Switch { from, .. } => self.switch(DomId(from), id),
                     Record::Life { stage, .. } if stage == Stage::Built.raw() => {
-                        let none = Sum { at: entry.time_ns, spent: 0 };
-                        self.states.entry(id).or_insert([none; 2]);
+                        self.earlier.extend(self.states.remove(&id).map(|sums| (id, sums)));
                     }
                     _ => {}
                 }
@@ -146,15 +149,16 @@ impl Audit {
         }
     }
 
+    /// The first of a domain's states begins another sum, and has the time at which all of them were read.
     fn state(&mut self, id: DomId, state: u8, spent: u64, now: u64) {
-        let fresh = Sum { at: now, spent: 0 };
-        // The last of all is the last; the first stays as it was before anything else.
-        let begun = usize::from(self.others);
-        for sum in &mut self.states.entry(id).or_insert([fresh; 2])[begun..] {
-            if state == 0 {
-                *sum = fresh;
-            }
-            sum.spent = sum.spent.saturating_add(spent);
+        let [first, last] = self.states.entry(id).or_default();
+        if state == 0 {
+            // The first sum of all stays; the last is the last.
+            *first = first.or(*last);
+            *last = Some(Sum { at: now, spent: 0 });
+        }
+        if let Some(last) = last {
+            last.spent = last.spent.saturating_add(spent);
         }
     }
 
@@ -185,8 +189,10 @@ impl Audit {
             }
             counters.compared += 1;
         }
-        for (&domain, [first, last]) in self.states.iter().filter(|(_, [first, last])| first.at < last.at) {
-            let (spent, passed) = (last.spent.saturating_sub(first.spent), last.at - first.at);
+        let earlier = self.earlier.iter().map(|(domain, sums)| (domain, sums));
+        for (&domain, sums) in self.states.iter().chain(earlier) {
+            let &[Some(first), Some(last)] = sums else { continue };
+            let (spent, passed) = (last.spent.saturating_sub(first.spent), last.at.saturating_sub(first.at));
             let off = spent.abs_diff(passed);
             counters.vcpus += 1;
             counters.states_off_ns = counters.states_off_ns.max(off);

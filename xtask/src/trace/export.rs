@@ -80,8 +80,12 @@ struct Exported<'a> {
     peak_bytes: Option<u64>,
 }
 
+/// Bytes that are written at once.
+const WRITTEN: usize = 1 << 18;
+
 fn create(path: &Path) -> Result<BufWriter<File>> {
-    Ok(BufWriter::new(File::create(path).with_context(|| format!("writing {}", path.display()))?))
+    let file = File::create(path).with_context(|| format!("writing {}", path.display()))?;
+    Ok(BufWriter::with_capacity(WRITTEN, file))
 }
 
 /// Whether two paths name the same file.

@@ -151,6 +151,7 @@ fn page(
         calls(&mut page, stats)?;
     }
     interrupts(&mut page, stats)?;
+    rings(&mut page, stats)?;
     page.push_str(END);
     Ok(page)
 }
@@ -223,6 +224,36 @@ fn interrupts(page: &mut String, stats: &Stats) -> Result<()> {
             grouped(row.raised),
             grouped(row.merged),
             grouped(row.preempted),
+        )?;
+    }
+    page.push_str("</table>");
+    Ok(())
+}
+
+/// The busiest sides of rings.
+fn rings(page: &mut String, stats: &Stats) -> Result<()> {
+    if stats.rings.is_empty() {
+        return Ok(());
+    }
+    page.push_str(
+        "<h2>What went through rings</h2><table><tr><th>domain</th><th>ring</th><th>produced</th><th>at a time</th>\
+         <th>consumed</th><th>most waiting</th><th>notified</th><th>suppressed</th></tr>",
+    );
+    let mut rows: Vec<_> = stats.rings.iter().collect();
+    rows.sort_by_key(|ring| std::cmp::Reverse(ring.produced.saturating_add(ring.consumed)));
+    for ring in rows.iter().take(ROWS) {
+        write!(
+            page,
+            "<tr><td>{}</td><td style=\"text-align:left\">{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
+             <td>{}</td></tr>",
+            escaped(&ring.domain),
+            escaped(&ring.ring),
+            grouped(ring.produced),
+            or_dash(ring.batch.map(|batch| format!("{batch:.2}"))),
+            grouped(ring.consumed),
+            grouped(ring.waiting_max.into()),
+            grouped(ring.notified),
+            grouped(ring.suppressed),
         )?;
     }
     page.push_str("</table>");

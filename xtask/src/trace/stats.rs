@@ -3,6 +3,7 @@
 
 mod gather;
 mod print;
+mod rings;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,7 @@ use super::spread::Summary;
 
 pub(crate) use gather::{Gather, of, of_some};
 pub(super) use print::print;
+pub(crate) use rings::Ring;
 
 /// What a trace amounts to.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -47,6 +49,8 @@ pub(crate) struct Stats {
     pub(crate) delays: Vec<Delay>,
     /// Who raised events for whom.
     pub(crate) interrupts: Vec<Interrupt>,
+    /// What went through rings, by domain and side.
+    pub(crate) rings: Vec<Ring>,
     /// The hypervisor's own counters over the trace's time, if it holds them and lacks nothing else.
     pub(crate) counters: Option<Counters>,
     /// What is missing, in words.

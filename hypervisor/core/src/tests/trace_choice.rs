@@ -193,6 +193,31 @@ fn run_states_add_up_to_the_time_that_passed_by_the_trace_alone() {
     }
 }
 
+#[test]
+fn run_states_are_of_the_moment_that_their_records_name() {
+    let mut system = System::new(alloc::vec![domain("a"), domain("b")]);
+    // Time goes on with each look at the clock, and not always as fast.
+    system.machine.passing.set((7, 0));
+    command(&mut system, "trace on");
+    system.machine.now = system.machine.now.after(5000);
+    give_way(&mut system);
+    system.machine.passing.set((31, system.machine.passing.get().1));
+    set_on(&mut system.world, &mut system.machine, false);
+    for id in [system.id("a"), system.id("b")] {
+        let mut sums: Vec<(u64, u64)> = Vec::new();
+        for entry in read(&system).entries.iter().filter(|entry| entry.domain == id) {
+            if let Record::StateTime { state, spent, .. } = entry.record {
+                if state == 0 {
+                    sums.push((entry.time_ns, 0));
+                }
+                sums.last_mut().unwrap().1 += spent;
+            }
+        }
+        let [first, last] = sums[..] else { panic!("{sums:?}") };
+        assert_eq!(last.1 - first.1, last.0 - first.0, "{id:?}");
+    }
+}
+
 /// Times in each state at the trace's beginning, at its end, and as the changes between them say.
 fn times(entries: &[Entry], id: DomId, start: u64, end: u64) -> ([u64; 4], [u64; 4], [u64; 4]) {
     let (mut first, mut last, mut changes) = ([None; 4], [0; 4], [0; 4]);

@@ -41,7 +41,7 @@ use pack::Packed;
 pub use records::Record;
 use stream::words_of;
 pub use stream::{Mode, Storage, Stream, Word};
-pub(crate) use switch::{last_counters, set, set_on, tell_guest, triggered};
+pub(crate) use switch::{first_times, last_counters, set, set_on, tell_guest, triggered};
 
 /// Whether recording is compiled in.
 pub const COMPILED_IN: bool = cfg!(feature = "trace");
@@ -228,6 +228,17 @@ impl Trace {
         }
     }
 
+    /// The same with a reading of the clock that was taken just before, for figures that are of that moment.
+    #[cold]
+    pub(crate) fn put_at<M: Machine>(&mut self, m: &M, ticks: u64, domain: DomId, record: &Record) {
+        if self.wants(record.category()) {
+            let (kind, packed) = (record.kind(), record.pack());
+            self.count(kind);
+            let words = u8::try_from(packed.count()).unwrap_or(u8::MAX);
+            self.write_at(m, (ticks, head(kind, words, domain.0, packed.small)), packed.words);
+        }
+    }
+
     /// Writes a record that is counted: its first word without the time, and its fields.
     #[inline(never)]
     fn write<M: Machine, const N: usize>(&mut self, m: &M, head: u64, fields: [u64; N]) {
@@ -247,13 +258,18 @@ impl Trace {
     #[cold]
     #[inline(never)]
     fn write_slowly<M: Machine, const N: usize>(&mut self, m: &M, head: u64, fields: [u64; N]) {
+        self.write_at(m, (m.ticks(), head), fields);
+    }
+
+    /// The same with a reading of the clock.
+    fn write_at<M: Machine, const N: usize>(&mut self, m: &M, (now, head): (u64, u64), fields: [u64; N]) {
         if self.filtered {
             if !self.choice.passes(head) {
                 return self.uncount(head);
             }
             self.stream.release();
         }
-        if !self.stream.write_some(m, (m.ticks(), head), fields, words_of(head)) {
+        if !self.stream.write_some(m, (now, head), fields, words_of(head)) {
             self.uncount(head);
             lose(&self.stream, head);
         }

@@ -274,7 +274,8 @@ records! {
         /// The domain at the other end.
         peer: u16 as Domain,
     }
-    /// How long the vCPU has been in a run state since it was created; recorded as `Counter` is, one a state.
+    /// How long the vCPU has been in a run state since it was created; recorded as `Counter` is, one a state, and when the
+    /// domain is built. The first of them has the time at which all were read.
     34 => StateTime in Trace {
         /// The state.
         state: u8 as Of(&RunState::NUMBERS),
@@ -328,7 +329,7 @@ records! {
         number: u8 as Hypercall,
         /// Result, or a negative error.
         result: u64 as Result,
-        /// ns from entry to exit.
+        /// ns from entry to its answer. A sleep or a wait for the processor begins after that.
         duration: u64 as Ns,
         /// First argument.
         arg0: u64 as Hex,

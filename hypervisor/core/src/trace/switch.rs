@@ -126,11 +126,26 @@ fn put_counters<M: Machine>(trace: &mut Trace, m: &mut M, domain: &Domain) {
     ] {
         trace.put(m, domain.id, &Record::Tally { what: what.raw(), count });
     }
-    let now = m.now();
+    put_times(trace, m, domain);
+}
+
+/// Records how long a domain's vCPU has been in each run state: one reading of the clock is the end of those times and the time of
+/// the records, so that between any two of them the sum is the time that passed.
+fn put_times<M: Machine>(trace: &mut Trace, m: &M, domain: &Domain) {
+    let ticks = m.ticks();
+    let now = m.trace_scale().at(ticks);
     for (raw, spent) in RunState::ALL.iter().zip(domain.vcpu.times.spent_at(now)) {
         let state = u8::try_from(raw.raw()).unwrap_or(u8::MAX);
         let present = u8::from(*raw == domain.vcpu.times.state);
-        trace.put(m, domain.id, &Record::StateTime { state, spent, present });
+        trace.put_at(m, ticks, domain.id, &Record::StateTime { state, spent, present });
+    }
+}
+
+/// Records the times of a domain that is new.
+pub(crate) fn first_times<M: Machine>(world: &mut World, m: &M, id: DomId) {
+    let World { trace, domains, .. } = world;
+    if let Some(domain) = domains.get(id).filter(|_| trace.is_on()) {
+        put_times(trace, m, domain);
     }
 }
 

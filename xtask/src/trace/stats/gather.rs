@@ -7,6 +7,7 @@ use hypervisor_core::trace::Record;
 use hypervisor_core::trace::reader::{Entry, Header, Reader, Source};
 use hypervisor_core::trace::records::Why;
 
+use super::rings::Rings;
 use super::{Call, CallOf, Delay, Domain, Interrupt, Processor, Stats};
 use crate::trace::audit::Audit;
 use crate::trace::follow::{Delivery, Fact, Follow, State};
@@ -52,6 +53,7 @@ pub(crate) struct Gather {
     batches: BTreeMap<u64, u64>,
     delays: BTreeMap<(State, &'static str), Spread>,
     interrupts: BTreeMap<(DomId, DomId), [u64; 3]>,
+    rings: Rings,
     audit: Audit,
     span: Option<(u64, u64)>,
 }
@@ -91,6 +93,7 @@ impl Gather {
         let (first, _) = *self.span.get_or_insert((entry.time_ns, entry.time_ns));
         self.span = Some((first, entry.time_ns.max(first)));
         self.audit.see(entry);
+        self.rings.see(id, &entry.record);
         let of = self.domains.entry(id).or_default();
         of.records += 1;
         match entry.record {
@@ -156,6 +159,7 @@ impl Gather {
         self.domains.remove(&DomId::IDLE);
         stats.domains = self.domains.into_values().collect();
         stats.batches = self.batches;
+        stats.rings = self.rings.told(names);
         let delay = |((target, stage), spread): (&(State, &'static str), &Spread)| Delay {
             target: target.word(),
             stage,

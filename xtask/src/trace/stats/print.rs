@@ -35,6 +35,7 @@ pub(crate) fn print(stats: &Stats) {
     batches(stats);
     delays(stats);
     interrupts(stats);
+    rings(stats);
     say!("{} over {:.3} s", stats.remark, stats.span_ns as f64 / 1e9);
     if let Some(counters) = &stats.counters {
         let verdict = if counters.differing.is_empty() {
@@ -163,4 +164,26 @@ fn interrupts(stats: &Stats) {
         table.add_row([row.from.clone(), row.to.clone()].into_iter().chain(numbers));
     }
     say!("{table}{}", more(rows.len()));
+}
+
+fn rings(stats: &Stats) {
+    if stats.rings.is_empty() {
+        return;
+    }
+    let heads =
+        ["domain", "ring", "produced", "at a time", "consumed", "most waiting", "notified", "suppressed"];
+    let mut table = new(&heads);
+    for ring in stats.rings.iter().take(MOST) {
+        table.add_row([
+            ring.domain.clone(),
+            ring.ring.clone(),
+            grouped(ring.produced),
+            or_dash(ring.batch.map(|batch| format!("{batch:.2}"))),
+            grouped(ring.consumed),
+            grouped(ring.waiting_max.into()),
+            grouped(ring.notified),
+            grouped(ring.suppressed),
+        ]);
+    }
+    say!("{table}{}", more(stats.rings.len()));
 }

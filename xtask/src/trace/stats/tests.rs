@@ -5,8 +5,8 @@ use hypervisor_core::trace::reader::Entry;
 use hypervisor_core::trace::records::Counted;
 use hypervisor_core::trace::{Category, Record};
 
-use super::Stats;
 use super::gather::Gather;
+use super::{Ring, Stats};
 use crate::trace::names::Names;
 
 const SCHED: u8 = Hypercall::SchedOp.raw() as u8;
@@ -115,4 +115,29 @@ fn run_states_add_up_to_the_trace_s_time() {
         let sum = domain.running_ns + domain.runnable_ns + domain.blocked_ns;
         assert_eq!((sum, domain.unknown_ns), (stats.span_ns, 0), "{domain:?}");
     }
+}
+
+#[test]
+fn rings_are_counted_by_the_side_that_tells_of_them() {
+    let stats = trace(&[
+        (1, 1, Record::RingProduced { ring: 4, peer: 2, index: 5, count: 5, waiting: 5 }),
+        (2, 1, Record::RingNotified { ring: 4, peer: 2 }),
+        (3, 1, Record::RingProduced { ring: 4, peer: 3, index: 1, count: 1, waiting: 1 }),
+        (4, 1, Record::RingSuppressed { ring: 4, peer: 3 }),
+        (5, 1, Record::RingConsumed { ring: 4, peer: 2, index: 5, count: 5, waiting: 0 }),
+        (6, 2, Record::RingConsumed { ring: 5, peer: 1, index: 5, count: 5, waiting: 2 }),
+    ]);
+    let [front, back] = &stats.rings[..] else { panic!("{:?}", stats.rings) };
+    let expected = Ring {
+        domain: "d1".to_owned(),
+        ring: "FrontBlock".to_owned(),
+        produced: 6,
+        consumed: 5,
+        batch: Some(3.0),
+        waiting_max: 5,
+        notified: 1,
+        suppressed: 1,
+    };
+    assert_eq!(*front, expected);
+    assert_eq!((back.ring.as_str(), back.consumed, back.batch), ("BackBlock", 5, None));
 }
