@@ -266,15 +266,10 @@ impl<P: Platform> BlockBack<P> {
         self.finish();
         let taking = !self.senders.is_empty() && !self.short;
         let ready = self.disks.iter().any(|shelf| shelf.ready) || !self.finished.is_empty();
-        if taking || ready || !self.states.is_empty() {
-            return Turn::More;
-        }
-        for shelf in &mut self.disks {
-            shelf.ready = shelf.disk.rest();
-        }
-        match self.disks.iter().any(|shelf| shelf.ready) {
-            true => Turn::More,
-            false => Turn::Idle { until_ns: u64::MAX },
+        if taking || ready || !self.states.is_empty() || self.rest() {
+            Turn::More
+        } else {
+            Turn::Idle { until_ns: u64::MAX }
         }
     }
 

@@ -204,6 +204,14 @@ impl<P: Platform> BlockBack<P> {
         }
     }
 
+    /// Gives each disk a last look before the back end sleeps; true if one has done something.
+    pub(super) fn rest(&mut self) -> bool {
+        for shelf in &mut self.disks {
+            shelf.ready |= shelf.disk.rest();
+        }
+        self.disks.iter().any(|shelf| shelf.ready)
+    }
+
     /// Shows everybody what was done, and asks to be told of what comes next.
     pub(super) fn finish(&mut self) {
         while let Some(id) = self.touched.take() {

@@ -10,9 +10,9 @@ use super::vbd::VbdId;
 use crate::platform::Platform;
 
 /// What a request costs beside its pages, in pages.
-const REQUEST: u32 = 3;
+const REQUEST: u32 = 2;
 /// What a front end may spend more in each round, unless it is alone.
-const QUANTUM: u32 = 32;
+const QUANTUM: u32 = 24;
 /// The most turns of a round.
 const TURNS_MAX: u32 = 4;
 /// The most that it may save: what the longest request costs.
