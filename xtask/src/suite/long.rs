@@ -36,6 +36,12 @@ pub(super) fn parts(seeds: u32) -> Vec<Part> {
         Part::here("30,000 paced NMIs, ring 1", || paced("1")),
         Part::here("30,000 paced NMIs, ring 3", || paced("3")),
         super::storm::long(),
+        Part::command(
+            "10,000 mutated traces in every view",
+            "cargo",
+            &["test", "--quiet", "--package", "xtask", "--lib", "a_mutated_or_spliced_file_ends_every_view"],
+            &[("DAMAGE_SEEDS", "10000")],
+        ),
         Part::here("planted faults are found", planted),
         Part::here("hostile neighbours, 60 s counted", a_minute),
     ]

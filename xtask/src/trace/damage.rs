@@ -94,3 +94,54 @@ fn a_domain_of_any_number_ends_every_view() {
     // A switch from the largest number that a record can name.
     look::at(&look::file(&[(8, 1, 0, [u64::from(u16::MAX); 4], 5), (6, 1, 0, [1; 4], 5)]));
 }
+
+/// Cuts, flips and splices a file, once or several times.
+fn mutated(random: &mut fastrand::Rng, mut bytes: Vec<u8>, other: &[u8]) -> Vec<u8> {
+    for _ in 0..random.u8(1..6) {
+        if bytes.is_empty() {
+            break;
+        }
+        // Whole words, whole blocks, or anything.
+        let width = [1, 8, BLOCK_WORDS * 8][random.usize(..3)];
+        let at = random.usize(..bytes.len()) / width * width;
+        let most = 1 << random.u32(..16);
+        let count = random.usize(..=most.min(bytes.len() - at));
+        let from = random.usize(..=other.len().saturating_sub(count));
+        match random.u8(..6) {
+            0 => bytes.truncate(at),
+            1 => bytes[at] ^= 1 << random.u8(..8),
+            2 => bytes[at..at + count].fill(random.u8(..)),
+            3 => drop(bytes.splice(at..at + count, other.iter().copied().skip(from).take(count))),
+            4 => drop(bytes.drain(at..at + count)),
+            _ => bytes[at..at + count].rotate_left(count / 2),
+        }
+    }
+    bytes
+}
+
+/// As many seeds as `DAMAGE_SEEDS` says: some always, many when somebody has the time.
+#[test]
+fn a_mutated_or_spliced_file_ends_every_view() {
+    let seeds = std::env::var("DAMAGE_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(60_u64);
+    for seed in 0..seeds {
+        let random = &mut fastrand::Rng::with_seed(seed);
+        let [one, other] = [(); 2].map(|()| {
+            let records: Vec<Written> = (0..random.usize(..1500))
+                .map(|_| {
+                    let fields = [(); 4].map(|()| random.u64(..) >> random.u32(..64));
+                    (
+                        random.u8(1..45),
+                        random.u16(..),
+                        random.u8(..),
+                        fields,
+                        random.u32(..) >> random.u32(..32),
+                    )
+                })
+                .collect();
+            look::file(&records)
+        });
+        let bytes = mutated(random, one, &other);
+        let ended = std::panic::catch_unwind(|| look::at(&bytes));
+        assert!(ended.is_ok(), "seed {seed}");
+    }
+}

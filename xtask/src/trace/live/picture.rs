@@ -61,7 +61,7 @@ pub(crate) struct Row {
 /// One end of the rings of a domain, all peers together.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Ring {
-    /// `tx` or `rx` of a front end, `back tx` or `back rx` of a back end.
+    /// `tx`, `rx` or `disk` of a front end, `back tx`, `back rx` or `back disk` of a back end.
     pub(crate) ring: &'static str,
     /// Entries that wait in them.
     pub(crate) waiting: u64,

@@ -41,41 +41,56 @@ struct Column {
     width: u16,
     sort: Option<Sort>,
     cell: fn(&Row) -> String,
-    /// Columns of the terminal from which on it is shown.
-    from: u16,
+    /// Which goes first where the terminal is too narrow for all: the highest.
+    rank: u8,
 }
 
 const COLUMNS: &[Column] = &[
-    Column { head: "domain", width: 12, sort: Some(Sort::Name), cell: |row| row.domain.clone(), from: 0 },
-    Column { head: "state", width: 8, sort: None, cell: |row| row.state.unwrap_or("-").to_owned(), from: 0 },
-    Column { head: "CPU%", width: 5, sort: Some(Sort::Cpu), cell: |row| percent(row.running), from: 0 },
-    Column { head: "queue", width: 5, sort: Some(Sort::Queue), cell: |row| percent(row.runnable), from: 0 },
-    Column { head: "sleep", width: 5, sort: None, cell: |row| percent(row.blocked), from: 100 },
-    Column { head: "calls/s", width: 7, sort: Some(Sort::Calls), cell: |row| rate(row.calls_per_s), from: 0 },
+    Column { head: "domain", width: 12, sort: Some(Sort::Name), cell: |row| row.domain.clone(), rank: 0 },
+    Column { head: "state", width: 8, sort: None, cell: |row| row.state.unwrap_or("-").to_owned(), rank: 4 },
+    Column { head: "CPU%", width: 5, sort: Some(Sort::Cpu), cell: |row| percent(row.running), rank: 1 },
+    Column { head: "queue", width: 5, sort: Some(Sort::Queue), cell: |row| percent(row.runnable), rank: 3 },
+    Column { head: "sleep", width: 5, sort: None, cell: |row| percent(row.blocked), rank: 8 },
+    Column { head: "calls/s", width: 7, sort: Some(Sort::Calls), cell: |row| rate(row.calls_per_s), rank: 6 },
     Column {
         head: "events/s",
         width: 8,
         sort: Some(Sort::Events),
         cell: |row| rate(row.events_per_s),
-        from: 0,
+        rank: 5,
     },
-    Column { head: "upcall/s", width: 8, sort: None, cell: |row| rate(row.upcalls_per_s), from: 100 },
+    Column { head: "upcall/s", width: 8, sort: None, cell: |row| rate(row.upcalls_per_s), rank: 10 },
     Column {
         head: "ev/upc",
         width: 6,
         sort: Some(Sort::Batch),
         cell: |row| fraction(row.events_per_upcall),
-        from: 0,
+        rank: 7,
     },
     Column {
         head: "switch/s",
         width: 8,
         sort: Some(Sort::Switches),
         cell: |row| rate(row.switches_per_s),
-        from: 100,
+        rank: 9,
     },
-    Column { head: "rings", width: 15, sort: Some(Sort::Rings), cell: Row::rings, from: 0 },
+    Column { head: "rings", width: 22, sort: Some(Sort::Rings), cell: Row::rings, rank: 2 },
 ];
+
+/// The columns that there is room for, in their order: each whole, the most important first.
+fn fitting(width: u16) -> Vec<&'static Column> {
+    let mut ranked: Vec<&Column> = COLUMNS.iter().collect();
+    ranked.sort_by_key(|column| column.rank);
+    let mut left = width.max(COLUMNS[0].width) + 1;
+    let mut chosen = Vec::new();
+    for column in ranked {
+        if let Some(rest) = left.checked_sub(column.width + 1) {
+            chosen.push(column.rank);
+            left = rest;
+        }
+    }
+    COLUMNS.iter().filter(|column| chosen.contains(&column.rank)).collect()
+}
 
 /// Shows pictures until the user quits.
 pub(super) fn run(options: &Live, stream: &mut Stream, keep: &mut dyn FnMut(&Picture)) -> Result<()> {
@@ -149,15 +164,31 @@ fn draw(frame: &mut Frame<'_>, picture: &Picture, view: &View) {
     draw_domains(frame, domains, picture, view);
     draw_calls(frame, hypercalls, picture);
     let typed = view.typed.as_ref().map(|typed| Line::from(format!(":{typed}_")));
-    let said = typed.unwrap_or_else(|| Line::styled(view.message.clone(), Style::new().fg(Color::Yellow)));
+    let said = typed.unwrap_or_else(|| match view.message.as_str() {
+        "" => Line::styled(hidden(picture.domains.len(), view.top, domains.height), FAINT),
+        message => Line::styled(message.to_owned(), Style::new().fg(Color::Yellow)),
+    });
     frame.render_widget(Paragraph::new(said), message);
-    let line = " q quit  s sort  r turn  p pause  +/- interval  arrows scroll  : control  h help";
+    let line = match frame.area().width {
+        80.. => " q quit  s sort  r turn  p pause  +/- interval  arrows scroll  : control  h help",
+        _ => " q quit  h help  arrows  s sort",
+    };
     frame.render_widget(Paragraph::new(line).style(HEAD), keys);
     if view.help {
         let area = middle(frame.area());
         frame.render_widget(Clear, area);
         let block = ratatui::widgets::Block::bordered().title(" help ");
         frame.render_widget(Paragraph::new(HELP).block(block), area);
+    }
+}
+
+/// What of the domains is not on the screen.
+fn hidden(domains: usize, top: usize, height: u16) -> String {
+    let room = usize::from(height.saturating_sub(1));
+    let below = domains.saturating_sub(top).saturating_sub(room);
+    match (top.min(domains), below) {
+        (0, 0) => String::new(),
+        (above, below) => format!(" of {domains} domains {above} above, {below} below"),
     }
 }
 
@@ -192,7 +223,7 @@ fn heading(picture: &Picture, view: &View) -> Vec<Line<'static>> {
 }
 
 fn draw_domains(frame: &mut Frame<'_>, area: Rect, picture: &Picture, view: &View) {
-    let shown: Vec<&Column> = COLUMNS.iter().filter(|column| area.width >= column.from).collect();
+    let shown = fitting(area.width);
     let head = shown.iter().map(|column| {
         let style = if column.sort == Some(view.sort) { CHOSEN } else { HEAD };
         Cell::from(aligned(column.head.to_owned(), column)).style(style)
@@ -230,7 +261,15 @@ fn draw_calls(frame: &mut Frame<'_>, area: Rect, picture: &Picture) {
             Cell::from(right(grouped(call.max_ns))),
         ])
     };
-    let widths = [24, 9, 7, 9, 9, 11].map(Constraint::Length);
+    // A narrow table loses its last columns.
+    let widths = [if area.width < 80 { 16 } else { 24 }, 9, 7, 9, 9, 11];
+    let mut used = 0;
+    let fits = |width: &&u16| {
+        used += **width + 1;
+        used <= area.width + 1
+    };
+    let widths: Vec<Constraint> =
+        widths.iter().take_while(fits).map(|width| Constraint::Length(*width)).collect();
     let rows: Vec<TableRow<'_>> = picture.hypercalls.iter().map(row).collect();
     frame.render_widget(Table::new(rows, widths).header(TableRow::new(head).style(HEAD)), area);
 }
@@ -291,6 +330,19 @@ mod tests {
             assert!(text.contains(part), "{part} in\n{text}");
         }
         assert!(!text.contains("switch/s "), "a column too many in\n{text}");
+    }
+
+    #[test]
+    fn a_narrow_screen_drops_whole_columns_and_says_how_many_domains_are_below() {
+        let text = drawn(36, 24, &View::new(Sort::Cpu, 1000));
+        for part in
+            ["web-1 ", "CPU%", "queue", "blocked", "of 40 domains 0 above, 23 below", "q quit  h help"]
+        {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+        assert!(!text.contains("rings") && !text.contains("events/s") && !text.contains("p99"), "{text}");
+        assert_eq!(fitting(200).len(), COLUMNS.len());
+        assert_eq!(fitting(3).len(), 1);
     }
 
     #[test]
