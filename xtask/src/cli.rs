@@ -195,8 +195,21 @@ pub(crate) struct Run {
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Json {
     /// Write the figures here as JSON
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = in_a_folder)]
     pub(crate) json: Option<PathBuf>,
+}
+
+/// A file that can be made where it is to be: what takes an hour must not fail when it is written down.
+fn in_a_folder(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    let folder = path.parent().unwrap_or(&path);
+    if path.is_dir() {
+        Err("that is a folder".to_owned())
+    } else if folder.as_os_str().is_empty() || folder.is_dir() {
+        Ok(path)
+    } else {
+        Err(format!("there is no folder {}", folder.display()))
+    }
 }
 
 /// Options of `image`.
