@@ -2,7 +2,7 @@
 //! A small trait, so that the driver knows no kernel and tests can be one, hostile or not.
 
 use hypercall_abi::grant_table::{CopyGrant, CopySide, GrantStatus};
-use hypercall_abi::ring::{RingRecord, SharedPage};
+use hypercall_abi::ring::{RingTold, SharedPage};
 use hypercall_abi::{DomId, Errno, GrantRef, Port};
 
 /// Memory of other domains and events, as a guest kernel gives them.
@@ -47,9 +47,9 @@ pub trait Platform {
         false
     }
 
-    /// Puts a record of a ring into the trace.
-    fn trace_ring(&mut self, record: RingRecord) {
-        let _ = record;
+    /// Puts records of a ring into the trace.
+    fn trace_ring(&mut self, told: RingTold) {
+        let _ = told;
     }
 
     /// Carries out copies in order, in as few hypercalls as it can, and leaves a [`GrantStatus`] in each.

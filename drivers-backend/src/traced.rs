@@ -3,7 +3,7 @@
 
 use hypercall_abi::DomId;
 use hypercall_abi::extension::RingSide;
-use hypercall_abi::ring::{BackRing, Notify, Protocol, SharedPage, notification};
+use hypercall_abi::ring::{BackRing, Notify, Protocol, RingTold, SharedPage};
 
 use crate::platform::Platform;
 
@@ -16,6 +16,5 @@ pub(crate) fn trace<P: Platform, G: SharedPage, Q: Protocol>(
     notify: Notify,
 ) {
     let told = if suppress || notify == Notify::Nothing { notify } else { Notify::Needed };
-    ring.progress().records(side, peer).for_each(|record| platform.trace_ring(record));
-    notification(side, peer, told).into_iter().for_each(|record| platform.trace_ring(record));
+    platform.trace_ring(RingTold { side, peer, progress: ring.progress(), notify: told });
 }

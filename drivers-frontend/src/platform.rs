@@ -1,7 +1,7 @@
 //! What a front end needs from the kernel that it runs in.
 //! A small trait, so that the driver knows no kernel and tests can be one, hostile or not.
 
-use hypercall_abi::ring::{RingRecord, SharedPage};
+use hypercall_abi::ring::{RingTold, SharedPage};
 use hypercall_abi::{DomId, Errno, GrantRef, Port};
 
 /// What a peer may do with a granted page.
@@ -58,8 +58,8 @@ pub trait Platform {
         false
     }
 
-    /// Puts a record of a ring into the trace.
-    fn trace_ring(&mut self, record: RingRecord) {
-        let _ = record;
+    /// Puts records of a ring into the trace.
+    fn trace_ring(&mut self, told: RingTold) {
+        let _ = told;
     }
 }

@@ -3,7 +3,7 @@
 
 use hypercall_abi::DomId;
 use hypercall_abi::extension::RingSide;
-use hypercall_abi::ring::{Notify, Progress, notification};
+use hypercall_abi::ring::{Notify, Progress, RingTold};
 
 use crate::platform::Platform;
 
@@ -17,6 +17,5 @@ pub(crate) fn trace<P: Platform>(
 ) {
     let peer = peer.unwrap_or(DomId::INVALID);
     let told = if suppress || notify == Notify::Nothing { notify } else { Notify::Needed };
-    progress.records(side, peer).for_each(|record| platform.trace_ring(record));
-    notification(side, peer, told).into_iter().for_each(|record| platform.trace_ring(record));
+    platform.trace_ring(RingTold { side, peer, progress, notify: told });
 }

@@ -27,7 +27,7 @@ pub use back::BackRing;
 pub use fake::FakePage;
 pub use front::FrontRing;
 pub use page::SharedPage;
-pub use progress::{Progress, RingRecord, Step, notification};
+pub use progress::{Progress, RingRecord, RingTold, Step};
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 

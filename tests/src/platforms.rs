@@ -7,7 +7,7 @@ use std::rc::Rc;
 use drivers_backend::Buffer;
 use drivers_frontend::{Access, StillInUse};
 use hypercall_abi::grant_table::{CopyGrant, CopySide, GrantStatus};
-use hypercall_abi::ring::{FakePage, RingRecord};
+use hypercall_abi::ring::{FakePage, RingTold};
 use hypercall_abi::{DomId, Errno, GrantRef, Port};
 
 use crate::{FicklePage, World};
@@ -72,8 +72,8 @@ impl drivers_frontend::Platform for FrontPlatform {
         self.world.state().traced.is_some()
     }
 
-    fn trace_ring(&mut self, record: RingRecord) {
-        self.world.trace(self.domain, record);
+    fn trace_ring(&mut self, told: RingTold) {
+        told.records().for_each(|record| self.world.trace(self.domain, record));
     }
 }
 
@@ -107,8 +107,8 @@ impl drivers_backend::Platform for BackPlatform {
         self.world.state().traced.is_some()
     }
 
-    fn trace_ring(&mut self, record: RingRecord) {
-        self.world.trace(self.domain, record);
+    fn trace_ring(&mut self, told: RingTold) {
+        told.records().for_each(|record| self.world.trace(self.domain, record));
     }
 
     fn charge(&mut self, peer: DomId, part: u32, of: u32) {

@@ -5,7 +5,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use hypercall_abi::extension::GuestRecord;
-use hypercall_abi::ring::RingRecord;
+use hypercall_abi::ring::{RingRecord, RingTold};
 use hypercall_abi::shared_info::{RECORD_WORDS, RECORDS, RECORDS_OFFSET, TRACE_GUEST, TRACE_OFFSET};
 
 use super::clock;
@@ -43,11 +43,23 @@ static MADE: AtomicU64 = AtomicU64::new(0);
 /// Makes a record: in the shared page, from where the hypervisor takes it. An upcall may come at any moment and make
 /// records too, so the place is taken first, and the word that makes it a record is written last.
 #[cold]
-fn record(record: GuestRecord, side: u64, a: u64, b: u64) {
-    let what = (side << SIDE) | (u64::from(record.raw()) + 1);
-    if !in_page(what, a, b) {
-        flushed(what, a, b);
+fn record(record: GuestRecord, a: u64, b: u64) {
+    let what = what(record, 0);
+    match reserved(1) {
+        Some(made) => put(made, now() | what, a, b),
+        None => flushed(what, a, b),
     }
+}
+
+/// The first word of a record of a ring's side, or of no ring, without the time.
+const fn what(record: GuestRecord, side: u8) -> u64 {
+    ((side as u64) << SIDE) | (record.raw() as u64 + 1)
+}
+
+/// The time as the first word has it.
+#[inline(always)]
+fn now() -> u64 {
+    clock::tsc() << TICKS
 }
 
 /// Where a record's first word has the ring's side.
@@ -55,21 +67,33 @@ const SIDE: u32 = 4;
 /// And where it has the time.
 const TICKS: u32 = 12;
 
-/// Makes it if there is a place.
+/// The place of the record that is made after so many.
 #[inline(always)]
-fn in_page(what: u64, a: u64, b: u64) -> bool {
+fn place(made: u64) -> &'static Place {
     // SAFETY: the shared page is mapped there for the domain's life, and these words are atomics for all.
     let places = unsafe { &*((SHARED_INFO as u64 + RECORDS_OFFSET) as *const [Place; RECORDS]) };
+    &places[made as usize % RECORDS]
+}
+
+/// Takes places for so many records, if the last of them is free; then those before it are. How many were made before.
+#[inline(always)]
+fn reserved(count: u64) -> Option<u64> {
     let made = MADE.load(Ordering::Relaxed);
-    let [first, second, third] = &places[made as usize % RECORDS];
+    let [first, ..] = place((made + count).wrapping_sub(1));
     let free = first.load(Ordering::Relaxed) == 0;
-    if !free || MADE.compare_exchange(made, made + 1, Ordering::Relaxed, Ordering::Relaxed).is_err() {
-        return false;
+    if !free || MADE.compare_exchange(made, made + count, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+        return None;
     }
+    Some(made)
+}
+
+/// Writes a record in a place that was taken.
+#[inline(always)]
+fn put(made: u64, first_word: u64, a: u64, b: u64) {
+    let [first, second, third] = place(made);
     second.store(a, Ordering::Relaxed);
     third.store(b, Ordering::Relaxed);
-    first.store((clock::tsc() << TICKS) | what, Ordering::Release);
-    true
+    first.store(first_word, Ordering::Release);
 }
 
 /// The same after the hypervisor was asked to take the oldest. If it cannot, because we have interrupted ourselves while that
@@ -77,8 +101,10 @@ fn in_page(what: u64, a: u64, b: u64) -> bool {
 #[cold]
 #[inline(never)]
 fn flushed(what: u64, a: u64, b: u64) {
-    if extension::trace_flush().is_ok() && in_page(what, a, b) {
-        return;
+    if extension::trace_flush().is_ok()
+        && let Some(made) = reserved(1)
+    {
+        return put(made, now() | what, a, b);
     }
     let Some(record) = GuestRecord::from_raw((what as u32 & 0xf) - 1) else { return };
     let is_of_ring =
@@ -101,7 +127,7 @@ impl Span {
     pub fn new(text: &'static str, value: u64) -> Self {
         let name = name(text);
         if wants(TRACE_GUEST) {
-            record(GuestRecord::SpanBegin, 0, name, value);
+            record(GuestRecord::SpanBegin, name, value);
         }
         Self { name, value }
     }
@@ -111,7 +137,7 @@ impl Drop for Span {
     #[inline]
     fn drop(&mut self) {
         if wants(TRACE_GUEST) {
-            record(GuestRecord::SpanEnd, 0, self.name, self.value);
+            record(GuestRecord::SpanEnd, self.name, self.value);
         }
     }
 }
@@ -120,7 +146,7 @@ impl Drop for Span {
 #[inline]
 pub fn instant(text: &'static str, value: u64) {
     if wants(TRACE_GUEST) {
-        record(GuestRecord::Instant, 0, name(text), value);
+        record(GuestRecord::Instant, name(text), value);
     }
 }
 
@@ -128,16 +154,49 @@ pub fn instant(text: &'static str, value: u64) {
 #[inline]
 pub fn value(text: &'static str, value: u64) {
     if wants(TRACE_GUEST) {
-        record(GuestRecord::Value, 0, name(text), value);
+        record(GuestRecord::Value, name(text), value);
     }
 }
 
-/// A driver tells of a ring.
-pub fn ring(told: RingRecord) {
-    record(told.record, told.side.raw().into(), told.place, told.counts);
+/// A driver tells of a ring: with one look for places, and one time.
+#[inline(always)]
+pub fn ring(told: RingTold) {
+    // One after the other, as a loop would have them in memory first.
+    let (produced, consumed, notified) = (told.produced(), told.consumed(), told.notified());
+    let [first, second, third] = [&produced, &consumed, &notified].map(|one| u64::from(one.is_some()));
+    let Some(mut made) = reserved(first + second + third) else { return ring_flushed(told) };
+    let time = now();
+    if let Some(record) = produced {
+        put_of_ring(made, time, record);
+        made += 1;
+    }
+    if let Some(record) = consumed {
+        put_of_ring(made, time, record);
+        made += 1;
+    }
+    if let Some(record) = notified {
+        put_of_ring(made, time, record);
+    }
+}
+
+#[inline(always)]
+fn put_of_ring(made: u64, time: u64, RingRecord { record, side, place, counts }: RingRecord) {
+    put(made, time | what(record, side.raw()), place, counts);
+}
+
+/// The same where there are not so many places.
+#[cold]
+#[inline(never)]
+fn ring_flushed(told: RingTold) {
+    for record in told.records() {
+        match reserved(1) {
+            Some(made) => put_of_ring(made, now(), record),
+            None => flushed(what(record.record, record.side.raw()), record.place, record.counts),
+        }
+    }
 }
 
 /// The upcall handler has served so many ports.
 pub(super) fn handler_done(ports: u64) {
-    record(GuestRecord::HandlerDone, 0, ports, 0);
+    record(GuestRecord::HandlerDone, ports, 0);
 }

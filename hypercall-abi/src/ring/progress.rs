@@ -44,19 +44,6 @@ impl Progress {
     pub(super) const fn new(produced: (u32, u32, u32), consumed: (u32, u32, u32)) -> Self {
         Self { produced: Step::new(produced), consumed: Step::new(consumed) }
     }
-
-    /// The records of it, for the side and the domain at the other end.
-    pub fn records(self, side: RingSide, peer: DomId) -> impl Iterator<Item = RingRecord> {
-        [(GuestRecord::RingProduced, self.produced), (GuestRecord::RingConsumed, self.consumed)]
-            .into_iter()
-            .filter(|(_, step)| step.count > 0)
-            .map(move |(record, step)| RingRecord {
-                record,
-                side,
-                place: u64::from(peer.0) | (u64::from(step.index) << 32),
-                counts: u64::from(step.count) | (u64::from(step.waiting) << 32),
-            })
-    }
 }
 
 impl Step {
@@ -65,13 +52,62 @@ impl Step {
     }
 }
 
-/// The record of a notification, sent or saved; nothing if nothing was published.
-#[must_use]
-pub fn notification(side: RingSide, peer: DomId, notify: Notify) -> Option<RingRecord> {
-    let record = match notify {
-        Notify::Nothing => return None,
-        Notify::Suppressed => GuestRecord::RingSuppressed,
-        Notify::Needed => GuestRecord::RingNotified,
-    };
-    Some(RingRecord { record, side, place: u64::from(peer.0), counts: 0 })
+/// What a side tells of its ring at one time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingTold {
+    /// Which ring.
+    pub side: RingSide,
+    /// The domain at the other end.
+    pub peer: DomId,
+    /// How far the side has come.
+    pub progress: Progress,
+    /// Whether the other side is notified of that.
+    pub notify: Notify,
+}
+
+impl RingTold {
+    /// The records of it, in order.
+    pub fn records(self) -> impl Iterator<Item = RingRecord> {
+        [self.produced(), self.consumed(), self.notified()].into_iter().flatten()
+    }
+
+    /// The record of what was made visible, if anything was.
+    #[inline(always)]
+    #[must_use]
+    pub const fn produced(&self) -> Option<RingRecord> {
+        self.moved(GuestRecord::RingProduced, self.progress.produced)
+    }
+
+    /// The record of what was taken, if anything was.
+    #[inline(always)]
+    #[must_use]
+    pub const fn consumed(&self) -> Option<RingRecord> {
+        self.moved(GuestRecord::RingConsumed, self.progress.consumed)
+    }
+
+    /// The record of a notification, sent or saved; nothing if nothing was published.
+    #[inline(always)]
+    #[must_use]
+    pub const fn notified(&self) -> Option<RingRecord> {
+        let record = match self.notify {
+            Notify::Nothing => return None,
+            Notify::Suppressed => GuestRecord::RingSuppressed,
+            Notify::Needed => GuestRecord::RingNotified,
+        };
+        Some(self.record(record, 0, 0))
+    }
+
+    #[inline(always)]
+    const fn moved(&self, record: GuestRecord, Step { index, count, waiting }: Step) -> Option<RingRecord> {
+        if count == 0 {
+            return None;
+        }
+        Some(self.record(record, index, (count as u64) | ((waiting as u64) << 32)))
+    }
+
+    #[inline(always)]
+    const fn record(&self, record: GuestRecord, index: u32, counts: u64) -> RingRecord {
+        let place = (self.peer.0 as u64) | ((index as u64) << 32);
+        RingRecord { record, side: self.side, place, counts }
+    }
 }

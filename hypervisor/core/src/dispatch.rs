@@ -1,7 +1,6 @@
 //! From a hypercall's number to its handler.
 //! It is the hottest path of the hypervisor: one counter, one match.
 
-use hypercall_abi::extension::ExtensionOp;
 use hypercall_abi::{DomId, Errno, Hypercall};
 
 use crate::attention::Attention;
@@ -20,14 +19,6 @@ pub type Arguments = [u64; 5];
 const EVENT: u64 = number_of(Hypercall::EventChannelOp);
 const VERSION: u64 = number_of(Hypercall::XenVersion);
 const IRET: u64 = number_of(Hypercall::Iret);
-const EXTENSION: u64 = number_of(Hypercall::Extension);
-
-/// The operation by which a guest makes a record.
-const TRACE_RECORD: u64 = {
-    #[expect(clippy::as_conversions, reason = "there is no other widening in a constant")]
-    let op = ExtensionOp::TraceRecord.raw() as u64;
-    op
-};
 
 /// Numbers that are hypercalls, a bit each.
 const KNOWN: u64 = {
@@ -172,8 +163,8 @@ pub(crate) fn is_recorded(world: &World) -> Option<DomId> {
 }
 
 /// Answers such a hypercall and records it, by short ways where there are such. Returns whether nothing is left to be done
-/// before the return.
-#[inline(always)]
+/// before the return. Each way from here is a function of its own that is jumped to, so that none pays for another's stack.
+#[inline(never)]
 pub(crate) fn recorded<M: Machine>(
     world: &mut World,
     m: &mut M,
@@ -182,34 +173,112 @@ pub(crate) fn recorded<M: Machine>(
 ) -> bool {
     let Some(domain) = world.domains.get_mut(caller) else { return false };
     count(domain, regs.rax);
-    let Some(rax) = at_once(regs.rax, regs.rdi) else { return recorded_anyhow(world, m, regs, caller) };
-    trace::call_at_once(&mut world.trace, m, caller, regs, rax);
+    if let Some(rax) = at_once(regs.rax, regs.rdi) {
+        return recorded_at_once(world, m, regs, caller, rax);
+    }
+    if !trace::call_entry_at_hand(&mut world.trace, m, caller, regs) {
+        return recorded_slowly(world, m, regs, caller);
+    }
+    recorded_rest(world, m, regs, caller)
+}
+
+/// What needs nothing but an answer.
+#[inline(never)]
+fn recorded_at_once<M: Machine>(
+    world: &mut World,
+    m: &mut M,
+    regs: &mut Registers,
+    caller: DomId,
+    rax: u64,
+) -> bool {
+    if !trace::call_at_hand(&mut world.trace, m, caller, regs, rax) {
+        return recorded_at_once_slowly(world, m, regs, caller, rax);
+    }
+    regs.rax = rax;
+    finish_apart(world, m, regs, caller)
+}
+
+#[cold]
+#[inline(never)]
+fn recorded_at_once_slowly<M: Machine>(
+    world: &mut World,
+    m: &mut M,
+    regs: &mut Registers,
+    caller: DomId,
+    rax: u64,
+) -> bool {
+    trace::call_entry(&mut world.trace, m, caller, regs);
+    trace::call_exit(&mut world.trace, m, caller, regs.rax, rax);
     regs.rax = rax;
     finish(world, m, regs, caller)
 }
 
-/// The same for what takes more than an answer. The short ways record the hypercall's end.
+/// The same where the record of its beginning finds no room, or is not wanted.
+#[cold]
+#[inline(never)]
+fn recorded_slowly<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, caller: DomId) -> bool {
+    trace::call_entry(&mut world.trace, m, caller, regs);
+    recorded_rest(world, m, regs, caller)
+}
+
+/// What comes after the record of its beginning.
+#[inline(always)]
+fn recorded_rest<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, caller: DomId) -> bool {
+    match regs.rax {
+        EVENT if regs.rdi == events::SEND => recorded_send(world, m, regs, caller),
+        IRET => recorded_return(world, m, regs, caller),
+        _ => recorded_anyhow(world, m, regs, caller),
+    }
+}
+
+/// [`finish`], out of the way of whoever has nothing to finish.
+#[inline(always)]
+fn finish_apart<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, caller: DomId) -> bool {
+    #[inline(never)]
+    fn apart<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, caller: DomId) -> bool {
+        finish(world, m, regs, caller)
+    }
+    world.is_quiet(m) || apart(world, m, regs, caller)
+}
+
+/// An event is sent. The short way records the hypercall's end, as does the next one.
+#[inline(never)]
+fn recorded_send<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, caller: DomId) -> bool {
+    match events::send_short::<M, true>(world, m, regs, caller) {
+        Short::Done => true,
+        Short::Begun => false,
+        Short::No => recorded_send_anyhow(world, m, regs, caller),
+    }
+}
+
+#[inline(never)]
+fn recorded_send_anyhow<M: Machine>(
+    world: &mut World,
+    m: &mut M,
+    regs: &mut Registers,
+    caller: DomId,
+) -> bool {
+    regs.rax = events::send(world, m, caller, regs.rsi);
+    trace::call_exit(&mut world.trace, m, caller, EVENT, regs.rax);
+    finish_apart(world, m, regs, caller)
+}
+
+#[inline(never)]
+fn recorded_return<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, caller: DomId) -> bool {
+    match traps::iret_short::<M, true>(world, m, regs, caller) {
+        Short::Done => true,
+        Short::Begun => false,
+        Short::No => recorded_anyhow(world, m, regs, caller),
+    }
+}
+
+/// Whatever else is asked for.
 #[inline(never)]
 fn recorded_anyhow<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, caller: DomId) -> bool {
     let number = regs.rax;
-    trace::call_entry(&mut world.trace, m, caller, regs);
-    let short = match number {
-        EVENT if regs.rdi == events::SEND => events::send_short::<M, true>(world, m, regs, caller),
-        IRET => traps::iret_short::<M, true>(world, m, regs, caller),
-        EXTENSION if regs.rdi == TRACE_RECORD => {
-            regs.rax = rax(trace::guest_record(&mut world.trace, m, caller, [regs.rsi, regs.rdx, regs.r10]));
-            trace::call_exit(&mut world.trace, m, caller, number, regs.rax);
-            return finish(world, m, regs, caller);
-        }
-        _ => Short::No,
-    };
-    match short {
-        Short::Done => return true,
-        Short::Begun => return false,
-        Short::No => answer(world, m, regs, caller),
-    }
+    answer(world, m, regs, caller);
     trace::call_exit(&mut world.trace, m, caller, number, regs.rax);
-    finish(world, m, regs, caller)
+    finish_apart(world, m, regs, caller)
 }
 
 /// Counts a hypercall.

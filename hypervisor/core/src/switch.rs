@@ -136,8 +136,7 @@ fn take_up<M: Machine>(
     }
     if world.trace.wants(Category::RunState) {
         let why = why(world, before);
-        world.trace.put(m, id, &Record::Switch { why: why.raw(), from });
-        trace::run_state(world, m, id, RunState::Running, Reason::Chosen);
+        trace::chosen(&mut world.trace, m, id, &Record::Switch { why: why.raw(), from });
     }
     if world.trace.is_on() && world.trace.choice.watches_delays() {
         trace::triggered(world, m, id, Condition::Delay, waited);

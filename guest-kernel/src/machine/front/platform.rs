@@ -1,7 +1,7 @@
 //! What a front end needs of this kernel.
 
 use drivers_frontend::{Access, Platform, StillInUse};
-use hypercall_abi::ring::RingRecord;
+use hypercall_abi::ring::RingTold;
 use hypercall_abi::shared_info::TRACE_RING;
 use hypercall_abi::{DomId, Errno, GrantRef, Port};
 
@@ -46,7 +46,8 @@ impl Platform for Kernel {
         trace::wants(TRACE_RING)
     }
 
-    fn trace_ring(&mut self, record: RingRecord) {
-        trace::ring(record);
+    #[inline(always)]
+    fn trace_ring(&mut self, told: RingTold) {
+        trace::ring(told);
     }
 }

@@ -11,7 +11,7 @@ use crate::domain::Domain;
 use crate::machine::Machine;
 use crate::memory::MachineAddress;
 use crate::registers::Registers;
-use crate::trace::{self, Record, Trace};
+use crate::trace::{self, Category, Record, Trace};
 use crate::traps;
 use crate::vcpu::Sleep;
 use crate::world::{Short, World};
@@ -33,8 +33,11 @@ pub(crate) fn send<M: Machine, const RECORDED: bool>(
     let port = Port(u32::try_from(word & 0xffff_ffff).unwrap_or(0));
     match domain.events.get(port) {
         Some(Channel::Ipi) => {
-            mark::<_, RECORDED>(trace, domain, m, port, caller);
-            answered::<_, RECORDED>(trace, m, regs, caller);
+            let told = mark(domain, m, port);
+            if RECORDED && !tell(trace, m, (caller, regs.rax), (domain.id, port), &told) {
+                return tell_apart(trace, m, regs, caller, (domain.id, port), told);
+            }
+            regs.rax = 0;
             if traps::is_due(m.load(*shared_page)) {
                 traps::upcall_short::<_, RECORDED>(trace, domain, m, regs)
             } else {
@@ -46,58 +49,100 @@ pub(crate) fn send<M: Machine, const RECORDED: bool>(
             if receiver.vcpu.sleep != Sleep::No || !receiver.delivery.lets_be() {
                 return Short::No;
             }
-            mark::<_, RECORDED>(trace, receiver, m, there, caller);
-            answered::<_, RECORDED>(trace, m, regs, caller);
+            let told = mark(receiver, m, there);
+            if RECORDED && !tell(trace, m, (caller, regs.rax), (remote, there), &told) {
+                return tell_apart(trace, m, regs, caller, (remote, there), told);
+            }
+            regs.rax = 0;
             if traps::is_due(m.load(*shared_page)) { Short::Begun } else { Short::Done }
         }
         _ => Short::No,
     }
 }
 
+/// What came of an event.
+enum Told {
+    /// It was pending already.
+    Merged,
+    /// Its port is masked.
+    Masked,
+    /// The upcall handler will see it; the first word of the shared page as it was.
+    Pending(u64),
+}
+
 /// Marks a port as pending at a domain that is awake, and so gathers nothing.
 #[inline(always)]
-fn mark<M: Machine, const RECORDED: bool>(
-    trace: &mut Trace,
-    receiver: &mut Domain,
-    m: &mut M,
-    port: Port,
-    DomId(from): DomId,
-) {
+fn mark<M: Machine>(receiver: &mut Domain, m: &mut M, port: Port) -> Told {
     let counters = &mut receiver.counters;
     counters.raised = counters.raised.wrapping_add(1);
     let shared = receiver.shared_info;
     let (at, bit_of_port) = bit(shared, PENDING, port);
-    let merged = m.fetch_or(at, bit_of_port) & bit_of_port != 0;
-    if RECORDED {
-        trace.put(m, receiver.id, &Record::EventRaised { merged: u8::from(merged), port: port.0, from });
-    }
-    if merged {
+    if m.fetch_or(at, bit_of_port) & bit_of_port != 0 {
         counters.merged = counters.merged.wrapping_add(1);
-        return;
+        return Told::Merged;
     }
     let (at, bit_of_port) = bit(shared, MASK, port);
-    if m.load(at) & bit_of_port == 0 {
-        m.fetch_or(MachineAddress::in_frame(shared, SELECTOR), bit_of_word(port));
-        let flags = m.fetch_or(MachineAddress::in_frame(shared, 0), 1);
-        if RECORDED {
-            let masked = u8::from(flags & 0xff00 != 0);
-            trace.put(m, receiver.id, &Record::EventPending { masked, port: port.0 });
+    if m.load(at) & bit_of_port != 0 {
+        return Told::Masked;
+    }
+    m.fetch_or(MachineAddress::in_frame(shared, SELECTOR), bit_of_word(port));
+    Told::Pending(m.fetch_or(MachineAddress::in_frame(shared, 0), 1))
+}
+
+/// Records the event and that the hypercall is answered, if all that is recorded and there is room at hand.
+#[inline(always)]
+fn tell<M: Machine>(
+    trace: &mut Trace,
+    m: &M,
+    (caller, number): (DomId, u64),
+    (receiver, port): (DomId, Port),
+    told: &Told,
+) -> bool {
+    const BOTH: u32 = Category::Event.bit() | Category::Hypercall.bit();
+    if trace.categories() & BOTH != BOTH {
+        return false;
+    }
+    // Each in its arm, so that what is known of a record is folded there.
+    let exit = trace::call_exit_row(caller, number);
+    let merged = u8::from(matches!(told, Told::Merged));
+    let raised = Record::EventRaised { merged, port: port.0, from: caller.0 };
+    let [first, from] = trace::laid_out(receiver, &raised);
+    let mut with = |then: Record| {
+        let [second, there] = trace::laid_out(receiver, &then);
+        trace.put_row::<_, 5, 0b1_0101>(m, [first, from, second, there, exit])
+    };
+    match *told {
+        Told::Merged => trace.put_row::<_, 3, 0b101>(m, [first, from, exit]),
+        Told::Masked => with(Record::EventMasked { port: port.0 }),
+        Told::Pending(flags) => {
+            with(Record::EventPending { masked: u8::from(flags & 0xff00 != 0), port: port.0 })
         }
-    } else if RECORDED {
-        trace.put(m, receiver.id, &Record::EventMasked { port: port.0 });
     }
 }
 
-/// The hypercall's answer.
-#[inline(always)]
-fn answered<M: Machine, const RECORDED: bool>(
+/// The same one by one, and the answer. Whether an upcall is due is left to others, so that the way above need not keep
+/// anything over this one.
+#[cold]
+#[inline(never)]
+fn tell_apart<M: Machine>(
     trace: &mut Trace,
-    m: &mut M,
+    m: &M,
     regs: &mut Registers,
     caller: DomId,
-) {
-    if RECORDED {
-        trace::call_exit(trace, m, caller, regs.rax, 0);
+    (receiver, port): (DomId, Port),
+    told: Told,
+) -> Short {
+    let merged = u8::from(matches!(told, Told::Merged));
+    trace.put(m, receiver, &Record::EventRaised { merged, port: port.0, from: caller.0 });
+    match told {
+        Told::Merged => {}
+        Told::Masked => trace.put(m, receiver, &Record::EventMasked { port: port.0 }),
+        Told::Pending(flags) => {
+            let masked = u8::from(flags & 0xff00 != 0);
+            trace.put(m, receiver, &Record::EventPending { masked, port: port.0 });
+        }
     }
+    trace::call_exit(trace, m, caller, regs.rax, 0);
     regs.rax = 0;
+    Short::Begun
 }

@@ -13,7 +13,7 @@ use crate::call::Call;
 use crate::guest_access::{Access, View};
 use crate::machine::Machine;
 use crate::memory::MachineAddress;
-use crate::trace::{Category, Record};
+use crate::trace::{Category, Record, laid_out};
 
 /// Writes the trace's record of one operation, if the trace is on.
 #[inline]
@@ -59,7 +59,8 @@ pub fn grant_table_op<M: Machine>(call: &mut Call<'_, M>, args: [u64; 5]) -> Res
         return Err(Errno::TooBig);
     }
     match op {
-        GrantTableOp::Copy => copies(call, at, count),
+        GrantTableOp::Copy if call.world.trace.wants(Category::Grant) => recorded_copies(call, at, count),
+        GrantTableOp::Copy => copies::<_, false>(call, at, count),
         GrantTableOp::MapGrantRef => each(call, at, count, |call, request: &mut MapGrantRef| {
             let result = mapping::map(call, request);
             request.status = raw(&result.map(|(handle, frame)| {
@@ -123,19 +124,20 @@ fn each<M: Machine, T: FromBytes + IntoBytes + Immutable>(
     Ok(0)
 }
 
-/// Writes the trace's record of one copy. Its words are read again from where they lie, so that the path without a
-/// trace need not keep them; the record may show what the guest has changed meanwhile, and nothing else uses it.
-#[cold]
-#[inline(never)]
-fn trace_copy<M: Machine>(call: &mut Call<'_, M>, place: MachineAddress, status: i16) {
-    let words =
-        [0, 8, 16, 24, 32].map(|offset| call.memory.load(MachineAddress(place.0.wrapping_add(offset))));
-    let (peer, reference, bytes) = Request(words).traced(call.caller);
-    traced(call, GrantTableOp::Copy, status, peer, reference, bytes);
+/// Writes the trace's record of one copy.
+#[inline(always)]
+fn trace_copy<M: Machine>(call: &mut Call<'_, M>, request: Request, status: i16) {
+    let row = laid_out::<3>(call.caller, &request.record(status));
+    call.world.trace.put_laid_out(call.memory, row);
 }
 
 /// Copies, whose structures are translated once and answered in one word when they lie conveniently.
-fn copies<M: Machine>(call: &mut Call<'_, M>, at: u64, count: u64) -> Result<u64, Errno> {
+#[inline(always)]
+fn copies<M: Machine, const RECORDED: bool>(
+    call: &mut Call<'_, M>,
+    at: u64,
+    count: u64,
+) -> Result<u64, Errno> {
     let mut at = at;
     for _ in 0..count {
         let offset = at & 0xfff;
@@ -143,8 +145,9 @@ fn copies<M: Machine>(call: &mut Call<'_, M>, at: u64, count: u64) -> Result<u64
             each(call, at, 1, |call, request: &mut CopyGrant| {
                 let words = Request::from(&*request);
                 request.status = raw(&copy::copy(call, words));
-                let (peer, reference, bytes) = words.traced(call.caller);
-                traced(call, GrantTableOp::Copy, request.status, peer, reference, bytes);
+                if RECORDED {
+                    trace_copy(call, words, request.status);
+                }
                 Ok(())
             })?;
         } else {
@@ -155,9 +158,10 @@ fn copies<M: Machine>(call: &mut Call<'_, M>, at: u64, count: u64) -> Result<u64
             let tail = call.memory.load(e);
             let words = [a, b, c, d].map(|at| call.memory.load(at));
             let [first, second, third, fourth] = words;
-            let status = raw(&copy::copy(call, Request([first, second, third, fourth, tail])));
-            if call.world.trace.wants(Category::Grant) {
-                trace_copy(call, place, status);
+            let request = Request([first, second, third, fourth, tail]);
+            let status = raw(&copy::copy(call, request));
+            if RECORDED {
+                trace_copy(call, request, status);
             }
             let [len_low, len_high, flags_low, flags_high, ..] = tail.to_le_bytes();
             let [status_low, status_high] = status.to_le_bytes();
@@ -167,4 +171,10 @@ fn copies<M: Machine>(call: &mut Call<'_, M>, at: u64, count: u64) -> Result<u64
         at = at.wrapping_add(40);
     }
     Ok(0)
+}
+
+/// The same with a record of each, for which what was read is kept.
+#[inline(never)]
+fn recorded_copies<M: Machine>(call: &mut Call<'_, M>, at: u64, count: u64) -> Result<u64, Errno> {
+    copies::<_, true>(call, at, count)
 }

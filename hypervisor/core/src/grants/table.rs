@@ -159,8 +159,8 @@ impl GrantTable {
         true
     }
 
-    /// Judges an entry for `user` and sets its in-use bits.
-    #[inline]
+    /// Judges an entry for `user` and sets its in-use bits. Part of its callers, of which one is the copy of a packet.
+    #[inline(always)]
     pub(super) fn begin_use<M: MachineMemory>(
         &self,
         memory: &mut M,

@@ -137,7 +137,7 @@ fn numbered(count: u64) -> (Vec<u64>, Trace) {
             1 => Record::Upcall { selector: ordinal },
             _ => Record::HypercallExit { number: 7, result: ordinal },
         };
-        system.trace.put(&mut machine, DomId((ordinal % 5) as u16), &record);
+        system.trace.put(&machine, DomId((ordinal % 5) as u16), &record);
     }
     let _ = machine.load(crate::memory::MachineAddress(0));
     (machine.traced(), system.trace)

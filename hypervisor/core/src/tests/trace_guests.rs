@@ -9,9 +9,10 @@ use hypercall_abi::{DomId, Hypercall};
 use proptest::prelude::*;
 
 use super::system::{System, domain};
-use super::trace::{command, read};
-use crate::trace::Record;
+use super::trace::{bytes, command, read};
 use crate::trace::category::Category;
+use crate::trace::reader::Reader;
+use crate::trace::records::{Record, description};
 
 fn system() -> System {
     System::new(alloc::vec![domain("a"), domain("b")])
@@ -124,6 +125,39 @@ fn what_is_not_chosen_or_came_while_the_trace_was_off_is_not_recorded() {
     command(&mut system, "trace off");
     let records: Vec<_> = made(&system).iter().map(|(_, _, record)| *record).collect();
     assert_eq!(records, [Record::RingNotified { ring: 1, peer: 5 }]);
+}
+
+#[test]
+fn what_finds_no_room_is_counted_as_lost_by_its_category() {
+    let mut system = system();
+    for word in ["trace mode live", "trace buffer 4096", "trace on"] {
+        command(&mut system, word);
+    }
+    let (mut spans, mut rings) = (0, 0);
+    for turn in 0..200 {
+        for at in 0..turn % 5 {
+            let ring = at % 2 == 0;
+            let record = if ring { GuestRecord::RingSuppressed } else { GuestRecord::SpanEnd };
+            make(&mut system, spans + rings, first(0, record), 1, 2);
+            (rings, spans) = if ring { (rings + 1, spans) } else { (rings, spans + 1) };
+        }
+        flush(&mut system);
+    }
+    command(&mut system, "trace off");
+    let bytes = bytes(&system.machine.traced());
+    let mut reader = Reader::new(bytes.as_slice()).unwrap();
+    let found: Vec<_> = reader.by_ref().map(|entry| entry.record.category()).collect();
+    let header = reader.header();
+    for (category, made) in [(Category::Ring, rings), (Category::Guest, spans)] {
+        let found = found.iter().filter(|found| **found == category).count();
+        let lost = usize::try_from(header.dropped[&category]).unwrap();
+        assert!(found > 0 && lost > 0);
+        assert_eq!(found + lost, made, "{category:?}");
+        let of_category = |kind: &u8| description(*kind).unwrap().category == category;
+        let written: u64 = header.written.iter().filter(|(kind, _)| of_category(kind)).map(|(_, n)| *n).sum();
+        assert_eq!(usize::try_from(written).unwrap(), found, "{category:?}");
+    }
+    assert_eq!(reader.tally().damaged_blocks, 0);
 }
 
 proptest! {

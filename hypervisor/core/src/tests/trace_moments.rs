@@ -7,11 +7,12 @@ use core::cell::RefCell;
 use core::sync::atomic::Ordering;
 
 use hypercall_abi::DomId;
+use hypercall_abi::extension::GuestRecord;
 
 use crate::testing::{Store, Word, watched};
 use crate::trace::layout::{
-    BLOCKS_START, MAGIC, STREAM_CONSUMED, STREAM_OF_HYPERVISOR, STREAM_OF_NMI, STREAM_WORDS, STREAMS_START,
-    TICK_BITS, VERSION, WORD_MAGIC, WORD_SCALE, WORD_STREAMS, WORD_VERSION, head,
+    BLOCKS_START, KIND_TAKEN_IN, MAGIC, STREAM_CONSUMED, STREAM_OF_HYPERVISOR, STREAM_OF_NMI, STREAM_WORDS,
+    STREAMS_START, TICK_BITS, VERSION, WORD_MAGIC, WORD_SCALE, WORD_STREAMS, WORD_VERSION, head,
 };
 use crate::trace::reader::{Reader, Source};
 use crate::trace::{Mode, Record, Stream};
@@ -54,13 +55,31 @@ fn write(stream: &mut Stream, words: &'static [Word], number: u64, now: &mut u64
     *now += if number % 7 == 6 { 2 << TICK_BITS } else { 40 };
     if number % 5 == 3 {
         let (entry, exit) = (head(ENTRY, 2, 1, 17), head(EXIT, 1, 1, 17));
-        let fields = [number, check(number, 0), 0, 0, 0];
-        if stream.write_pair_at_hand((*now, entry, fields), (*now + 9, exit, check(number, 1))) {
+        let fields = |at| [number, check(number, 0), 0, 0, 0][at];
+        if stream.write_pair_at_hand::<5>((*now, entry, fields), (*now + 9, exit, check(number, 1))) {
             return 2;
         }
     }
+    if number % 11 == 4 {
+        return taken_in(stream, words, number, *now);
+    }
     let fields = [number, number ^ 0xff, check(number, number ^ 0xff)];
     u64::from(stream.write(&words, *now, head(KIND, 3, 1, 0), fields))
+}
+
+/// Takes in a span's begin and end under one head.
+fn taken_in(stream: &mut Stream, words: &'static [Word], number: u64, now: u64) -> u64 {
+    if stream.places().len() < 2 && !stream.next_block(&words, now) {
+        return 0;
+    }
+    let kinds = [GuestRecord::SpanBegin, GuestRecord::SpanEnd];
+    for ([one, two, three], kind) in stream.places().iter().zip(kinds) {
+        one.store((now << 12) | (u64::from(kind.raw()) + 1), Ordering::Relaxed);
+        two.store(number, Ordering::Relaxed);
+        three.store(check(number, kind.raw().into()), Ordering::Relaxed);
+    }
+    stream.take_in(head(KIND_TAKEN_IN, 1, 1, 0), now, 2);
+    2
 }
 
 /// Memory as it is at one moment, and from the word on that is read at a second moment as it is then.
@@ -109,6 +128,16 @@ fn read(first: &[u64], second: &[u64], left: usize) -> (u64, u64) {
             Record::HypercallExit { number: 17, result } => {
                 let number = begun.take().expect("the pair becomes visible together");
                 assert_eq!(result, check(number, 1), "a torn record");
+                continue;
+            }
+            Record::SpanBegin { name, value } => {
+                assert_eq!(value, check(name, 0), "a torn record");
+                begun = Some(name);
+                name
+            }
+            Record::SpanEnd { name, value } => {
+                assert_eq!(begun.take(), Some(name), "what is taken in becomes visible together");
+                assert_eq!(value, check(name, 1), "a torn record");
                 continue;
             }
             other => panic!("{other:?} was never written"),

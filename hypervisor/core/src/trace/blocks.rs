@@ -3,14 +3,27 @@
 use alloc::vec::Vec;
 
 use hypercall_abi::DomId;
+use hypercall_abi::shared_info::RECORD_WORDS;
 
+use super::guests;
 use super::header::{Header, StreamHeader};
-use super::layout::{BLOCK_HEADER, KIND_TIME, TICK_BITS};
+use super::layout::{BLOCK_HEADER, KIND_TAKEN_IN, KIND_TIME, TICK_BITS};
 use super::reader::{Entry, Source, Tally};
 use super::records::{self, Record};
 
 /// Most words of a block that is believed.
 const BLOCK_WORDS_MAX: usize = 1 << 20;
+
+/// What records of a guest lie under.
+#[derive(Clone, Copy, Debug, Default)]
+struct Under {
+    /// How many are still to be read.
+    left: u64,
+    /// First word.
+    head: u64,
+    /// Ticks at which they were taken in.
+    now: u64,
+}
 
 /// A stream being read.
 #[derive(Debug, Default)]
@@ -34,6 +47,10 @@ pub(super) struct Blocks {
     skip: u64,
     /// Ticks at the last point of time.
     base: u64,
+    /// Ticks of the last record that a guest made.
+    before: u64,
+    /// Records of a guest that come next, and what they lie under.
+    under: Under,
     /// Ordinal of the record after all that were read or given up.
     expected: u64,
     /// The next record.
@@ -126,6 +143,7 @@ impl Blocks {
             self.newest = sequence;
             (self.base, self.left, self.skip, self.at) = (base, records, known, BLOCK_HEADER);
             self.ordinal = ordinal;
+            (self.under, self.before) = (Under::default(), self.before.max(base));
             self.expected = ordinal.saturating_add(records.unwrap_or(0)).max(self.expected);
             self.used = used.min(found);
             tally.truncated |= found < used;
@@ -138,6 +156,13 @@ impl Blocks {
     fn next_in_block(&mut self, clock: &Header, tally: &mut Tally) -> Option<Entry> {
         while self.left != Some(0) && self.at < self.used {
             let rest = self.block.get(self.at..self.used)?;
+            if self.under.left > 0 {
+                let Some(place) = rest.first_chunk().copied() else { break };
+                match self.next_under(place, tally) {
+                    Some((ticks, record)) => return Some(self.entry(clock, self.under.head, ticks, record)),
+                    None => continue,
+                }
+            }
             let head = rest.first().copied()?;
             if head == 0 && self.left.is_none() {
                 self.at = self.used;
@@ -153,31 +178,21 @@ impl Blocks {
                 self.base = fields.first().copied().unwrap_or(self.base);
                 continue;
             }
-            self.left = self.left.map(|left| left.saturating_sub(1));
-            self.ordinal = self.ordinal.saturating_add(1);
-            self.expected = self.expected.max(self.ordinal);
-            if self.skip > 0 {
-                self.skip = self.skip.saturating_sub(1);
+            let small = u8::try_from((head >> 32) & 0xff).unwrap_or(0);
+            if kind == KIND_TAKEN_IN {
+                tally.bytes = tally.bytes.saturating_add(words.saturating_mul(8));
+                self.under = Under { left: small.into(), head, now: fields.first().copied().unwrap_or(0) };
                 continue;
             }
-            let small = u8::try_from((head >> 32) & 0xff).unwrap_or(0);
-            let Some(record) = Record::unpack(kind, small, fields) else {
-                debug_assert!(!records::is_known(kind));
-                tally.unknown = tally.unknown.saturating_add(1);
-                tally.lost = tally.lost.saturating_add(1);
+            let record = Record::unpack(kind, small, fields);
+            if self.was_read() {
                 continue;
-            };
-            tally.records = tally.records.saturating_add(1);
-            tally.bytes = tally.bytes.saturating_add(words.saturating_mul(8));
-            tally.longest_words = tally.longest_words.max(words);
-            let ticks = self.base.wrapping_add(head >> (64 - TICK_BITS));
-            return Some(Entry {
-                time_ns: clock.ns(ticks),
-                cpu: self.header.cpu,
-                vcpu: u8::try_from((head >> 11) & 0x3f).unwrap_or(0),
-                domain: DomId(u16::try_from((head >> 17) & 0x7fff).unwrap_or(0)),
-                record,
-            });
+            }
+            debug_assert!(record.is_some() || !records::is_known(kind));
+            if let Some(record) = tally.found(record, words) {
+                let ticks = self.base.wrapping_add(head >> (64 - TICK_BITS));
+                return Some(self.entry(clock, head, ticks, record));
+            }
         }
         if self.left != Some(0) && self.at < self.used {
             tally.damaged();
@@ -186,5 +201,38 @@ impl Blocks {
         tally.lost = tally.lost.saturating_add(self.left.unwrap_or(0));
         (self.left, self.at) = (Some(0), self.used);
         None
+    }
+
+    /// Counts one more record of the block; whether it was read before.
+    fn was_read(&mut self) -> bool {
+        self.left = self.left.map(|left| left.saturating_sub(1));
+        self.ordinal = self.ordinal.saturating_add(1);
+        self.expected = self.expected.max(self.ordinal);
+        let was_read = self.skip > 0;
+        self.skip = self.skip.saturating_sub(1);
+        was_read
+    }
+
+    /// The next record of a guest, with its time in ticks; `None` if it was read before, or is none.
+    fn next_under(&mut self, place: [u64; RECORD_WORDS], tally: &mut Tally) -> Option<(u64, Record)> {
+        let [first, ..] = place;
+        self.at = self.at.saturating_add(RECORD_WORDS);
+        self.under.left = self.under.left.saturating_sub(1);
+        self.before = guests::time_of(first, self.under.now, self.before);
+        if self.was_read() {
+            return None;
+        }
+        let words = u64::try_from(RECORD_WORDS).unwrap_or(0);
+        tally.found(guests::at_place(place), words).map(|record| (self.before, record))
+    }
+
+    fn entry(&self, clock: &Header, head: u64, ticks: u64, record: Record) -> Entry {
+        Entry {
+            time_ns: clock.ns(ticks),
+            cpu: self.header.cpu,
+            vcpu: u8::try_from((head >> 11) & 0x3f).unwrap_or(0),
+            domain: DomId(u16::try_from((head >> 17) & 0x7fff).unwrap_or(0)),
+            record,
+        }
     }
 }

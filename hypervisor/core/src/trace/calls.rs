@@ -5,10 +5,17 @@ use hypercall_abi::{DomId, Hypercall, hypercall};
 
 use super::layout::head;
 use super::records::UNKNOWN;
+use super::stream::words_of;
 use super::{Category, Record, Trace};
 use crate::dispatch::Arguments;
 use crate::machine::Machine;
 use crate::registers::Registers;
+
+const ENTRY: u8 = Record::HypercallEntry { number: 0, arg0: 0, arg1: 0, arg2: 0, arg3: 0, arg4: 0 }.kind();
+const EXIT: u8 = Record::HypercallExit { number: 0, result: 0 }.kind();
+
+/// The most words that a hypercall has as arguments.
+const KNOWN_WORDS: usize = 4;
 
 /// Arguments that a hypercall takes.
 const fn arguments(hypercall: Hypercall) -> u8 {
@@ -104,45 +111,74 @@ impl Asked for Registers {
     }
 }
 
-/// Records that a hypercall begins. Like all here it calls nothing in the usual case, so it needs no stack.
-#[inline(never)]
-pub(crate) fn call_entry<M: Machine>(trace: &mut Trace, m: &M, domain: DomId, regs: &Registers) {
-    const KIND: u8 = Record::HypercallEntry { number: 0, arg0: 0, arg1: 0, arg2: 0, arg3: 0, arg4: 0 }.kind();
-    entry(trace, m, domain, KIND, regs.rax, regs);
+/// Records that a hypercall begins, if there is room at hand. Like all here it calls nothing, so it needs no stack.
+#[inline(always)]
+pub(crate) fn call_entry_at_hand<M: Machine>(
+    trace: &mut Trace,
+    m: &M,
+    DomId(domain): DomId,
+    regs: &Registers,
+) -> bool {
+    let known = usize::try_from(regs.rax).ok().and_then(|number| HEADS.get(number));
+    let (Some(known), true) = (known, trace.wants(Category::Hypercall)) else { return false };
+    let head = known | head(ENTRY, 0, domain, 0);
+    let words = words_of(head);
+    let argument = |at| argument(regs, at);
+    let done = words <= KNOWN_WORDS
+        && trace.stream.write_fields_at_hand::<KNOWN_WORDS>(m.ticks(), head, argument, words);
+    if done {
+        trace.count(ENTRY);
+    }
+    done
 }
 
-/// Records that a hypercall began and that it is answered, with something else than 0, at once.
+/// The same in any case.
+#[cold]
+#[inline(never)]
+pub(crate) fn call_entry<M: Machine>(trace: &mut Trace, m: &M, domain: DomId, regs: &Registers) {
+    entry(trace, m, domain, ENTRY, regs.rax, regs);
+}
+
+/// Records that a hypercall began and that it is answered, with something else than 0, at once, if there is room at hand.
 #[inline(always)]
-pub(crate) fn call_at_once<M: Machine>(
+pub(crate) fn call_at_hand<M: Machine>(
     trace: &mut Trace,
     m: &M,
     domain: DomId,
     regs: &Registers,
     result: u64,
-) {
-    const ENTRY: u8 =
-        Record::HypercallEntry { number: 0, arg0: 0, arg1: 0, arg2: 0, arg3: 0, arg4: 0 }.kind();
-    const EXIT: u8 = Record::HypercallExit { number: 0, result: 0 }.kind();
+) -> bool {
     let then = m.ticks();
     let known = usize::try_from(regs.rax).ok().and_then(|number| HEADS.get(number));
-    let (Some(known), true) = (known, trace.wants(Category::Hypercall)) else {
-        return apart(trace, m, domain, regs, result);
-    };
+    let (Some(known), true) = (known, trace.wants(Category::Hypercall)) else { return false };
     let entry = known | head(ENTRY, 0, domain.0, 0);
     let exit = head(EXIT, 1, domain.0, regs.rax);
-    if !trace.stream.write_pair_at_hand((then, entry, regs.arguments()), (m.ticks(), exit, result)) {
-        return apart(trace, m, domain, regs, result);
+    // A number that is none has all of them.
+    let argument = |at| argument(regs, at);
+    let done = trace.stream.write_pair_at_hand::<5>((then, entry, argument), (m.ticks(), exit, result));
+    if done {
+        trace.count(ENTRY);
+        trace.count(EXIT);
     }
-    trace.count(ENTRY);
-    trace.count(EXIT);
+    done
 }
 
-/// The same one by one.
-#[cold]
-#[inline(never)]
-fn apart<M: Machine>(trace: &mut Trace, m: &M, domain: DomId, regs: &Registers, result: u64) {
-    call_entry(trace, m, domain, regs);
-    call_exit(trace, m, domain, regs.rax, result);
+/// An argument of a hypercall.
+#[inline(always)]
+const fn argument(regs: &Registers, at: usize) -> u64 {
+    match at {
+        0 => regs.rdi,
+        1 => regs.rsi,
+        2 => regs.rdx,
+        3 => regs.r10,
+        _ => regs.r8,
+    }
+}
+
+/// Records that it is answered with 0, by the number of a hypercall, as words of a row.
+#[inline(always)]
+pub(crate) fn call_exit_row(domain: DomId, number: u64) -> u64 {
+    head(EXIT, 0, domain.0, number)
 }
 
 /// Records that a part of a multicall begins.
@@ -153,10 +189,9 @@ pub(crate) fn part_entry<M: Machine>(trace: &mut Trace, m: &M, domain: DomId, nu
 }
 
 /// Records that a hypercall is answered, by the number that it had on entry.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn call_exit<M: Machine>(trace: &mut Trace, m: &M, domain: DomId, number: u64, result: u64) {
-    const KIND: u8 = Record::HypercallExit { number: 0, result: 0 }.kind();
-    exit(trace, m, domain, KIND, number, result);
+    exit(trace, m, domain, EXIT, number, result);
 }
 
 /// Records that a part of a multicall is answered.

@@ -1,130 +1,178 @@
-//! Records that guests make in their shared pages: taken in when a domain leaves the processor, with the times that the
-//! guests gave them. It exists because a hypercall for each would cost more than all that is recorded of the rest.
+//! Records that guests make in their shared pages: taken in as they lie there when a domain leaves the processor, many
+//! under one head, of which the reader makes records. It exists because a hypercall for each would cost more than all that
+//! is recorded of the rest.
 //!
 //! They have a stream of their own. One processor's domains leave it one after the other, so in that stream time never
-//! goes backwards; what a guest claims otherwise is held to the time since the last record of that stream.
+//! goes backwards; what a guest claims otherwise is held by the reader to the time since the record before.
 
+use core::sync::atomic::Ordering::Relaxed;
+
+use hypercall_abi::Mfn;
 use hypercall_abi::extension::GuestRecord;
 use hypercall_abi::shared_info::{RECORD_WORDS, RECORDS, RECORDS_OFFSET};
 
-use super::layout::head;
+use super::Trace;
+use super::layout::{KIND_TAKEN_IN, head};
+use super::put::lose;
 use super::records::Record;
-use super::stream::words_of;
-use super::{Trace, lose};
 use crate::domain::Domain;
 use crate::machine::Machine;
 use crate::memory::MachineAddress;
 
-/// First words of records by the number that a guest gives them, from 1; 0 for what is no record, or not recorded.
-pub(super) type Heads = [u64; 16];
-
-/// Bits of the ring's side in a guest's first word, which are the first field of those records that have one.
-const SIDE: u64 = 0xff0;
-/// From there to where a record of ours has its first field.
-const SIDE_UP: u32 = 28;
-/// Bits below the time in a guest's first word.
+/// Numbers that a guest's first word can have; 0 is none.
+pub(super) const NUMBERS: usize = 16;
+/// Of the first word, the bits that hold it.
+const NUMBER: u64 = 0xf;
+/// Bits of the first word that are below its time.
 const BELOW_TICKS: u64 = 0xfff;
+/// Bytes from one place to the next.
+const STRIDE: u64 = 8 * to_u64(RECORD_WORDS);
 
-/// A record that a guest can make, with the words that follow its first.
-const fn of(record: GuestRecord) -> (Record, u8) {
-    let (name, value) = (0, 0);
-    let (ring, peer, index, count, waiting) = (0, 0, 0, 0, 0);
+/// The record that a guest makes of the side of a ring, if it is about one, and of two words.
+pub(super) fn made(record: GuestRecord, ring: u8, a: u64, b: u64) -> Record {
+    let [low, high, ..] = a.to_le_bytes();
+    let peer = u16::from_le_bytes([low, high]);
+    let [index, count, waiting] = [a >> 32, b, b >> 32].map(lower_half);
     match record {
-        GuestRecord::SpanBegin => (Record::SpanBegin { name, value }, 2),
-        GuestRecord::SpanEnd => (Record::SpanEnd { name, value }, 2),
-        GuestRecord::Instant => (Record::Instant { name, value }, 2),
-        GuestRecord::Value => (Record::Value { name, value }, 2),
-        GuestRecord::RingProduced => (Record::RingProduced { ring, peer, index, count, waiting }, 2),
-        GuestRecord::RingConsumed => (Record::RingConsumed { ring, peer, index, count, waiting }, 2),
-        GuestRecord::RingNotified => (Record::RingNotified { ring, peer }, 1),
-        GuestRecord::RingSuppressed => (Record::RingSuppressed { ring, peer }, 1),
-        GuestRecord::HandlerDone => (Record::HandlerDone { ports: 0 }, 1),
+        GuestRecord::SpanBegin => Record::SpanBegin { name: a, value: b },
+        GuestRecord::SpanEnd => Record::SpanEnd { name: a, value: b },
+        GuestRecord::Instant => Record::Instant { name: a, value: b },
+        GuestRecord::Value => Record::Value { name: a, value: b },
+        GuestRecord::RingProduced => Record::RingProduced { ring, peer, index, count, waiting },
+        GuestRecord::RingConsumed => Record::RingConsumed { ring, peer, index, count, waiting },
+        GuestRecord::RingNotified => Record::RingNotified { ring, peer },
+        GuestRecord::RingSuppressed => Record::RingSuppressed { ring, peer },
+        GuestRecord::HandlerDone => Record::HandlerDone { ports: lower_half(a) },
     }
 }
 
-/// What is recorded of what guests make while these categories are.
-pub(super) fn heads(categories: u32) -> Heads {
-    let mut heads = [0; 16];
-    for known in GuestRecord::ALL {
-        let (record, words) = of(*known);
-        let slot = usize::try_from(known.raw().wrapping_add(1)).ok().and_then(|at| heads.get_mut(at));
-        if let Some(slot) = slot.filter(|_| record.category().bit() & categories != 0) {
-            *slot = head(record.kind(), words, 0, 0);
-        }
-    }
-    heads
+/// The record in a place of a guest's page.
+pub(super) fn at_place([first, a, b]: [u64; RECORD_WORDS]) -> Option<Record> {
+    let number = u32::try_from(first & NUMBER).ok()?.checked_sub(1)?;
+    let ring = u8::try_from((first >> 4) & 0xff).ok()?;
+    Some(made(GuestRecord::from_raw(number)?, ring, a, b))
+}
+
+/// The time of a record whose place was taken in at `now`: as the guest has it, but not before that of the record `before`.
+pub(super) const fn time_of(first: u64, now: u64, before: u64) -> u64 {
+    let ago = (now << 12).wrapping_sub(first & !BELOW_TICKS) >> 12;
+    let most = now.saturating_sub(before);
+    now.wrapping_sub(if ago < most { ago } else { most })
+}
+
+/// Numbers that are recorded while these categories are, a bit each.
+pub(super) fn wanted(categories: u32) -> u32 {
+    let is_wanted = |record: Record| record.category().bit() & categories != 0;
+    (0..NUMBERS).fold(0, |bits, number| {
+        let known = at_place([to_u64(number), 0, 0]).is_some_and(is_wanted);
+        bits | (u32::from(known) << (number & 31))
+    })
+}
+
+/// The place of this number in a domain's page; the one past the last is the end.
+const fn place(page: Mfn, number: usize) -> MachineAddress {
+    MachineAddress::in_frame(page, RECORDS_OFFSET.wrapping_add(to_u64(number).wrapping_mul(STRIDE)))
 }
 
 impl Trace {
     /// Takes in a domain's own records. A guest may write there what it likes: what is no record is passed over, and at
     /// most as many are looked at as there is room for.
-    #[inline(never)]
+    #[inline(always)]
     pub(crate) fn take_in<M: Machine>(&mut self, m: &mut M, domain: &mut Domain) {
-        let place = |number: usize| {
-            let offset = RECORDS_OFFSET.wrapping_add(to_u64(number.wrapping_mul(8 * RECORD_WORDS)));
-            MachineAddress::in_frame(domain.shared_info, offset)
-        };
-        let mut next = domain.next_record & (RECORDS - 1);
-        if m.load(place(next)) == 0 {
-            return;
+        let next = domain.next_record & (RECORDS - 1);
+        if m.load(place(domain.shared_info, next)) != 0 {
+            self.take_in_from(m, domain, next);
         }
+    }
+
+    /// The same from a place on that is taken.
+    #[inline(never)]
+    fn take_in_from<M: Machine>(&mut self, m: &mut M, domain: &mut Domain, next: usize) {
+        let page = domain.shared_info;
+        let is_meant = !self.filtered || self.choice.means(domain.id);
+        let wanted = if is_meant { self.wanted_of_guests } else { 0 };
         // Whatever was made was made before; and what was taken in before comes before.
         let now = m.ticks().max(self.time_of_guests);
-        for _ in 0..RECORDS {
-            let at = place(next);
-            let first = m.load(at);
-            if first == 0 {
-                break;
-            }
-            let [a, b] = [8, 16].map(|offset| m.load(MachineAddress(at.0.wrapping_add(offset))));
-            m.store(at, 0);
-            next = next.wrapping_add(1) & (RECORDS - 1);
-            let number = usize::try_from(first & 0xf).unwrap_or(0);
-            let known = self.heads_of_guests.get(number).copied().unwrap_or(0);
-            if known != 0 {
-                let head = known | head(0, 0, domain.id.0, 0) | ((first & SIDE) << SIDE_UP);
-                // How long ago, of which a guest says what it likes: not longer than the record before.
-                let ago = (now << 12).wrapping_sub(first & !BELOW_TICKS) >> 12;
-                let then = now.wrapping_sub(ago.min(now.wrapping_sub(self.time_of_guests)));
-                self.write_of_guest(m, then, head, [a, b]);
-            }
+        let under = (head(KIND_TAKEN_IN, 1, domain.id.0, 0), now);
+        let [first, from, end] = [0, next, RECORDS].map(|number| place(page, number));
+        let mut at = self.take_in_between(m, (from, end), wanted, under);
+        if at == end {
+            at = self.take_in_between(m, (first, from), wanted, under);
         }
-        domain.next_record = next;
+        self.time_of_guests = now;
+        let next = at.0.wrapping_sub(first.0).checked_div(STRIDE).map(usize::try_from);
+        domain.next_record = next.and_then(Result::ok).unwrap_or(0);
     }
 
-    /// Writes a record of a guest's at a time that was found for it.
+    /// Takes in what is between two places, up to the first that is empty. Returns where that is, or the end.
     #[inline(always)]
-    fn write_of_guest<M: Machine>(&mut self, m: &M, then: u64, head: u64, fields: [u64; 2]) {
-        if self.filtered && !self.choice.passes(head) {
-            return;
-        }
-        self.time_of_guests = then;
-        if self.guests.write_some_at_hand(then, head, fields, words_of(head)) {
-            self.count(kind_of(head));
-        } else {
-            self.write_of_guest_slowly(m, then, head, fields);
+    fn take_in_between<M: Machine>(
+        &mut self,
+        m: &mut M,
+        (mut at, end): (MachineAddress, MachineAddress),
+        wanted: u32,
+        (head, now): (u64, u64),
+    ) -> MachineAddress {
+        loop {
+            let places = self.guests.places();
+            let mut free = places.iter();
+            let left_over = loop {
+                if at == end {
+                    break None;
+                }
+                let first = m.load(at);
+                if first == 0 {
+                    break None;
+                }
+                let number = first & NUMBER;
+                if (wanted >> number) & 1 != 0 {
+                    let Some([one, two, three]) = free.next() else { break Some(number) };
+                    one.store(first, Relaxed);
+                    two.store(m.load(MachineAddress(at.0.wrapping_add(8))), Relaxed);
+                    three.store(m.load(MachineAddress(at.0.wrapping_add(16))), Relaxed);
+                    self.count_taken_in(number);
+                }
+                m.store(at, 0);
+                at = MachineAddress(at.0.wrapping_add(STRIDE));
+            };
+            self.guests.take_in(head, now, places.len().wrapping_sub(free.len()));
+            let Some(number) = left_over else { return at };
+            if !self.guests.next_block(m, self.time_of_guests) {
+                lose(&self.guests, kind_of(number));
+                m.store(at, 0);
+                at = MachineAddress(at.0.wrapping_add(STRIDE));
+            }
         }
     }
 
-    /// The same where there is no room yet.
-    #[cold]
-    #[inline(never)]
-    fn write_of_guest_slowly<M: Machine>(&mut self, m: &M, then: u64, head: u64, fields: [u64; 2]) {
-        if self.guests.write_some(m, (then, head), fields, words_of(head)) {
-            self.count(kind_of(head));
-        } else {
-            lose(&self.guests, head);
+    /// Counts a record by the number that its guest gave it.
+    #[inline(always)]
+    fn count_taken_in(&mut self, number: u64) {
+        let number = usize::try_from(number).unwrap_or(0);
+        if let Some(count) = self.taken_in.get_mut(number) {
+            *count = count.wrapping_add(1);
         }
+    }
+
+    /// What was taken in, by kind.
+    pub(super) fn taken_in(&self) -> impl Iterator<Item = (usize, u64)> {
+        (0..).zip(self.taken_in).map(|(number, count)| (usize::from(kind_of(number)), count))
     }
 }
 
-/// A record's kind by its first word.
-fn kind_of(head: u64) -> u8 {
-    u8::try_from(head & 0x7f).unwrap_or(0)
+/// The kind of the records with this number; 0 if there are none.
+fn kind_of(number: u64) -> u8 {
+    at_place([number, 0, 0]).map_or(0, |record| record.kind())
 }
 
-fn to_u64(number: usize) -> u64 {
-    u64::try_from(number).unwrap_or(u64::MAX)
+/// The lower half.
+fn lower_half(word: u64) -> u32 {
+    u32::try_from(word & 0xffff_ffff).unwrap_or(0)
 }
 
-const _: () = assert!(RECORDS.is_power_of_two() && GuestRecord::ALL.len() < 16);
+#[expect(clippy::as_conversions, reason = "there is no other widening in a constant")]
+const fn to_u64(number: usize) -> u64 {
+    number as u64
+}
+
+const _: () = assert!(RECORDS.is_power_of_two() && RECORDS < 256 && GuestRecord::ALL.len() < NUMBERS);

@@ -14,6 +14,12 @@
 //! - Record: one word, then its fields' words. From the lowest bit: kind (7), words that follow (4), vCPU (6), domain
 //!   (15), the first field if that is a byte (8), ticks since the last point of time (24). A block's beginning is a
 //!   point of time; a record of kind 0 is another, and its one word holds the ticks. It counts as no record.
+//! - What guests record in their pages lies in its stream as it lay there: a record of kind 127, whose first field says how many
+//!   there are and whose one word holds the ticks at which they were taken in, and behind it three words for each. The
+//!   first of them holds, from the lowest bit, the number of a [`hypercall_abi::extension::GuestRecord`] and 1 (4), the side
+//!   of a ring (8), ticks as the guest says (52); the others are that record's. A guest's time counts as far as it lies
+//!   between the record before, at first the block's beginning, and the taking in. Each of them counts as a record,
+//!   what they lie under does not.
 //! - Time: ticks become ns of system time as a guest's clock does: `((ticks - origin) << shift) * multiplier >> 32`.
 //!
 //! As a flight recorder the writer overwrites the oldest block. Live, it overwrites only blocks up to the
@@ -25,7 +31,7 @@
 /// First word of the header: `DENTRACE`.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"DENTRACE");
 /// Version of this layout.
-pub const VERSION: u64 = 3;
+pub const VERSION: u64 = 4;
 
 /// Index of the magic.
 pub const WORD_MAGIC: usize = 0;
@@ -108,6 +114,8 @@ pub const NMI_BLOCKS: usize = 4;
 
 /// Kind of a point of time.
 pub const KIND_TIME: u8 = 0;
+/// Kind of what records of a guest lie under that were taken in together.
+pub const KIND_TAKEN_IN: u8 = 127;
 /// Bits of a record's time.
 pub const TICK_BITS: u32 = 24;
 

@@ -18,6 +18,8 @@ pub mod layout;
 mod notes;
 mod numbers;
 mod pack;
+mod places;
+mod put;
 pub mod reader;
 pub mod records;
 pub mod stream;
@@ -27,19 +29,21 @@ use hypercall_abi::DomId;
 
 use crate::machine::Machine;
 use crate::time::TimeScale;
-pub(crate) use calls::{call_at_once, call_entry, call_exit, part_entry, part_exit, traced_number};
+pub(crate) use calls::{
+    call_at_hand, call_entry, call_entry_at_hand, call_exit, call_exit_row, part_entry, part_exit,
+    traced_number,
+};
 pub use category::Category;
 use choice::Choice;
 use layout::{
-    BLOCK_WORDS, BLOCK_WORDS_MIN, BLOCKS_START, KINDS, LOST_START, MAGIC, NAME_BYTES, NAME_WORDS, NAMES,
-    NAMES_START, NMI_BLOCKS, STREAM_OF_GUESTS, STREAM_OF_HYPERVISOR, STREAM_OF_NMI, VERSION, WORD_CATEGORIES,
+    BLOCK_WORDS, BLOCK_WORDS_MIN, BLOCKS_START, KINDS, MAGIC, NAME_BYTES, NAME_WORDS, NAMES, NAMES_START,
+    NMI_BLOCKS, STREAM_OF_GUESTS, STREAM_OF_HYPERVISOR, STREAM_OF_NMI, VERSION, WORD_CATEGORIES,
     WORD_FILTERED, WORD_MAGIC, WORD_MODE, WORD_NAMES, WORD_ORIGIN, WORD_SCALE, WORD_STREAMS, WORD_TRIGGERED,
-    WORD_TSC_KHZ, WORD_VERSION, WRITTEN_START, head,
+    WORD_TSC_KHZ, WORD_VERSION, WRITTEN_START,
 };
-pub(crate) use notes::{event_raised, guest_record, run_state, timed_call, wake};
-use pack::Packed;
+pub(crate) use notes::{chosen, event_raised, guest_record, returned, run_state, timed_call, wake};
+pub(crate) use put::laid_out;
 pub use records::Record;
-use stream::words_of;
 pub use stream::{Mode, Storage, Stream, Word};
 pub(crate) use switch::{first_times, last_counters, set, set_on, tell_guest, triggered};
 
@@ -56,10 +60,12 @@ pub struct Trace {
     stream: Stream,
     /// What guests record in their pages.
     guests: Stream,
-    /// The last time in it, in ticks.
+    /// When they were last taken in, in ticks.
     time_of_guests: u64,
-    /// What of it is recorded now.
-    heads_of_guests: guests::Heads,
+    /// What of it is recorded now, a bit for each number that guests give.
+    wanted_of_guests: u32,
+    /// How many were taken in, by that number.
+    taken_in: [u64; guests::NUMBERS],
     written: [u64; KINDS],
     /// What is to be recorded while the trace is on.
     pub(crate) choice: Choice,
@@ -85,7 +91,8 @@ impl Trace {
             stream: Stream::default(),
             guests: Stream::default(),
             time_of_guests: 0,
-            heads_of_guests: guests::heads(0),
+            wanted_of_guests: 0,
+            taken_in: [0; guests::NUMBERS],
             written: [0; KINDS],
             choice: Choice::default(),
             words,
@@ -101,6 +108,7 @@ impl Trace {
         }
         self.tsc_khz = tsc_khz;
         self.written = [0; KINDS];
+        self.taken_in = [0; guests::NUMBERS];
         let Some(Plan { blocks, guests, block_words, nmi }) = Plan::of(self.words, self.choice.buffer_words)
         else {
             (self.stream, self.guests) = (Stream::default(), Stream::default());
@@ -168,7 +176,7 @@ impl Trace {
     /// Sets what is recorded from now on.
     fn record_only(&mut self, categories: u32) {
         self.mask = categories;
-        self.heads_of_guests = guests::heads(categories);
+        self.wanted_of_guests = guests::wanted(categories);
     }
 
     /// Enters a domain's name, whether the trace is on or not.
@@ -195,110 +203,18 @@ impl Trace {
         m.trace_store(WORD_NAMES, u64::try_from(self.names).unwrap_or(u64::MAX));
     }
 
-    /// Writes a record about a domain, if its category is recorded.
-    #[inline(always)]
-    pub fn put<M: Machine>(&mut self, m: &mut M, domain: DomId, record: &Record) {
-        if self.wants(record.category()) {
-            self.put_wanted(m, domain, record);
-        }
-    }
-
-    /// The same for a category that is known to be recorded. A record's shape is known where it is written, so of all
-    /// this a call with its words in registers is left.
-    #[inline(always)]
-    pub(crate) fn put_wanted<M: Machine>(&mut self, m: &mut M, domain: DomId, record: &Record) {
-        let packed = record.pack();
-        let Packed { small, words: [a, b, c, d, e, f], .. } = packed;
-        let kind = record.kind();
-        let head = |words| head(kind, words, domain.0, small);
-        self.count(kind);
-        match packed.count() {
-            0 => self.write(m, head(0), []),
-            1 if a == 0 => self.write(m, head(0), []),
-            1 => self.write(m, head(1), [a]),
-            2 if b == 0 => self.write(m, head(1), [a]),
-            2 => self.write(m, head(2), [a, b]),
-            3 if c == 0 => self.write(m, head(2), [a, b]),
-            3 => self.write(m, head(3), [a, b, c]),
-            4 if d == 0 => self.write(m, head(3), [a, b, c]),
-            4 => self.write(m, head(4), [a, b, c, d]),
-            5 if e == 0 => self.write(m, head(4), [a, b, c, d]),
-            5 => self.write(m, head(5), [a, b, c, d, e]),
-            _ => self.write(m, head(6), [a, b, c, d, e, f]),
-        }
-    }
-
-    /// The same with a reading of the clock that was taken just before, for figures that are of that moment.
-    #[cold]
-    pub(crate) fn put_at<M: Machine>(&mut self, m: &M, ticks: u64, domain: DomId, record: &Record) {
-        if self.wants(record.category()) {
-            let (kind, packed) = (record.kind(), record.pack());
-            self.count(kind);
-            let words = u8::try_from(packed.count()).unwrap_or(u8::MAX);
-            self.write_at(m, (ticks, head(kind, words, domain.0, packed.small)), packed.words);
-        }
-    }
-
-    /// Writes a record that is counted: its first word without the time, and its fields.
-    #[inline(never)]
-    fn write<M: Machine, const N: usize>(&mut self, m: &M, head: u64, fields: [u64; N]) {
-        if !self.stream.write_at_hand(m.ticks(), head, fields) {
-            // At the end, so that the short way above need not keep anything over it.
-            self.write_slowly(m, head, fields);
-        }
-    }
-
-    /// The same if there is room, with as many of the fields as the first word says.
-    #[inline(always)]
-    fn write_some_at_hand<M: Machine, const N: usize>(&mut self, m: &M, head: u64, fields: [u64; N]) -> bool {
-        self.stream.write_some_at_hand(m.ticks(), head, fields, words_of(head))
-    }
-
-    /// The same where there is something to look at, or no room.
-    #[cold]
-    #[inline(never)]
-    fn write_slowly<M: Machine, const N: usize>(&mut self, m: &M, head: u64, fields: [u64; N]) {
-        self.write_at(m, (m.ticks(), head), fields);
-    }
-
-    /// The same with a reading of the clock.
-    fn write_at<M: Machine, const N: usize>(&mut self, m: &M, (now, head): (u64, u64), fields: [u64; N]) {
-        if self.filtered {
-            if !self.choice.passes(head) {
-                return self.uncount(head);
-            }
-            self.stream.release();
-        }
-        if !self.stream.write_some(m, (now, head), fields, words_of(head)) {
-            self.uncount(head);
-            lose(&self.stream, head);
-        }
-        if self.filtered {
-            self.stream.hold();
-        }
-    }
-
-    /// Counts a record of a kind.
-    #[inline(always)]
-    fn count(&mut self, kind: u8) {
-        if let Some(count) = self.written.get_mut(usize::from(kind)) {
-            *count = count.wrapping_add(1);
-        }
-    }
-
-    /// Takes it back: the record was not written.
-    fn uncount(&mut self, head: u64) {
-        if let Some(count) = usize::try_from(head & 0x7f).ok().and_then(|kind| self.written.get_mut(kind)) {
-            *count = count.wrapping_sub(1);
-        }
-    }
-
     /// Brings the header up to date.
     fn close<M: Machine>(&self, m: &mut M) {
         m.trace_store(WORD_CATEGORIES, u64::from(self.mask));
         m.trace_store(WORD_FILTERED, self.choice.left_out());
         const OTHERS: u8 = Record::Nmi { rip: 0 }.kind();
-        for ((kind, count), at) in (0..).zip(self.written).zip(WRITTEN_START..) {
+        let mut written = self.written;
+        for (kind, count) in self.taken_in() {
+            if let Some(sum) = written.get_mut(kind) {
+                *sum = sum.wrapping_add(count);
+            }
+        }
+        for ((kind, count), at) in (0..).zip(written).zip(WRITTEN_START..) {
             // Non-maskable interrupts count what they write.
             if kind != OTHERS {
                 m.trace_store(at, count);
@@ -323,16 +239,6 @@ impl Trace {
         let of = |stream: &Stream| stream.overwritten().saturating_add(stream.dropped());
         of(&self.stream).saturating_add(of(&self.guests))
     }
-}
-
-/// Counts a record for which there was no room.
-#[cold]
-#[inline(never)]
-fn lose(stream: &Stream, head: u64) {
-    let kind = u8::try_from(head & 0x7f).unwrap_or(0);
-    let Some(description) = records::description(kind) else { return };
-    let at = LOST_START.saturating_add(usize::from(description.category.raw()));
-    stream.store(at, stream.load(at).saturating_add(1));
 }
 
 /// How the storage is divided.

@@ -2,10 +2,11 @@
 
 use hypercall_abi::extension::GuestRecord;
 use hypercall_abi::vcpu::RunState;
-use hypercall_abi::{DomId, Errno, Port};
+use hypercall_abi::{DomId, Errno, Hypercall, Port};
 
-use super::records::{Condition, Reason};
-use super::{Record, Trace, call_entry, call_exit, traced_number, triggered};
+use super::guests::made;
+use super::records::{Condition, Reason, UNKNOWN};
+use super::{Category, Record, Trace, call_entry, call_exit, laid_out, traced_number, triggered};
 use crate::dispatch;
 use crate::machine::Machine;
 use crate::registers::Registers;
@@ -19,12 +20,34 @@ pub(crate) fn event_raised<M: Machine>(world: &mut World, m: &mut M, id: DomId, 
     world.trace.put(m, id, &record);
 }
 
+/// Notes that a handler returns by hypercall to `rip` of its own kernel, where RAX is what the hypercall answers.
+#[inline(always)]
+pub(crate) fn returned<M: Machine>(trace: &mut Trace, m: &M, caller: DomId, rip: u64, rax: u64) {
+    const BOTH: u32 = Category::Event.bit() | Category::Hypercall.bit();
+    let number = u8::try_from(Hypercall::Iret.raw()).unwrap_or(UNKNOWN);
+    let records = [Record::Return { user: 0, rip }, Record::HypercallExit { number, result: rax }];
+    let [[first, rip], [second, rax]] = records.map(|record| laid_out(caller, &record));
+    // A last word of 0 is left out.
+    let all = rax != 0 && rip != 0 && trace.categories() & BOTH == BOTH;
+    if !all || !trace.put_row::<_, 4, 0b0101>(m, [first, rip, second, rax]) {
+        trace.put_each(m, caller, records);
+    }
+}
+
 /// Notes that `id` ends its sleep, `ahead` of the queue or at its tail; if it `waits`, its run state has changed.
 #[cold]
 pub(crate) fn wake<M: Machine>(world: &mut World, m: &mut M, id: DomId, ahead: bool, waits: bool) {
-    world.trace.put(m, id, &Record::Wake { ahead: u8::from(ahead) });
-    if waits {
-        run_state(world, m, id, RunState::Runnable, Reason::Woken);
+    const BOTH: u32 = Category::Event.bit() | Category::RunState.bit();
+    let wake = Record::Wake { ahead: u8::from(ahead) };
+    let state = u8::try_from(RunState::Runnable.raw()).unwrap_or(u8::MAX);
+    let state = Record::RunState { state, reason: Reason::Woken.raw() };
+    let trace = &mut world.trace;
+    if !waits {
+        return trace.put(m, id, &wake);
+    }
+    let ([first], [second, reason]) = (laid_out(id, &wake), laid_out(id, &state));
+    if trace.categories() & BOTH != BOTH || !trace.put_row::<_, 3, 0b011>(m, [first, second, reason]) {
+        trace.put_each(m, id, [wake, state]);
     }
 }
 
@@ -38,6 +61,19 @@ pub(crate) fn run_state<M: Machine>(
 ) {
     let state = u8::try_from(state.raw()).unwrap_or(u8::MAX);
     world.trace.put(m, id, &Record::RunState { state, reason: reason.raw() });
+}
+
+/// Notes that `id` gets the processor, by `switch`.
+#[inline(always)]
+pub(crate) fn chosen<M: Machine>(trace: &mut Trace, m: &M, id: DomId, switch: &Record) {
+    let state = u8::try_from(RunState::Running.raw()).unwrap_or(u8::MAX);
+    // The reason is 0, of which no word is written.
+    const { assert!(Reason::Chosen.raw() == 0) }
+    let state = Record::RunState { state, reason: Reason::Chosen.raw() };
+    let ([first, from], [second]) = (laid_out(id, switch), laid_out(id, &state));
+    if !trace.put_row::<_, 3, 0b101>(m, [first, from, second]) {
+        trace.put_each(m, id, [*switch, state]);
+    }
 }
 
 /// Answers a hypercall while calls are timed: to record only long ones, or to end the recording at one.
@@ -72,25 +108,15 @@ pub(crate) fn guest_record<M: Machine>(
     [record, a, b]: [u64; 3],
 ) -> Result<u64, Errno> {
     let record = u32::try_from(record).ok().and_then(GuestRecord::from_raw).ok_or(Errno::NoSys)?;
-    let [ring, _, peer_low, peer_high, index @ ..] = a.to_le_bytes();
-    let (peer, index) = (u16::from_le_bytes([peer_low, peer_high]), u32::from_le_bytes(index));
-    let (count, waiting) = (low(b), low(b >> 32));
-    let record = match record {
-        GuestRecord::SpanBegin => Record::SpanBegin { name: a, value: b },
-        GuestRecord::SpanEnd => Record::SpanEnd { name: a, value: b },
-        GuestRecord::Instant => Record::Instant { name: a, value: b },
-        GuestRecord::Value => Record::Value { name: a, value: b },
-        GuestRecord::RingProduced => Record::RingProduced { ring, peer, index, count, waiting },
-        GuestRecord::RingConsumed => Record::RingConsumed { ring, peer, index, count, waiting },
-        GuestRecord::RingNotified => Record::RingNotified { ring, peer },
-        GuestRecord::RingSuppressed => Record::RingSuppressed { ring, peer },
-        GuestRecord::HandlerDone => Record::HandlerDone { ports: low(a) },
+    let [ring, _, peer @ .., _, _, _, _] = a.to_le_bytes();
+    // In a page the side is elsewhere, and the other domain in its place.
+    let a = match record {
+        GuestRecord::RingProduced
+        | GuestRecord::RingConsumed
+        | GuestRecord::RingNotified
+        | GuestRecord::RingSuppressed => (a >> 32 << 32) | u64::from(u16::from_le_bytes(peer)),
+        _ => a,
     };
-    trace.put(m, caller, &record);
+    trace.put(m, caller, &made(record, ring, a, b));
     Ok(0)
-}
-
-/// The lower half.
-fn low(word: u64) -> u32 {
-    u32::try_from(word & 0xffff_ffff).unwrap_or(0)
 }

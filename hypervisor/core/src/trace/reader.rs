@@ -71,6 +71,19 @@ impl Tally {
     pub(super) const fn damaged(&mut self) {
         self.damaged_blocks = self.damaged_blocks.saturating_add(1);
     }
+
+    /// Counts a record of so many words, or that its kind is not known.
+    pub(super) fn found(&mut self, record: Option<Record>, words: u64) -> Option<Record> {
+        if record.is_none() {
+            self.unknown = self.unknown.saturating_add(1);
+            self.lost = self.lost.saturating_add(1);
+            return None;
+        }
+        self.records = self.records.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(words.saturating_mul(8));
+        self.longest_words = self.longest_words.max(words);
+        record
+    }
 }
 
 /// Reads a trace's records, oldest first.

@@ -1,7 +1,7 @@
 //! The records, each declared once: number, name, category, fields, meaning.
 //! A field may be added only at a record's end, and a number is never used again, so that old traces stay readable.
 //!
-//! A first field of one byte stands in the record's first word and costs no room; a last word of zero is left out.
+//! A first field of one byte stands in the record's first word and costs no room; a last word of zero may be left out.
 
 use hypercall_abi::extension::Delivery;
 use hypercall_abi::grant_table::GrantTableOp;

@@ -22,6 +22,11 @@ pub use crate::testing::Word;
 /// as many as three bits can count.
 const ROOM: usize = 1 + 8;
 const _: () = assert!(WORDS_MAX < 8);
+/// The same before several records at once: as much as if each were written by itself, the longest first.
+const ROW: usize = WORDS_MAX + ROOM;
+/// Where in a row the last record may begin.
+const ROW_LAST: u32 = 6;
+const _: () = assert!(WORDS_MAX == 6);
 
 /// Where records go, and the clock that they are stamped with. A machine without a trace has nothing to say.
 pub trait Storage {
@@ -66,11 +71,11 @@ pub enum Mode {
 #[derive(Debug, Default)]
 pub struct Stream {
     /// What is left of the block in use.
-    room: &'static [Word],
+    pub(super) room: &'static [Word],
     /// The last point of time.
     base: u64,
     /// Records since the start.
-    records: u64,
+    pub(super) records: u64,
     /// The room, while records are not to be written without another look at them.
     held: &'static [Word],
     /// All words of the trace.
@@ -199,14 +204,26 @@ impl Stream {
         fields: [u64; N],
         count: usize,
     ) -> bool {
+        self.write_fields_at_hand::<N>(now, head, |field| fields.get(field).copied().unwrap_or(0), count)
+    }
+
+    /// The same with fields that are looked up one by one, so that they need not all be in registers.
+    #[inline(always)]
+    pub(super) fn write_fields_at_hand<const N: usize>(
+        &mut self,
+        now: u64,
+        head: u64,
+        field: impl Fn(usize) -> u64,
+        count: usize,
+    ) -> bool {
         let since = now.wrapping_sub(self.base);
         if since >> TICK_BITS != 0 {
             return false;
         }
         let Some(slots) = self.room.first_chunk::<ROOM>() else { return false };
         let [first, behind @ ..] = slots;
-        for (slot, word) in behind.iter().zip(fields) {
-            slot.store(word, Ordering::Relaxed);
+        for (slot, at) in behind.iter().zip(0..N) {
+            slot.store(field(at), Ordering::Relaxed);
         }
         if let Some(next) = behind.get(count) {
             next.store(0, Ordering::Relaxed);
@@ -217,29 +234,61 @@ impl Stream {
         true
     }
 
-    /// Writes two records, one of as many fields as its first word says, and one of a field, that become visible together.
-    /// Returns whether there was room.
+    /// Writes records that become visible together, as one row of words: in it a bit of `HEADS` for each first word, which has
+    /// no time yet. Returns whether there was room.
     #[inline(always)]
-    pub(crate) fn write_pair_at_hand<const N: usize>(
+    pub(super) fn write_row_at_hand<const N: usize, const HEADS: u32>(
         &mut self,
-        (then, head, fields): (u64, u64, [u64; N]),
-        (now, head_of_second, field): (u64, u64, u64),
+        now: u64,
+        row: [u64; N],
     ) -> bool {
-        const BOTH: usize = ROOM + 3;
-        let Some(slots) = self.room.first_chunk::<BOTH>() else { return false };
+        // So much that each of them had found room by itself.
+        const { assert!(HEADS & 1 == 1 && HEADS.ilog2() <= ROW_LAST && N < ROW) }
         let since = now.wrapping_sub(self.base);
         if since >> TICK_BITS != 0 {
             return false;
         }
+        let Some(slots) = self.room.first_chunk::<ROW>() else { return false };
+        let time = since << (64 - TICK_BITS);
+        let mut words = slots.iter().zip(row).zip(0_u32..);
+        let first = words.next();
+        for ((slot, word), at) in words {
+            let is_head = HEADS.wrapping_shr(at) & 1 != 0;
+            slot.store(if is_head { word | time } else { word }, Ordering::Relaxed);
+        }
+        if let Some(next) = slots.get(N) {
+            next.store(0, Ordering::Relaxed);
+        }
+        if let Some(((slot, word), _)) = first {
+            slot.store(word | time, Ordering::Release);
+        }
+        self.room = self.room.get(N..).unwrap_or_default();
+        self.records = self.records.wrapping_add(HEADS.count_ones().into());
+        true
+    }
+
+    /// Writes two records, one of as many fields as its first word says, which are looked up one by one, and one of a field,
+    /// that become visible together. Returns whether there was room.
+    #[inline(always)]
+    pub(crate) fn write_pair_at_hand<const N: usize>(
+        &mut self,
+        (then, head, field): (u64, u64, impl Fn(usize) -> u64),
+        (now, head_of_second, result): (u64, u64, u64),
+    ) -> bool {
+        let since = now.wrapping_sub(self.base);
+        if since >> TICK_BITS != 0 {
+            return false;
+        }
+        let Some(slots) = self.room.first_chunk::<ROW>() else { return false };
         let [first, behind @ ..] = slots;
-        for (slot, word) in behind.iter().zip(fields) {
-            slot.store(word, Ordering::Relaxed);
+        for (slot, at) in behind.iter().zip(0..N) {
+            slot.store(field(at), Ordering::Relaxed);
         }
         let count = words_of(head);
         let Some([second, one, next]) = behind.get(count..).and_then(<[_]>::first_chunk) else {
             return false;
         };
-        one.store(field, Ordering::Relaxed);
+        one.store(result, Ordering::Relaxed);
         next.store(0, Ordering::Relaxed);
         second.store(head_of_second | (since << (64 - TICK_BITS)), Ordering::Relaxed);
         let then = then.wrapping_sub(self.base) << (64 - TICK_BITS);
@@ -265,7 +314,8 @@ impl Stream {
         true
     }
 
-    fn next_block<S: Storage>(&mut self, s: &S, now: u64) -> bool {
+    /// Room in the next block, which begins at `now`. Returns whether there was any; if not, a record is counted as dropped.
+    pub(crate) fn next_block<S: Storage>(&mut self, s: &S, now: u64) -> bool {
         let blocks = word(self.blocks);
         if self.mode == Mode::Live {
             // Of all words this one alone is the host's, so it is read where a recording of the run sees it.

@@ -36,6 +36,7 @@ pub(crate) fn set_on<M: Machine>(world: &mut World, m: &mut M, on: bool) -> bool
     for domain in domains.iter_mut().filter(|domain| domain.state == State::Running) {
         trace.take_in(m, domain);
     }
+    trace.time_of_guests = m.ticks();
     trace.choice.look_at(domains.iter());
     let chosen = trace.choice.categories | Category::Trace.bit();
     trace.record_only(chosen);

@@ -96,9 +96,7 @@ pub(crate) fn iret<M: Machine, const RECORDED: bool>(
         return Short::No;
     }
     if RECORDED {
-        let trace = &mut world.trace;
-        trace.put(m, caller, &Record::Return { user: 0, rip });
-        trace::call_exit(trace, m, caller, regs.rax, rax);
+        trace::returned(&mut world.trace, m, caller, rip, rax);
     }
     (regs.rax, regs.r11, regs.rcx) = (rax, r11, rcx);
     (regs.rip, regs.rsp) = (rip, rsp);

@@ -9,7 +9,7 @@ use guest_kernel::shared_page::Mapped;
 use guest_kernel::trace;
 use guest_kernel::window::Range;
 use hypercall_abi::grant_table::{CopyGrant, CopySide, GrantStatus, MapGrantRef, UnmapGrantRef, map_flags};
-use hypercall_abi::ring::RingRecord;
+use hypercall_abi::ring::RingTold;
 use hypercall_abi::shared_info::TRACE_RING;
 use hypercall_abi::{DomId, Errno, GrantRef, PAGE_SIZE, Port, pass_on_page};
 
@@ -117,8 +117,9 @@ impl Platform for Kernel {
         trace::wants(TRACE_RING)
     }
 
-    fn trace_ring(&mut self, record: RingRecord) {
-        trace::ring(record);
+    #[inline(always)]
+    fn trace_ring(&mut self, told: RingTold) {
+        trace::ring(told);
     }
 
     fn copy(&mut self, batch: &mut [CopyGrant]) {
