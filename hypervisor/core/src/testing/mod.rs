@@ -292,6 +292,8 @@ impl<T: MachineMemory> Fixture<T> {
 
     /// Ends a domain and gives its memory back; returns in how many pieces.
     pub(crate) fn kill(&mut self, domain: DomId) -> usize {
+        // No domain goes while the processor uses its tables; whoever runs next has others.
+        self.machine.root = None;
         let mut pieces = 1;
         while reclaim::reclaim(&mut self.world.domains, &mut self.world.frames, &mut self.machine, domain)
             == Progress::More
