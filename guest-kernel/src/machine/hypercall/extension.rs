@@ -1,8 +1,8 @@
 //! What Denizen adds to Xen's interface; elsewhere each of these is refused with [`Errno::NoSys`].
 
 use hypercall_abi::extension::{
-    Control, DeliveryPolicy, DeviceDirectoryInfo, DomainCounters, ExtensionOp, GuestRecord, IdleResult,
-    PciConfig,
+    Control, ControlOp, DeliveryPolicy, DeviceDirectoryInfo, DomainCounters, ExtensionOp, GuestRecord,
+    IdleResult, PciConfig,
 };
 use hypercall_abi::{DomId, Errno, Hypercall};
 
@@ -97,6 +97,14 @@ pub fn pci_config(argument: &mut PciConfig) -> Result {
 /// As the hypervisor says.
 pub fn control(mut argument: Control) -> Result {
     operate(ExtensionOp::Control, &mut argument)
+}
+
+/// [`control`] of the whole system, of no one domain.
+///
+/// # Errors
+/// As the hypervisor says.
+pub fn order(op: ControlOp, args: [u64; 3]) -> Result {
+    control(Control { op: op.raw(), domid: DomId::INVALID.0, pad: 0, args })
 }
 
 /// Charges a domain that we serve for `part / of` of the time that we ran and have not charged yet; the ns.

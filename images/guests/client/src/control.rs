@@ -1,11 +1,11 @@
 //! Ruling the system: policies, snapshots, the end. A domain without control does without.
 
 use guest_kernel::hypercall::extension;
-use hypercall_abi::extension::{Control, ControlOp, Delivery, DeliveryPolicy};
-use hypercall_abi::{DomId, Errno};
+use hypercall_abi::Errno;
+use hypercall_abi::extension::{ControlOp, Delivery, DeliveryPolicy};
 
 fn order(op: ControlOp, args: [u64; 3]) {
-    match extension::control(Control { op: op.raw(), domid: DomId::INVALID.0, pad: 0, args }) {
+    match extension::order(op, args) {
         // Not ours to rule: the load alone is then what we are for.
         Ok(()) | Err(Errno::Perm | Errno::NoSys) => {}
         Err(error) => log::warn!("control {}: {error:?}", op.name()),

@@ -2,7 +2,7 @@
 //!
 //! Command line: `start_ms=MS stop_ms=MS` of system time, `act=compute|events|wakes|pages|memory|rings|flood|yields`, and for the
 //! acts between two neighbours `peer=DOMID to=ADDRESS`. `act=scale` is what `cargo xtask measure scale` has two of them do, with
-//! `yields_ms=MS`. At the end it says `@computed`. All guests read the same clock,
+//! `yields_ms=MS`, and `act=pong` with `rounds=N` what `cargo xtask bench tracing` has. At the end it says `@computed`. All guests read the same clock,
 //! so that nobody has to tell anybody when it begins.
 
 #![no_std]
@@ -13,6 +13,7 @@ extern crate alloc;
 mod events;
 mod grab;
 mod pages;
+mod pong;
 mod rings;
 mod scale;
 mod turns;
@@ -51,6 +52,10 @@ async fn run(guest: Guest) {
                 Err(error) => panic!("{error}"),
             };
             scale::run(&guest, start, yields, &mut turns).await;
+        }
+        "pong" => {
+            let rounds = line.parse("rounds", 0).unwrap_or_else(|error| panic!("{error}"));
+            pong::run(&guest, start, rounds).await;
         }
         "pages" => {
             let mut churn = pages::Churn::new();
