@@ -6,14 +6,15 @@ use hypercall_abi::extension::{Delivery, WINDOW_NS_MAX};
 use hypercall_abi::vcpu::RunState;
 use hypercall_abi::{DomId, Errno};
 
-use crate::config;
 use crate::effects::Todo;
 use crate::machine::Machine;
+use crate::time::Time;
 use crate::timers::{Kind, Timer};
 use crate::trace::records::TimerKind;
 use crate::trace::{self, Record};
 use crate::vcpu::Sleep;
 use crate::world::World;
+use crate::{config, devices};
 
 /// A delivery policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,7 +155,7 @@ pub(crate) fn arrived<M: Machine>(world: &mut World, m: &mut M, id: DomId, maske
         }
         (Sleep::No, Policy::Adaptive) if !masked => {
             let now = m.now();
-            if world.scheduler.is_awake(id) && world.scheduler.precede(id, now) {
+            if world.scheduler.is_awake(id) && precede(world, m, id, now) {
                 world.reschedule();
             }
         }
@@ -162,6 +163,28 @@ pub(crate) fn arrived<M: Machine>(world: &mut World, m: &mut M, id: DomId, maske
         (Sleep::Block | Sleep::Idle, Policy::Batched(window)) if window.gathers() => gather(world, m, id),
         (Sleep::Block | Sleep::Idle | Sleep::Poll(_), _) => wake(world, m, id),
     }
+}
+
+/// [`crate::scheduler::Scheduler::precede`]; what its peers have left out to tell the target is noted when it begins to wait.
+fn precede<M: Machine>(world: &mut World, m: &M, id: DomId, now: Time) -> bool {
+    let waited = world.scheduler.waits_for_grace(id);
+    let ahead = world.scheduler.precede(id, now);
+    if !waited && world.scheduler.waits_for_grace(id) {
+        let left_out = devices::suppressed_toward(world, m, id);
+        if let Some(domain) = world.domains.get_mut(id) {
+            domain.left_out = left_out;
+        }
+    }
+    ahead
+}
+
+/// A target that may have waited has the processor: what it was not told meanwhile speaks for the wait.
+#[inline]
+pub(crate) fn arrive<M: Machine>(world: &mut World, m: &M, id: DomId) {
+    let Some(teller) = world.scheduler.end_wait(id) else { return };
+    let before = world.domains.get(id).map_or(0, |domain| domain.left_out);
+    let left_out = devices::suppressed_toward(world, m, id).saturating_sub(before);
+    world.scheduler.credit(teller, left_out);
 }
 
 /// One more event for a sleeping target with a window.
@@ -207,10 +230,10 @@ pub(crate) fn wake<M: Machine>(world: &mut World, m: &mut M, id: DomId) {
             world.scheduler.wake(id, now);
             false
         }
-        Policy::Adaptive => world.scheduler.precede(id, now),
+        Policy::Adaptive => precede(world, m, id, now),
     };
     let waits = world.current != Some(id);
-    if waits {
+    if waits && let Some(domain) = world.domains.get_mut(id) {
         domain.vcpu.times.enter(RunState::Runnable, now);
     }
     world.reschedule();

@@ -60,6 +60,8 @@ pub struct Domain {
     pub events: Ports,
     /// How its events reach it.
     pub delivery: Gathering,
+    /// Notifications that its peers had left out when it began to wait for a grace.
+    pub(crate) left_out: u64,
     /// Its devices.
     pub directory: Directory,
     /// Its line on the console.
@@ -90,6 +92,7 @@ impl Domain {
             charged_ns: 0,
             events: Ports::new(life::PORTS),
             delivery: Gathering::new(Policy::Batched(Window::NONE)),
+            left_out: 0,
             directory: Directory::default(),
             console: Line::new(now),
             ended: None,

@@ -5,6 +5,7 @@ use hypercall_abi::DomId;
 use hypercall_abi::vcpu::RunState;
 
 use crate::attention::Attention;
+use crate::delivery;
 use crate::effects::Todo;
 use crate::life;
 use crate::machine::Machine;
@@ -134,6 +135,7 @@ fn take_up<M: Machine>(
         world.switches = world.switches.wrapping_add(1);
         world.last = Some(id);
     }
+    delivery::arrive(world, m, id);
     if world.trace.wants(Category::RunState) {
         let why = why(world, before);
         trace::chosen(&mut world.trace, m, id, &Record::Switch { why: why.raw(), from });

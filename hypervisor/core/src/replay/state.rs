@@ -107,6 +107,7 @@ fn take_domain(sum: &mut Sum, domain: &Domain) {
         shared_info,
         events,
         delivery,
+        left_out,
         directory,
         console,
         ended,
@@ -114,7 +115,7 @@ fn take_domain(sum: &mut Sum, domain: &Domain) {
         charged_ns,
         next_record,
     } = domain;
-    let parts: [&dyn Debug; 17] = [
+    let parts: [&dyn Debug; 18] = [
         id,
         name,
         config,
@@ -126,6 +127,7 @@ fn take_domain(sum: &mut Sum, domain: &Domain) {
         shared_info,
         events,
         delivery,
+        left_out,
         directory,
         console,
         ended,

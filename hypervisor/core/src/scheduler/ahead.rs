@@ -9,7 +9,7 @@
 //! Otherwise it is placed before all others, behind those that came this way before it, and who runs may get a **grace**
 //! before it must make room. Only who tells many targets in turn, as a driver domain does, gets one: who tells one
 //! alone gathers nothing. What graces have come to decides about the next: they pay if enough events find targets that wait already,
-//! which handle them in the same upcall. When a sample of them did not, a number of targets is let in at once before it is tried again,
+//! which handle them in the same upcall; events that the drivers left out meanwhile, as the ring's indices let them, count as such. When a sample of them did not, a number of targets is let in at once before it is tried again,
 //! and that number doubles with each failure. So useless graces concern few events in a hundred. Whoever makes room
 //! keeps its turn, and whoever goes ahead pays from the rest of its own.
 
@@ -117,7 +117,31 @@ impl Scheduler {
             self.joined = 0;
             self.grace = now.after(GRACE_NS);
         }
+        let teller = self.current.filter(|_| self.graced);
+        if let Some(entity) = self.entity_mut(id) {
+            entity.teller = teller;
+        }
         true
+    }
+
+    /// Whether a domain waits because whoever told it was let go on.
+    #[must_use]
+    pub(crate) fn waits_for_grace(&self, id: DomId) -> bool {
+        self.entity(id).is_some_and(|entity| entity.teller.is_some())
+    }
+
+    /// A domain that waited so has the processor; who told it.
+    #[inline]
+    pub(crate) fn end_wait(&mut self, id: DomId) -> Option<DomId> {
+        self.entity_mut(id)?.teller.take()
+    }
+
+    /// So many events more found a target of this domain's that waited: those that the ring's indices kept back.
+    pub(crate) fn credit(&mut self, teller: DomId, events: u64) {
+        let events = u16::try_from(events).unwrap_or(u16::MAX);
+        if let Some(entity) = self.entity_mut(teller) {
+            entity.graces.joined = entity.graces.joined.saturating_add(events);
+        }
     }
 
     /// Whether there is no time to spare, and nobody who would take whatever is saved.

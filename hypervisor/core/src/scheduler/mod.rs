@@ -49,6 +49,8 @@ struct Entity {
     computes: bool,
     /// What came of letting it go on while others waited ahead.
     graces: Graces,
+    /// Who told it and was let go on, until it has the processor.
+    teller: Option<DomId>,
     /// Neighbours in the queue.
     before: Option<DomId>,
     after: Option<DomId>,
@@ -192,6 +194,7 @@ impl Scheduler {
         if let Some(entity) = self.entity_mut(id) {
             entity.awake = false;
             entity.slept = true;
+            entity.teller = None;
             if core::mem::take(&mut entity.computes) {
                 self.computing = self.computing.saturating_sub(1);
             }

@@ -94,6 +94,32 @@ fn graces_in_which_events_join_are_given_again_and_others_are_not() {
 }
 
 #[test]
+fn what_drivers_left_out_meanwhile_speaks_for_a_grace() {
+    let graced = |left_out| {
+        let mut scheduler = one_that_tells_many();
+        let mut waited = |target: &DomId| {
+            let graced = told(&mut scheduler, *target, LATER) == Some(SENDER);
+            assert_eq!(scheduler.waits_for_grace(*target), graced);
+            scheduler.sleep(SENDER);
+            assert_eq!(scheduler.pick(LATER), Some(*target));
+            if let Some(teller) = scheduler.end_wait(*target) {
+                assert_eq!(teller, SENDER);
+                scheduler.credit(teller, left_out);
+            }
+            assert_eq!(scheduler.end_wait(*target), None, "a wait ends once");
+            scheduler.wake(SENDER, LATER);
+            scheduler.sleep(*target);
+            assert_eq!(scheduler.pick(LATER), Some(SENDER));
+            graced
+        };
+        TARGETS.iter().rev().cycle().take(4 * usize::from(SAMPLE)).filter(|target| waited(target)).count()
+    };
+    assert_eq!(graced(1), 4 * usize::from(SAMPLE));
+    assert_eq!(graced(u64::MAX), 4 * usize::from(SAMPLE), "no number is too large");
+    assert!(graced(0) < 4 * usize::from(SAMPLE) - usize::from(REFUSALS_FIRST));
+}
+
+#[test]
 fn who_tells_one_alone_gets_no_grace() {
     let mut scheduler = saturated();
     for _ in 0..2 * FAN {
