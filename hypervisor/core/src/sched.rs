@@ -196,9 +196,10 @@ const fn traced(kind: Kind) -> TimerKind {
 /// Due timers that one interrupt sees to; the next comes at once if there are more.
 const EXPIRED_AT_ONCE: usize = 64;
 
-/// Lets due timers take effect.
+/// Lets due timers take effect. Whose timer it is pays for the time that it takes from who runs.
 pub(crate) fn expire<M: Machine>(world: &mut World, m: &mut M) {
     let now = m.now();
+    let mut begun = now;
     for _ in 0..EXPIRED_AT_ONCE {
         let Some((Timer { domain, kind }, due)) = world.timers.take_due(now) else { break };
         let record = Record::TimerDue { timer: traced(kind).raw(), late: now.since(due) };
@@ -208,6 +209,10 @@ pub(crate) fn expire<M: Machine>(world: &mut World, m: &mut M) {
             Kind::Sleep => end_of_sleep(world, m, domain),
             Kind::Window => crate::delivery::wake(world, m, domain),
         }
+        if world.current != Some(domain) {
+            world.scheduler.charge(domain, m.now().since(begun));
+        }
+        begun = m.now();
     }
     world.effects.todo |= Todo::TIMER;
 }
