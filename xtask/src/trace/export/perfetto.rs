@@ -7,7 +7,6 @@ mod schema;
 mod spans;
 mod texts;
 mod tracks;
-mod wire;
 
 use std::io::{Result, Write};
 
@@ -19,10 +18,10 @@ use hypervisor_core::trace::reader::Entry;
 use crate::trace::follow::{Call, Fact, Follow, State};
 use crate::trace::names::Names;
 use raises::{Raise, Raises};
+use schema::Type;
 use spans::Spans;
 use texts::{Note, Text};
 use tracks::{Event, Kind, Tracks};
-use wire::Type;
 
 /// Writes a trace; returns how many events of Perfetto's it became.
 pub(super) fn write(

@@ -1,14 +1,20 @@
-//! The messages of Perfetto's trace format that are written seldom, with the numbers of its published schema.
+//! The messages of Perfetto's trace format that are written, with the numbers of its published schema.
 //! It exists so that no compiler of schemas is needed to build this program.
 
 use prost::Message;
 
-/// `TracePacket` without an event: the file is these, each as field 1, one after the other.
+/// `TracePacket`: the file is these, each as field 1, one after the other.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Packet {
+    /// ns.
+    #[prost(uint64, optional, tag = "8")]
+    pub(super) timestamp: Option<u64>,
     /// Who wrote it: one writer.
     #[prost(uint32, optional, tag = "10")]
     pub(super) trusted_packet_sequence_id: Option<u32>,
+    /// Something on a track.
+    #[prost(message, optional, tag = "11")]
+    pub(super) track_event: Option<TrackEvent>,
     /// Texts that this packet and later ones name by number.
     #[prost(message, optional, tag = "12")]
     pub(super) interned_data: Option<Interned>,
@@ -82,4 +88,57 @@ pub(super) struct Counter {
     /// 2: a count.
     #[prost(int32, optional, tag = "3")]
     pub(super) unit: Option<i32>,
+}
+
+/// `TrackEvent`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct TrackEvent {
+    /// Categories, by number.
+    #[prost(uint64, repeated, packed = "false", tag = "3")]
+    pub(super) category_iids: Vec<u64>,
+    /// What it says beside.
+    #[prost(message, repeated, tag = "4")]
+    pub(super) debug_annotations: Vec<Annotation>,
+    /// A [`Type`].
+    #[prost(int32, optional, tag = "9")]
+    pub(super) r#type: Option<i32>,
+    /// Name, by number.
+    #[prost(uint64, optional, tag = "10")]
+    pub(super) name_iid: Option<u64>,
+    /// The track.
+    #[prost(uint64, optional, tag = "11")]
+    pub(super) track_uuid: Option<u64>,
+    /// Value of a counter.
+    #[prost(int64, optional, tag = "30")]
+    pub(super) counter_value: Option<i64>,
+    /// Flows that leave here.
+    #[prost(fixed64, repeated, packed = "false", tag = "47")]
+    pub(super) flow_ids: Vec<u64>,
+    /// Flows that end here.
+    #[prost(fixed64, repeated, packed = "false", tag = "48")]
+    pub(super) terminating_flow_ids: Vec<u64>,
+}
+
+/// `TrackEvent.Type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Type {
+    /// A slice begins.
+    Begin = 1,
+    /// The innermost slice ends.
+    End = 2,
+    /// A moment.
+    Instant = 3,
+    /// A counter's new value.
+    Counter = 4,
+}
+
+/// `DebugAnnotation`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Annotation {
+    /// Its name, by number.
+    #[prost(uint64, optional, tag = "1")]
+    pub(super) name_iid: Option<u64>,
+    /// A number.
+    #[prost(uint64, optional, tag = "3")]
+    pub(super) uint_value: Option<u64>,
 }

@@ -39,8 +39,8 @@ impl Note {
     const ALL: [Self; 4] = [Self::Port, Self::Arg0, Self::Arg1, Self::Value];
 
     /// Its number.
-    pub(super) const fn iid(self) -> u8 {
-        self as u8 + 1
+    pub(super) const fn iid(self) -> u64 {
+        self as u64 + 1
     }
 
     const fn word(self) -> &'static str {
@@ -56,7 +56,7 @@ impl Note {
 const CATEGORIES: [&str; 5] = ["run-state", "hypercall", "event", "guest", "ring"];
 
 /// Number of the category of what stands on a track.
-pub(super) const fn category(kind: Kind) -> u8 {
+pub(super) const fn category(kind: Kind) -> u64 {
     match kind {
         Kind::Processor(_) | Kind::States => 1,
         Kind::Calls => 2,

@@ -6,9 +6,8 @@ use std::io::{Result, Write};
 
 use hypercall_abi::DomId;
 
-use super::schema::{Counter, Packet, Process, TrackDescriptor};
+use super::schema::{Annotation, Counter, Packet, Process, TrackDescriptor, TrackEvent, Type};
 use super::texts::{Note, Text, Texts, letters};
-use super::wire::{Told, Type, Wire};
 use crate::trace::names::Names;
 
 /// What a track shows.
@@ -59,7 +58,9 @@ pub(super) struct Tracks<'a, W> {
     domains: BTreeMap<DomId, u64>,
     next: u64,
     written: u64,
-    wire: Wire,
+    /// What is being written; kept for its memory.
+    packet: Packet,
+    buffer: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -72,12 +73,12 @@ struct Track {
 }
 
 /// Number of the one writer.
-const SEQUENCE: u8 = 1;
+const SEQUENCE: u32 = 1;
 /// A unit of Perfetto's.
 const COUNT: i32 = 2;
 /// Flags of the first packet, and of those that use its texts.
 const BEGIN: u32 = 1;
-const NEEDS_TEXTS: u8 = 2;
+const NEEDS_TEXTS: u32 = 2;
 
 impl<'a, W: Write> Tracks<'a, W> {
     pub(super) fn new(names: &'a Names, output: &'a mut W) -> Result<Self> {
@@ -90,14 +91,18 @@ impl<'a, W: Write> Tracks<'a, W> {
             domains: BTreeMap::new(),
             next: 0,
             written: 0,
-            wire: Wire::default(),
+            packet: Packet::default(),
+            buffer: Vec::new(),
         };
         tracks.packet(Packet {
-            trusted_packet_sequence_id: Some(SEQUENCE.into()),
+            trusted_packet_sequence_id: Some(SEQUENCE),
             sequence_flags: Some(BEGIN),
             interned_data: Some(Texts::fixed()),
             ..Packet::default()
         })?;
+        tracks.packet.trusted_packet_sequence_id = Some(SEQUENCE);
+        tracks.packet.sequence_flags = Some(NEEDS_TEXTS);
+        tracks.packet.track_event = Some(TrackEvent::default());
         Ok(tracks)
     }
 
@@ -122,21 +127,34 @@ impl<'a, W: Write> Tracks<'a, W> {
             _ => {}
         }
         track.last = time.max(track.last);
-        let named = event.name.map(|text| (text, self.texts.number(text)));
-        let told = Told {
-            time: track.last,
-            track: track.uuid,
-            what,
-            category: (what != Type::End).then(|| super::texts::category(track.kind)),
-            name: named.map(|(_, (iid, _))| iid),
-            event,
-            texts: match named {
-                Some((text, (iid, true))) => Some(Texts::told(iid, text, self.names)),
-                _ => None,
-            },
-        };
+        let (packet, names) = (&mut self.packet, self.names);
+        packet.timestamp = Some(track.last);
+        let told = packet.track_event.get_or_insert_default();
+        told.r#type = Some(what as i32);
+        told.track_uuid = Some(track.uuid);
+        told.category_iids.clear();
+        if what != Type::End {
+            told.category_iids.push(super::texts::category(track.kind));
+        }
+        packet.interned_data = None;
+        told.name_iid = event.name.map(|text| {
+            let (iid, new) = self.texts.number(text);
+            packet.interned_data = new.then(|| Texts::told(iid, text, names));
+            iid
+        });
+        let note =
+            |&(name, value): &(Note, u64)| Annotation { name_iid: Some(name.iid()), uint_value: Some(value) };
+        told.debug_annotations.clear();
+        told.debug_annotations.extend(event.notes.iter().map(note));
+        told.counter_value = event.value;
+        told.flow_ids.clear();
+        told.flow_ids.extend(event.flow);
+        told.terminating_flow_ids.clear();
+        told.terminating_flow_ids.extend(event.ends);
         self.written += 1;
-        self.output.write_all(self.wire.packet(SEQUENCE, NEEDS_TEXTS, &told))
+        self.buffer.clear();
+        prost::encoding::message::encode(1, &self.packet, &mut self.buffer);
+        self.output.write_all(&self.buffer)
     }
 
     /// Writes a slice of which both ends are known.
@@ -239,7 +257,7 @@ impl<'a, W: Write> Tracks<'a, W> {
 
     fn describe(&mut self, track: TrackDescriptor) -> Result<()> {
         self.packet(Packet {
-            trusted_packet_sequence_id: Some(SEQUENCE.into()),
+            trusted_packet_sequence_id: Some(SEQUENCE),
             track_descriptor: Some(track),
             ..Packet::default()
         })
@@ -251,8 +269,8 @@ impl<'a, W: Write> Tracks<'a, W> {
     }
 
     fn packet(&mut self, packet: Packet) -> Result<()> {
-        let mut bytes = Vec::new();
-        prost::encoding::message::encode(1, &packet, &mut bytes);
-        self.output.write_all(&bytes)
+        self.buffer.clear();
+        prost::encoding::message::encode(1, &packet, &mut self.buffer);
+        self.output.write_all(&self.buffer)
     }
 }
