@@ -12,7 +12,7 @@ use hypervisor_core::trace::reader::Header;
 
 use super::follow::{Delivery, Fact, Follow};
 use super::names::Names;
-use super::stats::{Gather, Stats};
+use super::stats::{Gather, Ring, Stats};
 use super::timeline::window::Window;
 use super::{input, remark, write_json};
 use crate::cli::Report;
@@ -235,26 +235,22 @@ fn rings(page: &mut String, stats: &Stats) -> Result<()> {
     if stats.rings.is_empty() {
         return Ok(());
     }
-    page.push_str(
-        "<h2>What went through rings</h2><table><tr><th>domain</th><th>ring</th><th>produced</th><th>at a time</th>\
-         <th>consumed</th><th>most waiting</th><th>notified</th><th>suppressed</th></tr>",
-    );
+    let heads: String = Ring::HEADS.iter().map(|head| format!("<th>{head}</th>")).collect();
+    write!(page, "<h2>What went through rings</h2><table><tr>{heads}</tr>")?;
     let mut rows: Vec<_> = stats.rings.iter().collect();
     rows.sort_by_key(|ring| std::cmp::Reverse(ring.produced.saturating_add(ring.consumed)));
     for ring in rows.iter().take(ROWS) {
+        let [domain, side, numbers @ ..] = ring.cells();
         write!(
             page,
-            "<tr><td>{}</td><td style=\"text-align:left\">{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
-             <td>{}</td></tr>",
-            escaped(&ring.domain),
-            escaped(&ring.ring),
-            grouped(ring.produced),
-            or_dash(ring.batch.map(|batch| format!("{batch:.2}"))),
-            grouped(ring.consumed),
-            grouped(ring.waiting_max.into()),
-            grouped(ring.notified),
-            grouped(ring.suppressed),
+            "<tr><td>{}</td><td style=\"text-align:left\">{}</td>",
+            escaped(&domain),
+            escaped(&side)
         )?;
+        for number in numbers {
+            write!(page, "<td>{number}</td>")?;
+        }
+        page.push_str("</tr>");
     }
     page.push_str("</table>");
     Ok(())

@@ -1,6 +1,6 @@
 //! Statistics as tables.
 
-use super::{Call, Stats};
+use super::{Call, Ring, Stats};
 use crate::say::say;
 use crate::table::{grouped, new, or_dash};
 
@@ -170,20 +170,9 @@ fn rings(stats: &Stats) {
     if stats.rings.is_empty() {
         return;
     }
-    let heads =
-        ["domain", "ring", "produced", "at a time", "consumed", "most waiting", "notified", "suppressed"];
-    let mut table = new(&heads);
+    let mut table = new(&Ring::HEADS);
     for ring in stats.rings.iter().take(MOST) {
-        table.add_row([
-            ring.domain.clone(),
-            ring.ring.clone(),
-            grouped(ring.produced),
-            or_dash(ring.batch.map(|batch| format!("{batch:.2}"))),
-            grouped(ring.consumed),
-            grouped(ring.waiting_max.into()),
-            grouped(ring.notified),
-            grouped(ring.suppressed),
-        ]);
+        table.add_row(ring.cells());
     }
     say!("{table}{}", more(stats.rings.len()));
 }

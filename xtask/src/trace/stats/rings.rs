@@ -8,6 +8,7 @@ use hypervisor_core::trace::Record;
 use serde::Serialize;
 
 use crate::counters::ratio;
+use crate::table::{grouped, or_dash};
 use crate::trace::names::Names;
 
 /// One side of a domain's rings, those to all other domains together.
@@ -29,6 +30,26 @@ pub(crate) struct Ring {
     pub(crate) notified: u64,
     /// Notifications that ring indices saved.
     pub(crate) suppressed: u64,
+}
+
+impl Ring {
+    /// What [`Self::cells`] say.
+    pub(crate) const HEADS: [&str; 8] =
+        ["domain", "ring", "produced", "at a time", "consumed", "most waiting", "notified", "suppressed"];
+
+    /// Its line in a table.
+    pub(crate) fn cells(&self) -> [String; 8] {
+        [
+            self.domain.clone(),
+            self.ring.clone(),
+            grouped(self.produced),
+            or_dash(self.batch.map(|batch| format!("{batch:.2}"))),
+            grouped(self.consumed),
+            grouped(self.waiting_max.into()),
+            grouped(self.notified),
+            grouped(self.suppressed),
+        ]
+    }
 }
 
 /// Rings being gathered.
