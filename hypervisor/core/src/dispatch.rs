@@ -10,7 +10,7 @@ use crate::registers::Registers;
 use crate::switch::{finish, upcall_due};
 use crate::trace;
 use crate::vcpu::Mode;
-use crate::world::{Short, World};
+use crate::world::World;
 use crate::{console, devices, events, extension, multicall, sched, traps, version};
 
 /// Arguments of a hypercall: RDI RSI RDX R10 R8.
@@ -244,11 +244,8 @@ fn finish_apart<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, 
 /// An event is sent. The short way records the hypercall's end, as does the next one.
 #[inline(never)]
 fn recorded_send<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, caller: DomId) -> bool {
-    match events::send_short::<M, true>(world, m, regs, caller) {
-        Short::Done => true,
-        Short::Begun => false,
-        Short::No => recorded_send_anyhow(world, m, regs, caller),
-    }
+    let short = events::send_short::<M, true>(world, m, regs, caller);
+    short.settled().unwrap_or_else(|| recorded_send_anyhow(world, m, regs, caller))
 }
 
 #[inline(never)]
@@ -265,11 +262,8 @@ fn recorded_send_anyhow<M: Machine>(
 
 #[inline(never)]
 fn recorded_return<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, caller: DomId) -> bool {
-    match traps::iret_short::<M, true>(world, m, regs, caller) {
-        Short::Done => true,
-        Short::Begun => false,
-        Short::No => recorded_anyhow(world, m, regs, caller),
-    }
+    let short = traps::iret_short::<M, true>(world, m, regs, caller);
+    short.settled().unwrap_or_else(|| recorded_anyhow(world, m, regs, caller))
 }
 
 /// Whatever else is asked for.

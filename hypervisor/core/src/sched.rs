@@ -209,10 +209,11 @@ pub(crate) fn expire<M: Machine>(world: &mut World, m: &mut M) {
             Kind::Sleep => end_of_sleep(world, m, domain),
             Kind::Window => crate::delivery::wake(world, m, domain),
         }
+        let done = m.now();
         if world.current != Some(domain) {
-            world.scheduler.charge(domain, m.now().since(begun));
+            world.scheduler.charge(domain, done.since(begun));
         }
-        begun = m.now();
+        begun = done;
     }
     world.effects.todo |= Todo::TIMER;
 }

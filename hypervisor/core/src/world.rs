@@ -62,6 +62,18 @@ pub enum Short {
     Done,
 }
 
+impl Short {
+    /// Whether nothing is left to be done before the return; `None` when the long way comes next.
+    #[inline(always)]
+    pub(crate) const fn settled(self) -> Option<bool> {
+        match self {
+            Self::No => None,
+            Self::Begun => Some(false),
+            Self::Done => Some(true),
+        }
+    }
+}
+
 /// An exception that a guest caused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exception {
@@ -400,11 +412,7 @@ impl World {
             Begun::Process(caller) => self.call_of_process(m, regs, caller),
             _ => Short::No,
         };
-        match short {
-            Short::No => self.finish_hypercall(m, regs, begun),
-            Short::Begun => false,
-            Short::Done => true,
-        }
+        short.settled().unwrap_or_else(|| self.finish_hypercall(m, regs, begun))
     }
 
     /// A process executed `syscall` and its kernel is in ring 1: the kernel is entered. The kernel's own hypercalls come

@@ -85,6 +85,12 @@ const UNKNOWN_HEAD: u64 = {
     head(0, 5, 0, number)
 };
 
+/// The one of a number that is in the table.
+#[inline(always)]
+fn head_of(number: u64) -> Option<u64> {
+    usize::try_from(number).ok().and_then(|number| HEADS.get(number)).copied()
+}
+
 /// The number in a trace.
 #[inline]
 pub(crate) fn traced_number(number: u64) -> u8 {
@@ -119,8 +125,7 @@ pub(crate) fn call_entry_at_hand<M: Machine>(
     DomId(domain): DomId,
     regs: &Registers,
 ) -> bool {
-    let known = usize::try_from(regs.rax).ok().and_then(|number| HEADS.get(number));
-    let (Some(known), true) = (known, trace.wants(Category::Hypercall)) else { return false };
+    let (Some(known), true) = (head_of(regs.rax), trace.wants(Category::Hypercall)) else { return false };
     let head = known | head(ENTRY, 0, domain, 0);
     let words = words_of(head);
     let argument = |at| argument(regs, at);
@@ -149,8 +154,7 @@ pub(crate) fn call_at_hand<M: Machine>(
     result: u64,
 ) -> bool {
     let then = m.ticks();
-    let known = usize::try_from(regs.rax).ok().and_then(|number| HEADS.get(number));
-    let (Some(known), true) = (known, trace.wants(Category::Hypercall)) else { return false };
+    let (Some(known), true) = (head_of(regs.rax), trace.wants(Category::Hypercall)) else { return false };
     let entry = known | head(ENTRY, 0, domain.0, 0);
     let exit = head(EXIT, 1, domain.0, regs.rax);
     // A number that is none has all of them.
@@ -206,8 +210,7 @@ fn entry<M: Machine>(trace: &mut Trace, m: &M, domain: DomId, kind: u8, number: 
     if !trace.wants(Category::Hypercall) {
         return;
     }
-    let known = usize::try_from(number).ok().and_then(|number| HEADS.get(number));
-    let head = known.copied().unwrap_or(UNKNOWN_HEAD) | head(kind, 0, domain.0, 0);
+    let head = head_of(number).unwrap_or(UNKNOWN_HEAD) | head(kind, 0, domain.0, 0);
     trace.count(kind);
     if !trace.write_some_at_hand(m, head, asked.arguments()) {
         entry_slowly(trace, m, head, asked);
@@ -228,15 +231,8 @@ fn exit<M: Machine>(trace: &mut Trace, m: &M, domain: DomId, kind: u8, number: u
     let number = traced_number(number).into();
     trace.count(kind);
     if result == 0 {
-        write(trace, m, head(kind, 0, domain.0, number), []);
+        trace.write_here(m, head(kind, 0, domain.0, number), []);
     } else {
-        write(trace, m, head(kind, 1, domain.0, number), [result]);
-    }
-}
-
-#[inline(always)]
-fn write<M: Machine, const N: usize>(trace: &mut Trace, m: &M, head: u64, fields: [u64; N]) {
-    if !trace.stream.write_at_hand(m.ticks(), head, fields) {
-        trace.write_slowly(m, head, fields);
+        trace.write_here(m, head(kind, 1, domain.0, number), [result]);
     }
 }
