@@ -165,12 +165,13 @@ pub(crate) fn arrived<M: Machine>(world: &mut World, m: &mut M, id: DomId, maske
     }
 }
 
-/// [`crate::scheduler::Scheduler::precede`]; what its peers have left out to tell the target is noted when it begins to wait.
+/// [`crate::scheduler::Scheduler::precede`]; what the teller has left out to tell the target
+/// about its devices is noted when it begins to wait.
 fn precede<M: Machine>(world: &mut World, m: &M, id: DomId, now: Time) -> bool {
-    let waited = world.scheduler.waits_for_grace(id);
+    let waited = world.scheduler.waits_for(id).is_some();
     let ahead = world.scheduler.precede(id, now);
-    if !waited && world.scheduler.waits_for_grace(id) {
-        let left_out = devices::suppressed_toward(world, m, id);
+    if let Some(teller) = world.scheduler.waits_for(id).filter(|_| !waited) {
+        let left_out = devices::suppressed_by(world, m, teller, id);
         if let Some(domain) = world.domains.get_mut(id) {
             domain.left_out = left_out;
         }
@@ -183,7 +184,7 @@ fn precede<M: Machine>(world: &mut World, m: &M, id: DomId, now: Time) -> bool {
 pub(crate) fn arrive<M: Machine>(world: &mut World, m: &M, id: DomId) {
     let Some(teller) = world.scheduler.end_wait(id) else { return };
     let before = world.domains.get(id).map_or(0, |domain| domain.left_out);
-    let left_out = devices::suppressed_toward(world, m, id).saturating_sub(before);
+    let left_out = devices::suppressed_by(world, m, teller, id).saturating_sub(before);
     world.scheduler.credit(teller, left_out);
 }
 

@@ -60,7 +60,7 @@ pub struct Domain {
     pub events: Ports,
     /// How its events reach it.
     pub delivery: Gathering,
-    /// Notifications that its peers had left out when it began to wait for a grace.
+    /// Notifications that who told it had left out when it began to wait for a grace.
     pub(crate) left_out: u64,
     /// Its devices.
     pub directory: Directory,

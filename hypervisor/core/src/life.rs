@@ -324,6 +324,7 @@ fn try_create<M: Machine>(
     domain.directory.first = directory;
     domain.directory.pages = device_pages;
     domain.directory.entries = alloc::vec![device::DirectoryEntry::zeroed(); entries];
+    domain.directory.own = world.devices.own_of(&links, &config.name);
     domain.directory.links = links;
     domain.state = State::Running;
     domain.vcpu.times.enter(RunState::Runnable, m.now());

@@ -2,6 +2,7 @@
 //! The guest's copy is its own memory, so it is written only while the frame is plain memory, and never read back.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use hypercall_abi::device::{DeviceKind, DirectoryEntry, net_options};
 use hypercall_abi::extension::DeviceDirectoryInfo;
@@ -28,6 +29,8 @@ pub struct Directory {
     pub(crate) entries: Vec<DirectoryEntry>,
     /// Links whose front or back end this domain is, by index.
     pub(crate) links: Vec<u32>,
+    /// Those of its own devices, whose front end it is, by index.
+    pub(crate) own: Range<u32>,
 }
 
 /// Text in a field of fixed size.

@@ -169,7 +169,7 @@ fn connect<M: Machine>(world: &mut World, m: &mut M, id: DomId, index: u32) -> O
 /// Whether `back` is the back end of one of the devices of `front`, of which there are few.
 pub(crate) fn serves(world: &World, back: DomId, front: DomId) -> bool {
     let Some(domain) = world.domains.get(front) else { return false };
-    let mut links = domain.directory.links.iter().filter_map(|&index| link(world, index)?.ends);
+    let mut links = domain.directory.own.clone().filter_map(|index| link(world, index)?.ends);
     links.any(|ends| ends.front == front && ends.back == back)
 }
 
@@ -199,21 +199,37 @@ pub(crate) fn disconnect_all<M: Machine>(world: &mut World, m: &mut M, id: DomId
     tell(world, m, changed);
 }
 
-/// Notifications that the peers of a domain did not have to send it, as they say in their halves.
+/// Notifications that the peers of a domain did not have to send it, as they say in their halves. It looks at all of the
+/// domain's links, so it is for reports.
 pub(crate) fn suppressed_toward<M: Machine>(world: &World, m: &M, id: DomId) -> u64 {
     let Some(domain) = world.domains.get(id) else { return 0 };
-    let mut sum = 0_u64;
-    for index in &domain.directory.links {
-        let Some(link) = link(world, *index) else { continue };
-        let Some(ends) = link.ends else { continue };
-        let half = if id == ends.front { BACK_HALF } else { FRONT_HALF };
-        let offset = half.saturating_add(core::mem::offset_of!(NetHalf, suppressed));
-        let Some(mfn) = page_frame(world, ends.front, link.page) else { continue };
-        if world.domains.get(ends.front).is_some_and(|front| front.state == State::Running)
-            && let Ok(offset) = u64::try_from(offset)
-        {
-            sum = sum.saturating_add(m.load(MachineAddress::in_frame(mfn, offset)));
-        }
-    }
-    sum
+    let links = domain.directory.links.iter().filter_map(|&index| suppressed(world, m, index, id, |_| true));
+    links.fold(0, u64::saturating_add)
+}
+
+/// The same of what one back end did not have to tell the domain about its own devices. This is asked on the way of
+/// events, so a domain that serves a thousand others is looked at no longer than they are.
+pub(crate) fn suppressed_by<M: Machine>(world: &World, m: &M, back: DomId, id: DomId) -> u64 {
+    let Some(domain) = world.domains.get(id) else { return 0 };
+    let own = domain.directory.own.clone();
+    let links = own.filter_map(|index| suppressed(world, m, index, id, |ends| ends.back == back));
+    links.fold(0, u64::saturating_add)
+}
+
+/// What the other end of a link says that it did not have to tell a domain.
+fn suppressed<M: Machine>(
+    world: &World,
+    m: &M,
+    index: u32,
+    toward: DomId,
+    counts: impl Fn(&Ends) -> bool,
+) -> Option<u64> {
+    let link = link(world, index)?;
+    let ends = link.ends.filter(counts)?;
+    let half = if toward == ends.front { BACK_HALF } else { FRONT_HALF };
+    let offset = half.saturating_add(core::mem::offset_of!(NetHalf, suppressed));
+    let mfn = page_frame(world, ends.front, link.page)?;
+    let runs = world.domains.get(ends.front).is_some_and(|front| front.state == State::Running);
+    let at = MachineAddress::in_frame(mfn, u64::try_from(offset).ok()?);
+    runs.then(|| m.load(at))
 }

@@ -10,12 +10,13 @@ pub use links::Link;
 pub use physical::{DeviceRequest, bind_pirq, bindable_pirq, pci_config, physdev_op, unbind_pirq};
 
 pub(crate) use directory::write_first;
-pub(crate) use links::{connect_all, disconnect_all, plan, serves, suppressed_toward};
+pub(crate) use links::{connect_all, disconnect_all, plan, serves, suppressed_by, suppressed_toward};
 pub(crate) use physical::{assign, interrupt, release};
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use crate::machine::{Machine, PciAddress};
 use crate::pci::Function;
@@ -49,6 +50,17 @@ impl Devices {
     /// The links that a domain of this name is at either end of, in rising order.
     pub(crate) fn links_of(&self, name: &str) -> Vec<u32> {
         self.by_name.get(name).cloned().unwrap_or_default()
+    }
+
+    /// Which of a domain's links are those of its own devices. They stand together, as in the configuration.
+    pub(crate) fn own_of(&self, links: &[u32], name: &str) -> Range<u32> {
+        let of_front = |index: &&u32| {
+            let link = usize::try_from(**index).ok().and_then(|index| self.links.get(index));
+            link.is_some_and(|link| link.front_name == name)
+        };
+        let mut own = links.iter().filter(of_front);
+        let Some(first) = own.next() else { return 0..0 };
+        *first..own.next_back().unwrap_or(first).saturating_add(1)
     }
 
     /// Takes a PCI function into the list of those that can be assigned. Returns what is there.

@@ -124,10 +124,10 @@ impl Scheduler {
         true
     }
 
-    /// Whether a domain waits because whoever told it was let go on.
+    /// Who told a domain and was let go on, so that it waits.
     #[must_use]
-    pub(crate) fn waits_for_grace(&self, id: DomId) -> bool {
-        self.entity(id).is_some_and(|entity| entity.teller.is_some())
+    pub(crate) fn waits_for(&self, id: DomId) -> Option<DomId> {
+        self.entity(id)?.teller
     }
 
     /// A domain that waited so has the processor; who told it.

@@ -54,6 +54,8 @@ pub(crate) struct FakeMachine<T> {
     pub(crate) now: Time,
     /// ns that pass with each look at the clock, and those that have passed so.
     pub(crate) passing: Cell<(u64, u64)>,
+    /// Words loaded so far.
+    pub(crate) loads: Cell<u64>,
     /// The trace's storage, which is never given back.
     pub(crate) trace: &'static [Word],
     /// Addresses whose flush was asked for.
@@ -77,6 +79,7 @@ impl<T> FakeMachine<T> {
 
 impl<T: MachineMemory> MachineMemory for FakeMachine<T> {
     fn load(&self, at: MachineAddress) -> u64 {
+        self.loads.set(self.loads.get() + 1);
         self.memory.load(at)
     }
     fn store(&mut self, at: MachineAddress, value: u64) {
@@ -202,6 +205,7 @@ impl Fixture<FakeMemory> {
                 memory,
                 now: Time(0),
                 passing: Cell::default(),
+                loads: Cell::default(),
                 trace: (0..TRACE_WORDS).map(|_| Word::new(0)).collect::<Vec<_>>().leak(),
                 flushed: Vec::new(),
                 root: None,
@@ -213,8 +217,8 @@ impl Fixture<FakeMemory> {
 impl<T: MachineMemory> Fixture<T> {
     /// The same world over memory that was made of this one.
     pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Fixture<U> {
-        let FakeMachine { memory, now, passing, trace, flushed, root } = self.machine;
-        let machine = FakeMachine { memory: change(memory), now, passing, trace, flushed, root };
+        let FakeMachine { memory, now, passing, loads, trace, flushed, root } = self.machine;
+        let machine = FakeMachine { memory: change(memory), now, passing, loads, trace, flushed, root };
         Fixture { world: self.world, machine }
     }
 

@@ -3,6 +3,7 @@
 mod calls;
 mod devices;
 mod events;
+mod graces;
 mod hostile;
 mod life;
 mod rings;

@@ -50,6 +50,40 @@ fn many_timers_at_one_instant_are_seen_to_in_portions() {
 }
 
 #[test]
+fn whose_timer_it_is_pays_for_its_interrupt() {
+    let looks_ns = 1_000;
+    // `a` runs and `b` sleeps or waits; their next whole turns, after an interrupt by the timer of one of them.
+    let turns = |owner: &str| {
+        let mut system = System::new(alloc::vec![domain("a"), domain("b")]);
+        yield_now(&mut system);
+        assert_eq!(system.current(), Some(system.id("b")));
+        if owner == "b" {
+            let _ = system.idle_until(100_000);
+        } else {
+            yield_now(&mut system);
+            system.hypercall(Hypercall::SetTimerOp, [100_000, 0, 0, 0, 0]).unwrap();
+        }
+        assert_eq!(system.current(), Some(system.id("a")));
+        system.machine.now = Time(100_000);
+        system.machine.passing.set((looks_ns, 0));
+        system.world.timer_interrupt(&mut system.machine);
+        let (_, took) = system.machine.passing.replace((0, 0));
+        system.machine.now = system.machine.now.after(took);
+        system.settle();
+        let turns = ["b", "a"].map(|name| {
+            yield_now(&mut system);
+            assert_eq!(system.current(), Some(system.id(name)));
+            system.world.scheduler.deadline().since(system.machine.now)
+        });
+        (turns, took)
+    };
+    let ([b, a], took) = turns("b");
+    assert_eq!(a, 1_000_000, "it does not pay for what interrupted it");
+    assert!((1_000_000 - took..=1_000_000 - looks_ns).contains(&b), "{b} of {took}");
+    assert_eq!(turns("a").0, [1_000_000; 2], "whose own timer it is has paid with the turn that it is in");
+}
+
+#[test]
 fn registers_stay_with_their_domain() {
     let mut system = System::new(alloc::vec![domain("a"), domain("b")]);
     system.regs.rbx = 0xaaaa;

@@ -99,7 +99,7 @@ fn what_drivers_left_out_meanwhile_speaks_for_a_grace() {
         let mut scheduler = one_that_tells_many();
         let mut waited = |target: &DomId| {
             let graced = told(&mut scheduler, *target, LATER) == Some(SENDER);
-            assert_eq!(scheduler.waits_for_grace(*target), graced);
+            assert_eq!(scheduler.waits_for(*target).is_some(), graced);
             scheduler.sleep(SENDER);
             assert_eq!(scheduler.pick(LATER), Some(*target));
             if let Some(teller) = scheduler.end_wait(*target) {
