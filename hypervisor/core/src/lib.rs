@@ -60,6 +60,7 @@ pub mod registers;
 #[cfg(any(test, feature = "replay"))]
 pub mod replay;
 pub mod report;
+pub mod reserve;
 pub mod ring;
 pub mod sched;
 pub mod scheduler;

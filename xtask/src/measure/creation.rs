@@ -59,7 +59,7 @@ struct Figures {
 /// Measures.
 pub(crate) fn measure(options: &Creation) -> Result<()> {
     let settings = Settings::creation(options);
-    super::prepare::fits(&settings)?;
+    super::prepare::fits(&settings, None)?;
     setup::need(setup::QEMU)?;
     setup::need_target()?;
     interrupt::install()?;

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 
 use super::prepare::View;
 use crate::run::boot::{self, Images, Members};
+use crate::scenario::{Plan, Room, Scenario};
 use crate::{compile, paths};
 
 /// What a sweep runs.
@@ -37,6 +38,13 @@ impl Frozen {
         let accounting = read(&compile::accounting()?)?;
         let usual = read(&compile::hypervisor()?)?;
         Ok(Self { usual, accounting, guests: boot::guests(&names)?, names })
+    }
+
+    /// What a machine has for domains under the larger of the two hypervisors.
+    pub(crate) fn room(&self, scenario: &Scenario, plan: &Plan) -> Result<Room> {
+        let kernel = if self.accounting.len() > self.usual.len() { &self.accounting } else { &self.usual };
+        let members = boot::with_config(plan, self.guests.clone())?;
+        Room::new(scenario.system.memory.get_ref().0, kernel, &members)
     }
 
     /// A number that stands for them.

@@ -64,13 +64,14 @@ pub(crate) fn measure(what: &MeasureKind) -> Result<()> {
 }
 
 fn sweep(settings: &Settings, course: &Course) -> Result<()> {
-    prepare::fits(settings)?;
+    prepare::fits(settings, None)?;
     let shard = Shard::chosen(course.shard)?;
     host::raise_open_files();
     setup::need(setup::QEMU)?;
     setup::need_target()?;
     interrupt::install()?;
     let images = Frozen::build()?;
+    prepare::fits(settings, Some(&images))?;
     let store = resume::Store::open(settings, images.number(), shard, course.fresh)?;
     let cells = settings.cells();
     let mine: Vec<Cell> = cells

@@ -7,6 +7,7 @@ use anyhow::Result;
 use hypervisor_core::config::WEIGHT_MAX;
 use toml::Spanned;
 
+use super::images::Frozen;
 use super::settings::{Cell, Settings};
 use crate::BadInput;
 use crate::scenario::{Delivery, Entry, Plan, Scenario, Size, lower};
@@ -80,22 +81,47 @@ fn set_apart(entry: &mut Entry) {
     entry.delivery = Delivery::Synchronous;
 }
 
-/// Whether all cells fit.
+/// Whether all cells fit. Before there are images it finds what cannot fit whatever domains have in common.
 ///
 /// # Errors
-/// Which does not, and the largest number of guests of the sweep that does.
-pub(crate) fn fits(settings: &Settings) -> Result<()> {
+/// Which does not, the largest number of guests of the sweep that does, and the largest that would.
+pub(crate) fn fits(settings: &Settings, images: Option<&Frozen>) -> Result<()> {
     let cells = settings.cells();
     for (index, cell) in cells.iter().enumerate() {
-        let Err(error) = scenario(settings, cell) else { continue };
+        let Err(error) = fits_alone(settings, cell, images) else { continue };
         let fitting = cells.iter().take(index).map(|cell| cell.guests).max();
-        let advice = match fitting {
-            Some(guests) => format!("of this sweep, {guests} guests and fewer fit"),
-            None => "no point of this sweep fits".to_owned(),
+        let would = images.map(|_| most(settings, cell, images)).filter(|guests| *guests > 0);
+        let advice = match (fitting, would) {
+            (Some(guests), None) => format!("of this sweep, {guests} guests and fewer fit"),
+            (Some(guests), Some(would)) => {
+                format!("of this sweep, {guests} guests and fewer fit; {would} would")
+            }
+            (None, Some(would)) => format!("no point of this sweep fits; {would} guests would"),
+            (None, None) => "no point of this sweep fits".to_owned(),
         };
         return Err(BadInput(format!("{} guests: {error}; {advice}", cell.guests)).into());
     }
     Ok(())
+}
+
+fn fits_alone(settings: &Settings, cell: &Cell, images: Option<&Frozen>) -> Result<()> {
+    let scenario = scenario(settings, cell)?;
+    if let Some(images) = images {
+        let plan = plan(settings, cell, &scenario, View::Plain)?;
+        images.room(&scenario, &plan)?.check(&scenario, &plan)?;
+    }
+    Ok(())
+}
+
+/// The largest number of guests with which a cell that does not fit would.
+fn most(settings: &Settings, cell: &Cell, images: Option<&Frozen>) -> u32 {
+    let (mut fits, mut fails) = (0, cell.guests);
+    while fails - fits > 1 {
+        let guests = fits.midpoint(fails);
+        let held = fits_alone(settings, &Cell { guests, ..cell.clone() }, images).is_ok();
+        *if held { &mut fits } else { &mut fails } = guests;
+    }
+    fits
 }
 
 /// The plan of a cell's scenario, the words in braces filled in.

@@ -10,7 +10,7 @@ use hypervisor_core::replay::kept::About;
 
 use crate::qemu::{self, Clock, Machine};
 use crate::replay::Recording;
-use crate::scenario::{Guest, Plan, Scenario};
+use crate::scenario::{Guest, Plan, Room, Scenario};
 use crate::{archive, compile, ext4, paths};
 
 /// Bytes of the shared trace.
@@ -124,6 +124,7 @@ fn launch(
     record: Option<&Path>,
     (kernel, members): (PathBuf, Members),
 ) -> Result<Booted> {
+    room(scenario, &kernel, &members)?.check(scenario, &plan)?;
     let folder = paths::run(&scenario.name);
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     let initrd = folder.join("boot.cpio");
@@ -171,6 +172,12 @@ fn launch(
     Ok(Booted { machine, plan, forwards, recording })
 }
 
+/// What the machine of a scenario has for domains.
+fn room(scenario: &Scenario, kernel: &Path, members: &Members) -> Result<Room> {
+    let kernel = fs::read(kernel).with_context(|| format!("reading {}", kernel.display()))?;
+    Room::new(scenario.system.memory.get_ref().0, &kernel, members)
+}
+
 /// The boot archive of a plan: its configuration and the images that it names.
 pub(crate) fn boot_archive(plan: &Plan) -> Result<Vec<u8>> {
     archive::pack(&members(plan)?)
@@ -193,7 +200,7 @@ fn members(plan: &Plan) -> Result<Members> {
 }
 
 /// These images behind the configuration of a plan.
-fn with_config(plan: &Plan, guests: Members) -> Result<Members> {
+pub(crate) fn with_config(plan: &Plan, guests: Members) -> Result<Members> {
     let config = serde_json::to_vec_pretty(&plan.config).context("writing the configuration")?;
     Ok(std::iter::once(("config.json".to_owned(), config)).chain(guests).collect())
 }

@@ -5,13 +5,15 @@ use hypervisor_core::trace::choice::Choice;
 use std::collections::HashMap;
 
 use hypervisor_core::config::{SLICE_US_MAX, SLICE_US_MIN, WEIGHT_MAX};
+use hypervisor_core::reserve::Reserve;
 use hypervisor_core::ring::Ring;
 
 use super::lower::{MAX_GUESTS, mac_text, parse_mac};
 use super::{Entry, Refusal, Scenario};
 
-/// Memory that the hypervisor keeps for itself: its image, heap, frame table and trace.
-const HYPERVISOR_BYTES: u64 = 16 << 20;
+/// What a domain has for itself whatever it shares: the list of its frames, start information, four page tables, a stack, and
+/// two pages that it shares with the hypervisor.
+const OWN_LEAST: u64 = 9 * PAGE;
 /// The smallest domain.
 const SMALLEST_BYTES: u64 = 1 << 20;
 const PAGE: u64 = hypercall_abi::PAGE_SIZE as u64;
@@ -45,21 +47,15 @@ pub(super) fn check(scenario: &Scenario, images: &dyn Fn(&str) -> bool) -> Resul
             }
         }
         guests += u64::from(entry.domains());
-        let bytes = entry.memory.get_ref().0.saturating_mul(u64::from(entry.domains()));
-        needed = needed.saturating_add(bytes);
-        let have = system.memory.get_ref().0.saturating_sub(HYPERVISOR_BYTES);
+        // What domains of one image have in common is known when the images are there, to [`super::room`].
+        let bytes = entry.memory.get_ref().0;
+        let others = if entry.pci.is_empty() { OWN_LEAST } else { bytes };
+        let others = others.saturating_mul(u64::from(entry.domains()).saturating_sub(1));
+        needed = needed.saturating_add(bytes).saturating_add(others);
+        let memory = system.memory.get_ref().0;
+        let have = memory.saturating_sub(Reserve::of(memory, memory).sum());
         if needed > have {
-            return Err(scenario.refuse(
-                entry.memory.span(),
-                format!(
-                    "more memory than there is: the domains up to {:?} need {}M, and of the machine's {} some {}M are left \
-                     beside the hypervisor (memory = ..., or --memory)",
-                    entry.name.get_ref(),
-                    needed.div_ceil(1 << 20),
-                    system.memory.get_ref(),
-                    have >> 20,
-                ),
-            ));
+            return Err(scenario.refuse(entry.memory.span(), too_much(scenario, entry, needed, have)));
         }
     }
     if guests > MAX_GUESTS {
@@ -74,6 +70,18 @@ pub(super) fn check(scenario: &Scenario, images: &dyn Fn(&str) -> bool) -> Resul
         return Err(scenario.refuse(subject.span(), format!("no domain is named {:?}", subject.get_ref())));
     }
     super::disks::check(scenario)
+}
+
+/// That the domains up to an entry need more than is left for them.
+pub(super) fn too_much(scenario: &Scenario, entry: &Entry, needed: u64, left: u64) -> String {
+    format!(
+        "more memory than there is: the domains up to {:?} need {}M, and of the machine's {} some {}M are left beside the \
+         hypervisor (memory = ..., or --memory)",
+        entry.name.get_ref(),
+        needed.div_ceil(1 << 20),
+        scenario.system.memory.get_ref(),
+        left >> 20,
+    )
 }
 
 fn entry_alone(scenario: &Scenario, entry: &Entry, images: &dyn Fn(&str) -> bool) -> Result<(), Refusal> {

@@ -2,13 +2,14 @@
 //! It exists so that what runs is read and judged before anything is started.
 //!
 //! [`file`] is the text's form, [`units`] its sizes and times, [`check`] what must hold,
-//! [`disks`] what must of disks, [`lower`] the hypervisor's form of it. Each refusal is a [`Refusal`] with file, line and key.
+//! [`disks`] what must of disks, [`room`] whether it fits, [`lower`] the hypervisor's form of it. Each refusal is a [`Refusal`] with file, line and key.
 
 mod check;
 mod disks;
 mod file;
 mod lower;
 mod place;
+mod room;
 #[cfg(test)]
 mod tests;
 mod units;
@@ -19,6 +20,7 @@ pub(crate) use disks::Drive;
 pub(crate) use file::{Delivery, Entry, HTTP, Load, OnCrash, System};
 pub(crate) use lower::{Guest, Plan, lower};
 pub(crate) use place::Refusal;
+pub(crate) use room::Room;
 pub(crate) use units::{Size, Span};
 
 /// A scenario that has been read and found to make sense.

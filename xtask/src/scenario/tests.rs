@@ -150,7 +150,7 @@ fn duplicate_names_are_refused() {
 #[test]
 fn more_memory_than_there_is_is_refused() {
     says(
-        &refusal("memory = \"2M\"", "memory = \"20M\""),
+        &refusal("memory = \"2M\"", "memory = \"60M\""),
         &["images/t.toml:20: domain[1].memory", "more memory than there is"],
     );
 }

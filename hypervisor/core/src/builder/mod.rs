@@ -17,6 +17,8 @@ mod tests;
 pub use error::BuildError;
 pub use share::Share;
 
+use alloc::vec::Vec;
+
 use hypercall_abi::{DomId, Mfn, Pfn, layout as abi_layout};
 
 use crate::frames::{Extent, FrameTable, Level};
@@ -140,6 +142,13 @@ pub fn build<M: MachineMemory>(
             Err(error)
         }
     }
+}
+
+/// How many pages of an image the domains of it have in common, if they are of one ring; none of what is no image.
+#[must_use]
+pub fn shared_pages(image: &[u8]) -> u64 {
+    let parts = Image::read(image).map_or_else(|_| Vec::new(), |image| image.read_only);
+    parts.iter().fold(0, |sum, part| sum.saturating_add(part.count))
 }
 
 /// Takes memory and fills it. What was taken stands in `space` when something fails.

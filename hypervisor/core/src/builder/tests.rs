@@ -14,7 +14,7 @@ use zerocopy::{FromZeros, IntoBytes};
 use super::*;
 use crate::fake::FakeMemory;
 use crate::memory::MachineAddress;
-use crate::testing::{BASE, Fixture, PAGES, SLOTS, TestImage, frame_table, order};
+use crate::testing::{BASE, Fixture, PAGES, SHARED_PAGES, SLOTS, TestImage, frame_table, order};
 
 fn try_build(image: &[u8], order: &Order<'_>) -> Result<Built, BuildError> {
     let mut memory = FakeMemory::new(1024);
@@ -137,6 +137,14 @@ fn an_image_says_by_name_what_is_wrong_with_it() {
     let mut long = good.clone();
     long.segments[0].2 = 0x1000;
     assert!(matches!(refused(&long), BuildError::SegmentOutside { .. }));
+}
+
+#[test]
+fn how_much_of_an_image_is_shared_is_known_before_a_domain_is_built() {
+    let shared = |image: TestImage| shared_pages(&image.file());
+    assert_eq!(shared(TestImage::sharing(BASE)), SHARED_PAGES.len() as u64);
+    assert_eq!(shared(TestImage { shares: false, ..TestImage::sharing(BASE) }), 0);
+    assert_eq!(shared_pages(b"no image"), 0);
 }
 
 #[test]

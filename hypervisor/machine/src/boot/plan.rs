@@ -1,15 +1,12 @@
 //! Who gets which memory: what the hypervisor sets aside for itself before domains get the rest.
-//! Sizes follow from how much there is, so that a small machine is not half eaten and a large one not cramped.
+//! How much that is says [`hypervisor_core::reserve`].
+
+use hypervisor_core::reserve::Reserve;
 
 use crate::boot::memory_map::MemoryMap;
-use crate::paging::space;
 
-const PAGE: u64 = 4096;
-const MIB: u64 = 1 << 20;
 /// The boot tables reach this far, and so must everything that is used before the final ones are loaded.
 const BOOT_LIMIT: u64 = 4 << 30;
-/// Bytes of a frame's record in the core's table.
-const FRAME_RECORD: u64 = 16;
 
 /// What is set aside: machine addresses and bytes.
 #[derive(Clone, Copy, Debug)]
@@ -32,18 +29,15 @@ impl Plan {
     /// Takes all of it from the map; nothing if there is too little memory.
     pub(crate) fn make(memory: &mut MemoryMap) -> Option<Self> {
         let memory_end = memory.end();
-        let (frames, ram) = (memory_end / PAGE, memory.bytes());
-        let m2p_bytes = (frames * 8).next_multiple_of(PAGE);
-        let heap_bytes = (frames * FRAME_RECORD + ram / 32 + 4 * MIB).next_multiple_of(PAGE);
-        let trace_bytes = if ram >= 256 * MIB { MIB } else { MIB / 4 };
+        let Reserve { pool, machine_to_phys, heap, trace, zeros } = Reserve::of(memory_end, memory.bytes());
         let mut take = |bytes| memory.take(bytes, BOOT_LIMIT);
         Some(Self {
             memory_end,
-            pool: take(space::pool_bytes(memory_end))?,
-            machine_to_phys: (take(m2p_bytes)?, m2p_bytes),
-            heap: (take(heap_bytes)?, heap_bytes),
-            trace: (take(trace_bytes)?, trace_bytes),
-            zeros: take(PAGE)?,
+            pool: take(pool)?,
+            machine_to_phys: (take(machine_to_phys)?, machine_to_phys),
+            heap: (take(heap)?, heap),
+            trace: (take(trace)?, trace),
+            zeros: take(zeros)?,
         })
     }
 }

@@ -10,6 +10,7 @@ use hypervisor_core::frames::FrameTable;
 use hypervisor_core::machine::PciAddress;
 use hypervisor_core::memory::MachineAddress;
 use hypervisor_core::pci::Function;
+use hypervisor_core::reserve::DIRECT_LEAST;
 use hypervisor_core::ring::Ring;
 use hypervisor_core::time::Time;
 use hypervisor_core::world::{Setup, World};
@@ -100,7 +101,7 @@ fn read_information(protocol: u32, address: u32) -> Option<Information> {
     let memory = |address: u64, bytes: usize| {
         let end = address.checked_add(bytes as u64)?;
         // SAFETY: the boot tables map the first 4 GiB, and nobody writes what the loader left.
-        (end <= space::DIRECT_LEAST).then(|| unsafe { direct::bytes(address, bytes) })
+        (end <= DIRECT_LEAST).then(|| unsafe { direct::bytes(address, bytes) })
     };
     let mut found = if protocol == start::MULTIBOOT2 {
         let bytes = multiboot2::total_bytes(memory(address, 8)?)?;

@@ -4,6 +4,7 @@
 use core::sync::atomic::AtomicU64;
 
 use hypercall_abi::layout::{HYPERVISOR_SLOT_FIRST, HYPERVISOR_SLOT_LAST, MACHINE_TO_PHYS};
+use hypervisor_core::reserve::{self, DIRECT_LEAST};
 
 use super::registers::Registers;
 use super::{Flags, Tables};
@@ -15,8 +16,6 @@ use crate::ring1::area;
 
 const PAGE: u64 = 4096;
 const GIB: u64 = 1 << 30;
-/// The direct map covers at least this, for tables of firmware wherever they lie.
-pub(crate) const DIRECT_LEAST: u64 = 4 * GIB;
 
 const DATA: Flags = Flags::WRITE.union(Flags::NO_EXECUTE);
 
@@ -29,17 +28,10 @@ pub(crate) struct Space {
     zeros: u64,
 }
 
-/// Bytes of page tables for RAM that ends at `memory_end`, and what the devices may need.
-pub(crate) fn pool_bytes(memory_end: u64) -> u64 {
-    let direct = memory_end.max(DIRECT_LEAST).div_ceil(GIB);
-    let m2p = (memory_end / PAGE * 8).div_ceil(512 * PAGE);
-    (direct + m2p + 192) * PAGE
-}
-
 impl Space {
     /// The image and the direct map, with tables from `pool`, loaded.
     pub(crate) fn enter(pool: u64, memory_end: u64, huge_pages: bool) -> Self {
-        let tables = Tables::new(pool, pool_bytes(memory_end), huge_pages);
+        let tables = Tables::new(pool, reserve::pool(memory_end), huge_pages);
         let mut space = Self { tables, next_device: DEVICE_BASE, zeros: 0 };
         space.map_image();
         let direct = memory_end.max(DIRECT_LEAST).next_multiple_of(GIB);
