@@ -11,7 +11,7 @@ use crate::machine::Machine;
 use crate::time::Time;
 use crate::timers::{Kind, Timer};
 use crate::trace::records::TimerKind;
-use crate::trace::{self, Record};
+use crate::trace::{self, Category, Record};
 use crate::vcpu::Sleep;
 use crate::world::World;
 use crate::{config, devices};
@@ -180,7 +180,7 @@ fn precede<M: Machine>(world: &mut World, m: &M, id: DomId, now: Time) -> bool {
 }
 
 /// A target that may have waited has the processor: what it was not told meanwhile speaks for the wait.
-#[inline]
+#[inline(always)]
 pub(crate) fn arrive<M: Machine>(world: &mut World, m: &M, id: DomId) {
     let Some(teller) = world.scheduler.end_wait(id) else { return };
     let before = world.domains.get(id).map_or(0, |domain| domain.left_out);
@@ -199,8 +199,9 @@ pub(crate) fn gather<M: Machine>(world: &mut World, m: &mut M, id: DomId) {
         let end = m.now().after(window.ns);
         world.timers.set(Timer { domain: id, kind: Kind::Window }, end);
         world.effects.todo |= Todo::TIMER;
-        let record = Record::TimerSet { timer: TimerKind::Window.raw(), deadline: end.0 };
-        world.trace.put(m, id, &record);
+        if world.trace.wants(Category::Timer) {
+            trace::timer_set(&mut world.trace, m, id, TimerKind::Window, end.0);
+        }
     }
 }
 

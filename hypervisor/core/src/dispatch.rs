@@ -1,7 +1,7 @@
 //! From a hypercall's number to its handler.
 //! It is the hottest path of the hypervisor: one counter, one match.
 
-use hypercall_abi::{DomId, Errno, Hypercall};
+use hypercall_abi::{DomId, Errno, Hypercall, Port};
 
 use crate::attention::Attention;
 use crate::call::Call;
@@ -69,6 +69,9 @@ pub enum Begun {
     ReturnToProcess(DomId),
     /// A process of this domain made it, for whose kernel in ring 3 there is a short way.
     Process(DomId),
+    /// Records are written, and nothing else is out of the ordinary: this domain's kernel made it, and
+    /// [`World::recorded_hypercall`] comes next.
+    Recorded(DomId),
     /// Something is out of the ordinary: everything comes next.
     Odd,
 }
@@ -78,7 +81,11 @@ pub enum Begun {
 pub(crate) fn begin<M: Machine>(world: &mut World, m: &M, regs: &mut Registers) -> Begun {
     let Some(caller) = world.current else { return Begun::Odd };
     if !world.attention.is_empty() {
-        return if world.attention == Attention::USER { Begun::Process(caller) } else { Begun::Odd };
+        return match world.attention {
+            Attention::USER => Begun::Process(caller),
+            Attention::TRACE if trace::COMPILED_IN => Begun::Recorded(caller),
+            _ => Begun::Odd,
+        };
     }
     let Some(domain) = world.domains.get_mut(caller) else { return Begun::Odd };
     let number = regs.rax;
@@ -103,7 +110,7 @@ pub(crate) fn begin<M: Machine>(world: &mut World, m: &M, regs: &mut Registers) 
 pub(crate) fn rest<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, begun: Begun) -> bool {
     let caller = match begun {
         Begun::Answered => return true,
-        Begun::Odd | Begun::Process(_) => {
+        Begun::Odd | Begun::Process(_) | Begun::Recorded(_) => {
             carefully(world, m, regs);
             return false;
         }
@@ -156,14 +163,9 @@ pub(crate) fn carefully<M: Machine>(world: &mut World, m: &mut M, regs: &mut Reg
     trace::call_exit(&mut world.trace, m, caller, number, regs.rax);
 }
 
-/// Whose kernel made a hypercall that is [`Begun::Odd`] for no other reason than that records are written.
-#[inline(always)]
-pub(crate) fn is_recorded(world: &World) -> Option<DomId> {
-    world.current.filter(|_| world.attention == Attention::TRACE)
-}
-
-/// Answers such a hypercall and records it, by short ways where there are such. Returns whether nothing is left to be done
-/// before the return. Each way from here is a function of its own that is jumped to, so that none pays for another's stack.
+/// Answers a hypercall that is [`Begun::Recorded`] and records it, by short ways where there are such. Returns whether
+/// nothing is left to be done before the return. Each way from here is a function of its own that is jumped to, so that
+/// none pays for another's stack.
 #[inline(never)]
 pub(crate) fn recorded<M: Machine>(
     world: &mut World,
@@ -173,11 +175,11 @@ pub(crate) fn recorded<M: Machine>(
 ) -> bool {
     let Some(domain) = world.domains.get_mut(caller) else { return false };
     count(domain, regs.rax);
-    if let Some(rax) = at_once(regs.rax, regs.rdi) {
-        return recorded_at_once(world, m, regs, caller, rax);
+    if regs.rax == VERSION && regs.rdi == 0 {
+        return recorded_at_once(world, m, regs, caller, version::INTERFACE);
     }
     if !trace::call_entry_at_hand(&mut world.trace, m, caller, regs) {
-        return recorded_slowly(world, m, regs, caller);
+        return recorded_otherwise(world, m, regs, caller);
     }
     recorded_rest(world, m, regs, caller)
 }
@@ -213,7 +215,15 @@ fn recorded_at_once_slowly<M: Machine>(
     finish(world, m, regs, caller)
 }
 
-/// The same where the record of its beginning finds no room, or is not wanted.
+/// The same where the record of its beginning finds no room, or is not wanted, and what is no hypercall.
+#[inline(never)]
+fn recorded_otherwise<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, caller: DomId) -> bool {
+    match at_once(regs.rax, regs.rdi) {
+        Some(rax) => recorded_at_once(world, m, regs, caller, rax),
+        None => recorded_slowly(world, m, regs, caller),
+    }
+}
+
 #[cold]
 #[inline(never)]
 fn recorded_slowly<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, caller: DomId) -> bool {
@@ -221,7 +231,7 @@ fn recorded_slowly<M: Machine>(world: &mut World, m: &mut M, regs: &mut Register
     recorded_rest(world, m, regs, caller)
 }
 
-/// What comes after the record of its beginning.
+/// What comes after the record of its beginning; its number is known.
 #[inline(always)]
 fn recorded_rest<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, caller: DomId) -> bool {
     match regs.rax {
@@ -231,20 +241,38 @@ fn recorded_rest<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers,
     }
 }
 
-/// [`finish`], out of the way of whoever has nothing to finish.
+/// [`finish`], whose upcall is out of the way of whoever has none.
 #[inline(always)]
 fn finish_apart<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, caller: DomId) -> bool {
     #[inline(never)]
     fn apart<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, caller: DomId) -> bool {
         finish(world, m, regs, caller)
     }
-    world.is_quiet(m) || apart(world, m, regs, caller)
+    if world.attention.intersects(Attention::RETURN) || !world.effects.todo.is_empty() {
+        return false;
+    }
+    !upcall_due(world, m) || apart(world, m, regs, caller)
 }
 
-/// An event is sent. The short way records the hypercall's end, as does the next one.
-#[inline(never)]
+/// An event is sent. The short way records the hypercall's end, as does the next one. Whether there is a short way is seen
+/// before anything is kept for it.
+#[inline(always)]
 fn recorded_send<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, caller: DomId) -> bool {
-    let short = events::send_short::<M, true>(world, m, regs, caller);
+    match events::port_at_hand(world, m, regs, caller) {
+        Some(port) => recorded_send_through(world, m, regs, caller, port),
+        None => recorded_send_anyhow(world, m, regs, caller),
+    }
+}
+
+#[inline(never)]
+fn recorded_send_through<M: Machine>(
+    world: &mut World,
+    m: &mut M,
+    regs: &mut Registers,
+    caller: DomId,
+    port: Port,
+) -> bool {
+    let short = events::send_through::<M, true>(world, m, regs, (caller, port));
     short.settled().unwrap_or_else(|| recorded_send_anyhow(world, m, regs, caller))
 }
 
@@ -271,7 +299,7 @@ fn recorded_return<M: Machine>(world: &mut World, m: &mut M, regs: &mut Register
 fn recorded_anyhow<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, caller: DomId) -> bool {
     let number = regs.rax;
     answer(world, m, regs, caller);
-    trace::call_exit(&mut world.trace, m, caller, number, regs.rax);
+    trace::known_exit(&mut world.trace, m, caller, number, regs.rax);
     finish_apart(world, m, regs, caller)
 }
 

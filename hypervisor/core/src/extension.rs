@@ -24,18 +24,11 @@ pub fn extension<M: Machine>(call: &mut Call<'_, M>, args: Arguments) -> Result<
             delivery::set_policy(call.world, call.memory, call.caller, policy)?;
             Ok(0)
         }
-        ExtensionOp::TraceEmit => {
-            call.world.trace.put(call.memory, call.caller, &Record::Guest { a, b, c });
-            Ok(0)
-        }
+        ExtensionOp::TraceEmit => recorded(call, &Record::Guest { a, b, c }),
         ExtensionOp::TraceRecord => {
             trace::guest_record(&mut call.world.trace, call.memory, call.caller, [a, b, c])
         }
-        ExtensionOp::TraceFlush => {
-            let domain = call.world.domains.get_mut(call.caller).ok_or(Errno::Srch)?;
-            call.world.trace.take_in(call.memory, domain);
-            Ok(0)
-        }
+        ExtensionOp::TraceFlush => taken_in(call),
         ExtensionOp::Devices => devices::devices_op(call, a),
         ExtensionOp::PciConfig => devices::pci_config(call, a),
         ExtensionOp::Control => control::control(call, a),
@@ -48,6 +41,24 @@ pub fn extension<M: Machine>(call: &mut Call<'_, M>, args: Arguments) -> Result<
     }
 }
 
+/// Takes a record that a guest makes; apart, so that nobody else keeps anything for it.
+#[cold]
+#[inline(never)]
+fn recorded<M: Machine>(call: &mut Call<'_, M>, record: &Record) -> Result<u64, Errno> {
+    call.world.trace.put(call.memory, call.caller, record);
+    Ok(0)
+}
+
+/// Takes in those that lie in the caller's page.
+#[cold]
+#[inline(never)]
+fn taken_in<M: Machine>(call: &mut Call<'_, M>) -> Result<u64, Errno> {
+    let domain = call.world.domains.get_mut(call.caller).ok_or(Errno::Srch)?;
+    call.world.trace.take_in(call.memory, domain);
+    Ok(0)
+}
+
+#[inline(never)]
 fn counters<M: Machine>(call: &Call<'_, M>) -> Result<DomainCounters, Errno> {
     let domain = call.domain()?;
     let [running_ns, runnable_ns, blocked_ns, _] = domain.vcpu.times.spent_at(call.memory.now());

@@ -16,7 +16,7 @@ use crate::memory::MachineAddress;
 use crate::time::Time;
 use crate::timers::{Kind, Timer};
 use crate::trace::records::TimerKind;
-use crate::trace::{Category, Record};
+use crate::trace::{self, Category, Record};
 use crate::vcpu::{PollFor, Sleep};
 use crate::world::World;
 
@@ -136,9 +136,8 @@ fn set_single<M: Machine>(call: &mut Call<'_, M>, deadline: Option<Time>) {
         }
     }
     if call.world.trace.wants(Category::Timer) {
-        let record =
-            Record::TimerSet { timer: TimerKind::Single.raw(), deadline: deadline.map_or(0, |at| at.0) };
-        call.world.trace.put(call.memory, call.caller, &record);
+        let deadline = deadline.map_or(0, |at| at.0);
+        trace::timer_set(&mut call.world.trace, call.memory, call.caller, TimerKind::Single, deadline);
     }
 }
 
@@ -156,8 +155,9 @@ fn sleep<M: Machine>(call: &mut Call<'_, M>, sleep: Sleep, until: Time) -> Resul
     if until != Time::NEVER {
         call.world.timers.set(Timer { domain: call.caller, kind: Kind::Sleep }, until);
         call.world.effects.todo |= Todo::TIMER;
-        let record = Record::TimerSet { timer: TimerKind::Sleep.raw(), deadline: until.0 };
-        call.world.trace.put(call.memory, call.caller, &record);
+        if call.world.trace.wants(Category::Timer) {
+            trace::timer_set(&mut call.world.trace, call.memory, call.caller, TimerKind::Sleep, until.0);
+        }
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::memory::{MachineAddress, MachineMemory};
 use crate::registers::Registers;
 use crate::time::Time;
 use crate::trace::records::{Condition, Reason, Why};
-use crate::trace::{self, Category, Record};
+use crate::trace::{self, Category, Left, Record};
 use crate::traps;
 use crate::vcpu::{Mode, Sleep};
 use crate::world::{Next, World};
@@ -27,7 +27,7 @@ pub(crate) fn before_return<M: Machine>(world: &mut World, m: &mut M, regs: &mut
             return Next::Resume;
         }
     }
-    slowly(world, m, regs)
+    if world.trace.is_on() { slowly_recorded(world, m, regs) } else { slowly::<M, false>(world, m, regs) }
 }
 
 /// Whether an upcall of who has the processor is pending and not masked.
@@ -46,8 +46,14 @@ pub(crate) fn finish<M: Machine>(world: &mut World, m: &mut M, regs: &mut Regist
     !upcall_due(world, m) || (traps::upcall(world, m, id, regs) && world.effects.todo.is_empty())
 }
 
+/// The same while records are written: apart, so that nothing is kept for them while there are none.
 #[inline(never)]
-fn slowly<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers) -> Next {
+fn slowly_recorded<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers) -> Next {
+    slowly::<M, true>(world, m, regs)
+}
+
+#[inline(never)]
+fn slowly<M: Machine, const RECORDED: bool>(world: &mut World, m: &mut M, regs: &mut Registers) -> Next {
     let loaded = world.current;
     if world.attention.contains(Attention::LIFE) {
         life::work(world, m, loaded);
@@ -58,8 +64,8 @@ fn slowly<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers) -> Nex
         let before = world.current;
         let next = world.scheduler.pick(now);
         if next != before {
-            put_away(world, m, before, regs, now);
-            take_up(world, m, before, next, regs, now);
+            let left = put_away::<M, RECORDED>(world, m, before, regs, now);
+            take_up::<M, RECORDED>(world, m, (before, left), next, regs, now);
             world.current = next;
             world.effects.todo |= Todo::TIMER;
         }
@@ -80,20 +86,27 @@ fn slowly<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers) -> Nex
     }
 }
 
-/// Stores the registers of a domain that loses the processor.
-fn put_away<M: Machine>(world: &mut World, m: &mut M, id: Option<DomId>, regs: &Registers, now: Time) {
-    let Some(domain) = id.and_then(|id| world.domains.get_mut(id)) else { return };
+/// Stores the registers of a domain that loses the processor. Returns what a trace says of it.
+#[inline(always)]
+fn put_away<M: Machine, const RECORDED: bool>(
+    world: &mut World,
+    m: &mut M,
+    id: Option<DomId>,
+    regs: &Registers,
+    now: Time,
+) -> Option<Left> {
+    let domain = id.and_then(|id| world.domains.get_mut(id))?;
     domain.vcpu.registers = *regs;
-    if world.trace.is_on() {
+    if RECORDED {
         world.trace.take_in(m, domain);
     }
     if domain.vcpu.times.state != RunState::Running {
-        return;
+        return None;
     }
     let state = if domain.vcpu.sleep == Sleep::No { RunState::Runnable } else { RunState::Blocked };
-    let (id, sleep) = (domain.id, domain.vcpu.sleep);
     domain.vcpu.times.enter(state, now);
-    if world.trace.wants(Category::RunState) {
+    let (id, sleep) = (domain.id, domain.vcpu.sleep);
+    RECORDED.then(|| {
         let reason = match sleep {
             Sleep::Block => Reason::Block,
             Sleep::Idle => Reason::Idle,
@@ -101,15 +114,16 @@ fn put_away<M: Machine>(world: &mut World, m: &mut M, id: Option<DomId>, regs: &
             Sleep::No if world.scheduler.is_preempted(id) => Reason::Preempted,
             Sleep::No => Reason::Turn,
         };
-        trace::run_state(world, m, id, state, reason);
-    }
+        Left::new(id, state, reason)
+    })
 }
 
 /// Loads the registers of a domain that gets the processor, or begins to idle.
-fn take_up<M: Machine>(
+#[inline(always)]
+fn take_up<M: Machine, const RECORDED: bool>(
     world: &mut World,
     m: &mut M,
-    before: Option<DomId>,
+    (before, left): (Option<DomId>, Option<Left>),
     next: Option<DomId>,
     regs: &mut Registers,
     now: Time,
@@ -120,7 +134,9 @@ fn take_up<M: Machine>(
     let from = before.unwrap_or(DomId::IDLE).0;
     let Some(domain) = next.and_then(|id| world.domains.get_mut(id)) else {
         world.idle_since = Some(now);
-        world.trace.put(m, DomId::IDLE, &Record::Idle { from });
+        if RECORDED && world.trace.wants(Category::RunState) {
+            trace::switched(&mut world.trace, m, left, DomId::IDLE, &Record::Idle { from });
+        }
         return;
     };
     world.idle_since = None;
@@ -136,22 +152,12 @@ fn take_up<M: Machine>(
         world.last = Some(id);
     }
     delivery::arrive(world, m, id);
-    if world.trace.wants(Category::RunState) {
-        let why = why(world, before);
-        trace::chosen(&mut world.trace, m, id, &Record::Switch { why: why.raw(), from });
+    if RECORDED && world.trace.wants(Category::RunState) {
+        let ended = if before.is_none() { Why::WasIdle } else { Why::Ended };
+        let why = left.map_or(ended, |left| left.why());
+        trace::switched(&mut world.trace, m, left, id, &Record::Switch { why: why.raw(), from });
     }
-    if world.trace.is_on() && world.trace.choice.watches_delays() {
+    if RECORDED && world.trace.choice.watches_delays() {
         trace::triggered(world, m, id, Condition::Delay, waited);
-    }
-}
-
-/// What became of the domain that had the processor.
-fn why(world: &World, before: Option<DomId>) -> Why {
-    match before {
-        None => Why::WasIdle,
-        Some(id) if world.scheduler.is_preempted(id) => Why::Preempted,
-        Some(id) if world.scheduler.is_waiting(id) => Why::Turn,
-        Some(id) if world.domains.get(id).is_some_and(|domain| domain.vcpu.sleep != Sleep::No) => Why::Slept,
-        Some(_) => Why::Ended,
     }
 }

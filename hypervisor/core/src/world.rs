@@ -324,7 +324,7 @@ impl World {
     /// The short way of [`Begun::Send`].
     #[inline(always)]
     pub fn send<M: Machine>(&mut self, m: &mut M, regs: &mut Registers, caller: DomId) -> Short {
-        events::send_short::<M, false>(self, m, regs, caller)
+        events::send_short(self, m, regs, caller)
     }
 
     /// The short way of [`Begun::Return`].
@@ -381,14 +381,7 @@ impl World {
         self.attention == Attention::USER
     }
 
-    /// Whose kernel made a hypercall that is [`Begun::Odd`] for no other reason than that records are written.
-    #[must_use]
-    #[inline(always)]
-    pub fn is_recorded(&self) -> Option<DomId> {
-        dispatch::is_recorded(self)
-    }
-
-    /// Answers such a hypercall and records it. Returns as [`World::finish_hypercall`] does, but
+    /// Answers a hypercall that is [`Begun::Recorded`], and records it. Returns as [`World::finish_hypercall`] does, but
     /// more of `regs` may have changed.
     #[inline(always)]
     pub fn recorded_hypercall<M: Machine>(&mut self, m: &mut M, regs: &mut Registers, caller: DomId) -> bool {
@@ -399,10 +392,8 @@ impl World {
     #[inline]
     pub fn hypercall<M: Machine>(&mut self, m: &mut M, regs: &mut Registers) -> bool {
         let begun = self.begin_hypercall(m, regs);
-        if let Some(caller) = self.is_recorded().filter(|_| begun == Begun::Odd) {
-            return self.recorded_hypercall(m, regs, caller);
-        }
         let short = match begun {
+            Begun::Recorded(caller) => return self.recorded_hypercall(m, regs, caller),
             Begun::Send(caller) => self.send(m, regs, caller),
             Begun::Return(caller) => self.return_from_handler(m, regs, caller),
             Begun::ReturnToProcess(caller) => match self.return_to_process(m, regs, caller) {

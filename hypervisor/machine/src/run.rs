@@ -52,6 +52,7 @@ fn begin(mut guard: Guard, regs: &mut Registers) -> u32 {
         Begun::Return(caller) => return_from_handler(guard, regs, caller),
         Begun::ReturnToProcess(caller) => return_to_process(guard, regs, caller),
         Begun::Process(caller) => call_of_process(guard, regs, caller),
+        Begun::Recorded(caller) => recorded_hypercall(guard, regs, caller),
         Begun::Odd => odd_hypercall(guard, regs),
     }
 }
@@ -129,15 +130,7 @@ fn recorded_hypercall(mut guard: Guard, regs: &mut Registers, caller: DomId) -> 
 
 #[cold]
 #[inline(never)]
-fn odd_hypercall(mut guard: Guard, regs: &mut Registers) -> u32 {
-    if let Some(caller) = guard.system().world.is_recorded() {
-        return recorded_hypercall(guard, regs, caller);
-    }
-    finish_odd_hypercall(guard, regs)
-}
-
-#[inline(never)]
-fn finish_odd_hypercall(guard: Guard, regs: &mut Registers) -> u32 {
+fn odd_hypercall(guard: Guard, regs: &mut Registers) -> u32 {
     finish(guard, regs, Begun::Odd)
 }
 

@@ -11,5 +11,6 @@ pub use connect::{close, close_all, connect_pair};
 pub use operations::event_channel_op;
 pub(crate) use operations::{SEND, send};
 pub use ports::{Channel, Ports, VIRQS};
+pub(crate) use raise::Told;
 pub use raise::{is_pending, raise, raise_virq};
-pub(crate) use short::send as send_short;
+pub(crate) use short::{port_at_hand, send as send_short, send_through};

@@ -19,6 +19,39 @@ pub(super) const PENDING: u64 = to_u64(offset_of!(SharedInfo, evtchn_pending));
 pub(super) const MASK: u64 = to_u64(offset_of!(SharedInfo, evtchn_mask));
 pub(super) const SELECTOR: u64 = to_u64(offset_of!(VcpuInfo, evtchn_pending_sel));
 
+/// Of the first word of the shared page: upcalls are masked.
+pub(super) const MASKED: u64 = 0xff00;
+
+/// What came of an event.
+#[derive(Clone, Copy)]
+pub(crate) enum Told {
+    /// It was pending already.
+    Merged,
+    /// Its port is masked.
+    Masked,
+    /// The upcall handler will see it; the first word of the shared page as it was.
+    Pending(u64),
+}
+
+impl Told {
+    /// Whether it was pending already, as a trace has it.
+    pub(crate) const fn merged(self) -> u8 {
+        if matches!(self, Self::Merged) { 1 } else { 0 }
+    }
+
+    /// What a trace says of it beside that it was raised.
+    #[inline(always)]
+    pub(crate) fn record(self, port: Port) -> Option<Record> {
+        match self {
+            Self::Merged => None,
+            Self::Masked => Some(Record::EventMasked { port: port.0 }),
+            Self::Pending(flags) => {
+                Some(Record::EventPending { masked: u8::from(flags & MASKED != 0), port: port.0 })
+            }
+        }
+    }
+}
+
 #[expect(clippy::as_conversions, reason = "there is no other conversion in a constant")]
 const fn to_u64(offset: usize) -> u64 {
     offset as u64
@@ -69,9 +102,24 @@ pub fn raise<M: Machine>(world: &mut World, m: &mut M, id: DomId, port: Port) {
     raise_inline(world, m, id, port);
 }
 
-/// The same as part of its caller.
+/// The same as part of its caller. With a trace it is a way of its own, so that without one nothing is kept for it.
 #[inline(always)]
 pub(super) fn raise_inline<M: Machine>(world: &mut World, m: &mut M, id: DomId, port: Port) {
+    if world.trace.wants(Category::Event) {
+        raise_recorded(world, m, id, port);
+    } else {
+        raise_as::<M, false>(world, m, id, port);
+    }
+}
+
+#[inline(never)]
+fn raise_recorded<M: Machine>(world: &mut World, m: &mut M, id: DomId, port: Port) {
+    raise_as::<M, true>(world, m, id, port);
+}
+
+#[inline(always)]
+fn raise_as<M: Machine, const RECORDED: bool>(world: &mut World, m: &mut M, id: DomId, port: Port) {
+    let from = world.current.unwrap_or(DomId::IDLE);
     let Some(domain) = world.domains.get_mut(id) else { return };
     domain.counters.raised = domain.counters.raised.wrapping_add(1);
     let shared = domain.shared_info;
@@ -86,13 +134,13 @@ pub(super) fn raise_inline<M: Machine>(world: &mut World, m: &mut M, id: DomId, 
         _ => false,
     };
     let gathers = domain.delivery.is_gathering();
-    if world.trace.wants(Category::Event) {
-        trace::event_raised(world, m, id, port, merged);
-    }
-    if polls {
-        delivery::end_poll(world, m, id);
-    }
     if merged {
+        if RECORDED {
+            trace::told(&mut world.trace, m, from, (id, port), Told::Merged);
+        }
+        if polls {
+            delivery::end_poll(world, m, id);
+        }
         if gathers {
             delivery::gather(world, m, id);
         } else {
@@ -101,10 +149,16 @@ pub(super) fn raise_inline<M: Machine>(world: &mut World, m: &mut M, id: DomId, 
         return;
     }
     let (at, bit_of_port) = bit(shared, MASK, port);
-    if m.load(at) & bit_of_port == 0 {
-        announce(world, m, id, shared, port);
-    } else {
-        world.trace.put(m, id, &Record::EventMasked { port: port.0 });
+    let told =
+        if m.load(at) & bit_of_port == 0 { Told::Pending(show(m, shared, port)) } else { Told::Masked };
+    if RECORDED {
+        trace::told(&mut world.trace, m, from, (id, port), told);
+    }
+    if polls {
+        delivery::end_poll(world, m, id);
+    }
+    if let Told::Pending(flags) = told {
+        delivery::arrived(world, m, id, flags & MASKED != 0);
     }
 }
 
@@ -115,13 +169,16 @@ pub fn raise_virq<M: Machine>(world: &mut World, m: &mut M, id: DomId, virq: Vir
     }
 }
 
-/// Makes an unmasked pending event visible to the upcall handler.
-#[inline]
+/// Makes an unmasked pending event visible to the upcall handler, and whoever must hear of it hears.
 fn announce<M: Machine>(world: &mut World, m: &mut M, id: DomId, shared: Mfn, port: Port) {
-    m.fetch_or(MachineAddress::in_frame(shared, SELECTOR), bit_of_word(port));
-    let flags = MachineAddress::in_frame(shared, 0);
-    m.fetch_or(flags, 1);
-    let masked = m.load(flags) & 0xff00 != 0;
+    let masked = show(m, shared, port) & MASKED != 0;
     world.trace.put(m, id, &Record::EventPending { masked: u8::from(masked), port: port.0 });
     delivery::arrived(world, m, id, masked);
+}
+
+/// Makes it visible. Returns the flags of the shared page.
+#[inline(always)]
+pub(super) fn show<M: Machine>(m: &mut M, shared: Mfn, port: Port) -> u64 {
+    m.fetch_or(MachineAddress::in_frame(shared, SELECTOR), bit_of_word(port));
+    m.fetch_or(MachineAddress::in_frame(shared, 0), 1)
 }

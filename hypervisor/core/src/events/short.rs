@@ -6,10 +6,9 @@
 use hypercall_abi::{DomId, Port};
 
 use super::ports::Channel;
-use super::raise::{MASK, PENDING, SELECTOR, bit, bit_of_word};
+use super::raise::{MASK, PENDING, Told, bit, show};
 use crate::domain::Domain;
 use crate::machine::Machine;
-use crate::memory::MachineAddress;
 use crate::registers::Registers;
 use crate::trace::{self, Category, Record, Trace};
 use crate::traps;
@@ -18,23 +17,40 @@ use crate::world::{Short, World};
 
 /// `send(&port)` with its answer in RAX, and the caller's upcall if one is due then.
 #[inline(always)]
-pub(crate) fn send<M: Machine, const RECORDED: bool>(
+pub(crate) fn send<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, caller: DomId) -> Short {
+    let Some(port) = port_at_hand(world, m, regs, caller) else { return Short::No };
+    send_through::<M, false>(world, m, regs, (caller, port))
+}
+
+/// The port, if it lies in the page that was translated last.
+#[inline(always)]
+pub(crate) fn port_at_hand<M: Machine>(
+    world: &World,
+    m: &M,
+    regs: &Registers,
+    caller: DomId,
+) -> Option<Port> {
+    let domain = world.domains.get(caller)?;
+    let remembered = domain.address_space.remembered();
+    let at = remembered.find_words::<1>(domain.vcpu.kernel_root, regs.rsi & !4)?;
+    let word = m.load(at) >> ((regs.rsi & 4) << 3);
+    Some(Port(u32::try_from(word & 0xffff_ffff).unwrap_or(0)))
+}
+
+/// The same through a port that was read. Where `RECORDED`, the hypercall's end is recorded with what comes of the event.
+#[inline(always)]
+pub(crate) fn send_through<M: Machine, const RECORDED: bool>(
     world: &mut World,
     m: &mut M,
     regs: &mut Registers,
-    caller: DomId,
+    (caller, port): (DomId, Port),
 ) -> Short {
     let World { domains, trace, shared_page, .. } = world;
     let Some(domain) = domains.get_mut(caller) else { return Short::No };
-    let remembered = domain.address_space.remembered();
-    let root = domain.vcpu.kernel_root;
-    let Some(at) = remembered.find_words::<1>(root, regs.rsi & !4) else { return Short::No };
-    let word = m.load(at) >> ((regs.rsi & 4) << 3);
-    let port = Port(u32::try_from(word & 0xffff_ffff).unwrap_or(0));
     match domain.events.get(port) {
         Some(Channel::Ipi) => {
             let told = mark(domain, m, port);
-            if RECORDED && !tell(trace, m, (caller, regs.rax), (domain.id, port), &told) {
+            if RECORDED && !tell(trace, m, (caller, regs.rax), (domain.id, port), told) {
                 return tell_apart(trace, m, regs, caller, (domain.id, port), told);
             }
             regs.rax = 0;
@@ -50,7 +66,7 @@ pub(crate) fn send<M: Machine, const RECORDED: bool>(
                 return Short::No;
             }
             let told = mark(receiver, m, there);
-            if RECORDED && !tell(trace, m, (caller, regs.rax), (remote, there), &told) {
+            if RECORDED && !tell(trace, m, (caller, regs.rax), (remote, there), told) {
                 return tell_apart(trace, m, regs, caller, (remote, there), told);
             }
             regs.rax = 0;
@@ -58,16 +74,6 @@ pub(crate) fn send<M: Machine, const RECORDED: bool>(
         }
         _ => Short::No,
     }
-}
-
-/// What came of an event.
-enum Told {
-    /// It was pending already.
-    Merged,
-    /// Its port is masked.
-    Masked,
-    /// The upcall handler will see it; the first word of the shared page as it was.
-    Pending(u64),
 }
 
 /// Marks a port as pending at a domain that is awake, and so gathers nothing.
@@ -85,8 +91,7 @@ fn mark<M: Machine>(receiver: &mut Domain, m: &mut M, port: Port) -> Told {
     if m.load(at) & bit_of_port != 0 {
         return Told::Masked;
     }
-    m.fetch_or(MachineAddress::in_frame(shared, SELECTOR), bit_of_word(port));
-    Told::Pending(m.fetch_or(MachineAddress::in_frame(shared, 0), 1))
+    Told::Pending(show(m, shared, port))
 }
 
 /// Records the event and that the hypercall is answered, if all that is recorded and there is room at hand.
@@ -96,7 +101,7 @@ fn tell<M: Machine>(
     m: &M,
     (caller, number): (DomId, u64),
     (receiver, port): (DomId, Port),
-    told: &Told,
+    told: Told,
 ) -> bool {
     const BOTH: u32 = Category::Event.bit() | Category::Hypercall.bit();
     if trace.categories() & BOTH != BOTH {
@@ -104,18 +109,13 @@ fn tell<M: Machine>(
     }
     // Each in its arm, so that what is known of a record is folded there.
     let exit = trace::call_exit_row(caller, number);
-    let merged = u8::from(matches!(told, Told::Merged));
-    let raised = Record::EventRaised { merged, port: port.0, from: caller.0 };
+    let raised = Record::EventRaised { merged: told.merged(), port: port.0, from: caller.0 };
     let [first, from] = trace::laid_out(receiver, &raised);
-    let mut with = |then: Record| {
-        let [second, there] = trace::laid_out(receiver, &then);
-        trace.put_row::<_, 5, 0b1_0101>(m, [first, from, second, there, exit])
-    };
-    match *told {
-        Told::Merged => trace.put_row::<_, 3, 0b101>(m, [first, from, exit]),
-        Told::Masked => with(Record::EventMasked { port: port.0 }),
-        Told::Pending(flags) => {
-            with(Record::EventPending { masked: u8::from(flags & 0xff00 != 0), port: port.0 })
+    match told.record(port) {
+        None => trace.put_row::<_, 3, 0b101>(m, [first, from, exit]),
+        Some(then) => {
+            let [second, there] = trace::laid_out(receiver, &then);
+            trace.put_row::<_, 5, 0b1_0101>(m, [first, from, second, there, exit])
         }
     }
 }
@@ -132,16 +132,7 @@ fn tell_apart<M: Machine>(
     (receiver, port): (DomId, Port),
     told: Told,
 ) -> Short {
-    let merged = u8::from(matches!(told, Told::Merged));
-    trace.put(m, receiver, &Record::EventRaised { merged, port: port.0, from: caller.0 });
-    match told {
-        Told::Merged => {}
-        Told::Masked => trace.put(m, receiver, &Record::EventMasked { port: port.0 }),
-        Told::Pending(flags) => {
-            let masked = u8::from(flags & 0xff00 != 0);
-            trace.put(m, receiver, &Record::EventPending { masked, port: port.0 });
-        }
-    }
+    trace::told_apart(trace, m, caller, (receiver, port), told);
     trace::call_exit(trace, m, caller, regs.rax, 0);
     regs.rax = 0;
     Short::Begun

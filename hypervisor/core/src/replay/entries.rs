@@ -123,6 +123,7 @@ pub(super) fn of_begun(begun: Begun) -> Answer {
         Begun::ReturnToProcess(caller) => (4, Some(caller)),
         Begun::Process(caller) => (5, Some(caller)),
         Begun::Odd => (6, None),
+        Begun::Recorded(caller) => (7, Some(caller)),
     };
     [kind, of_domain(caller)]
 }
@@ -136,6 +137,7 @@ pub(super) fn begun(kind: u64, caller: u64) -> Option<Begun> {
         (4, Some(caller)) => Begun::ReturnToProcess(caller),
         (5, Some(caller)) => Begun::Process(caller),
         (6, None) => Begun::Odd,
+        (7, Some(caller)) => Begun::Recorded(caller),
         _ => return None,
     })
 }

@@ -218,7 +218,7 @@ impl Run {
         self.machine.now = self.machine.now.after(500);
         let (world, machine, regs) = (&mut self.world, &mut self.machine, &mut self.regs);
         let begun = world.begin_hypercall(machine, regs);
-        if let Some(caller) = world.is_recorded().filter(|_| begun == Begun::Odd) {
+        if let Begun::Recorded(caller) = begun {
             let _ = world.recorded_hypercall(machine, regs, caller);
             return;
         }

@@ -216,6 +216,7 @@ impl Scheduler {
     }
 
     /// Takes the next out of the queues.
+    #[inline(always)]
     pub(super) fn pop(&mut self) -> Option<DomId> {
         let next = self.ahead.pop_front(&mut self.entities);
         if let Some(id) = next {

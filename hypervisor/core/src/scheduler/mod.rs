@@ -222,6 +222,7 @@ impl Scheduler {
     }
 
     /// Decides who has the processor from now on.
+    #[inline(always)]
     pub fn pick(&mut self, now: Time) -> Option<DomId> {
         self.pay(now);
         if let Some(current) = self.current

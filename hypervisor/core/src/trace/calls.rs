@@ -198,6 +198,14 @@ pub(crate) fn call_exit<M: Machine>(trace: &mut Trace, m: &M, domain: DomId, num
     exit(trace, m, domain, EXIT, number, result);
 }
 
+/// The same for a number that is in the table.
+#[inline(always)]
+pub(crate) fn known_exit<M: Machine>(trace: &mut Trace, m: &M, domain: DomId, number: u64, result: u64) {
+    if trace.wants(Category::Hypercall) {
+        write_exit(trace, m, (EXIT, domain), number, result);
+    }
+}
+
 /// Records that a part of a multicall is answered.
 #[inline(never)]
 pub(crate) fn part_exit<M: Machine>(trace: &mut Trace, m: &M, domain: DomId, number: u64, result: u64) {
@@ -228,7 +236,11 @@ fn exit<M: Machine>(trace: &mut Trace, m: &M, domain: DomId, kind: u8, number: u
     if !trace.wants(Category::Hypercall) {
         return;
     }
-    let number = traced_number(number).into();
+    write_exit(trace, m, (kind, domain), traced_number(number).into(), result);
+}
+
+#[inline(always)]
+fn write_exit<M: Machine>(trace: &mut Trace, m: &M, (kind, domain): (u8, DomId), number: u64, result: u64) {
     trace.count(kind);
     if result == 0 {
         trace.write_here(m, head(kind, 0, domain.0, number), []);

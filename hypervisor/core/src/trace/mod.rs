@@ -30,8 +30,8 @@ use hypercall_abi::DomId;
 use crate::machine::Machine;
 use crate::time::TimeScale;
 pub(crate) use calls::{
-    call_at_hand, call_entry, call_entry_at_hand, call_exit, call_exit_row, part_entry, part_exit,
-    traced_number,
+    call_at_hand, call_entry, call_entry_at_hand, call_exit, call_exit_row, known_exit, part_entry,
+    part_exit, traced_number,
 };
 pub use category::Category;
 use choice::Choice;
@@ -41,7 +41,9 @@ use layout::{
     WORD_FILTERED, WORD_MAGIC, WORD_MODE, WORD_NAMES, WORD_ORIGIN, WORD_SCALE, WORD_STREAMS, WORD_TRIGGERED,
     WORD_TSC_KHZ, WORD_VERSION, WRITTEN_START,
 };
-pub(crate) use notes::{chosen, event_raised, guest_record, returned, run_state, timed_call, wake};
+pub(crate) use notes::{
+    Left, guest_record, returned, run_state, switched, timed_call, timer_set, told, told_apart, wake,
+};
 pub(crate) use put::laid_out;
 pub use records::Record;
 pub use stream::{Mode, Storage, Stream, Word};

@@ -5,19 +5,51 @@ use hypercall_abi::vcpu::RunState;
 use hypercall_abi::{DomId, Errno, Hypercall, Port};
 
 use super::guests::made;
-use super::records::{Condition, Reason, UNKNOWN};
+use super::records::{Condition, Reason, TimerKind, UNKNOWN, Why};
 use super::{Category, Record, Trace, call_entry, call_exit, laid_out, traced_number, triggered};
 use crate::dispatch;
+use crate::events::Told;
 use crate::machine::Machine;
 use crate::registers::Registers;
 use crate::world::World;
 
-/// Notes an event raised at `port` of `id`.
+/// Notes an event that `from` raised at a port, and what came of it.
+#[inline(always)]
+pub(crate) fn told<M: Machine>(
+    trace: &mut Trace,
+    m: &M,
+    from: DomId,
+    (receiver, port): (DomId, Port),
+    told: Told,
+) {
+    let raised = Record::EventRaised { merged: told.merged(), port: port.0, from: from.0 };
+    let [first, from_whom] = laid_out(receiver, &raised);
+    let done = match told.record(port) {
+        None => trace.put_row::<_, 2, 0b01>(m, [first, from_whom]),
+        Some(then) => {
+            let [second, there] = laid_out(receiver, &then);
+            trace.put_row::<_, 4, 0b0101>(m, [first, from_whom, second, there])
+        }
+    };
+    if !done {
+        told_apart(trace, m, from, (receiver, port), told);
+    }
+}
+
+/// The same one by one.
 #[cold]
-pub(crate) fn event_raised<M: Machine>(world: &mut World, m: &mut M, id: DomId, port: Port, merged: bool) {
-    let from = world.current.unwrap_or(DomId::IDLE).0;
-    let record = Record::EventRaised { merged: u8::from(merged), port: port.0, from };
-    world.trace.put(m, id, &record);
+#[inline(never)]
+pub(crate) fn told_apart<M: Machine>(
+    trace: &mut Trace,
+    m: &M,
+    from: DomId,
+    (receiver, port): (DomId, Port),
+    told: Told,
+) {
+    trace.put(m, receiver, &Record::EventRaised { merged: told.merged(), port: port.0, from: from.0 });
+    if let Some(then) = told.record(port) {
+        trace.put(m, receiver, &then);
+    }
 }
 
 /// Notes that a handler returns by hypercall to `rip` of its own kernel, where RAX is what the hypercall answers.
@@ -36,44 +68,117 @@ pub(crate) fn returned<M: Machine>(trace: &mut Trace, m: &M, caller: DomId, rip:
 
 /// Notes that `id` ends its sleep, `ahead` of the queue or at its tail; if it `waits`, its run state has changed.
 #[cold]
+#[inline(never)]
 pub(crate) fn wake<M: Machine>(world: &mut World, m: &mut M, id: DomId, ahead: bool, waits: bool) {
     const BOTH: u32 = Category::Event.bit() | Category::RunState.bit();
-    let wake = Record::Wake { ahead: u8::from(ahead) };
-    let state = u8::try_from(RunState::Runnable.raw()).unwrap_or(u8::MAX);
-    let state = Record::RunState { state, reason: Reason::Woken.raw() };
     let trace = &mut world.trace;
-    if !waits {
-        return trace.put(m, id, &wake);
+    let ([first], [second, reason]) = (laid_out(id, &woken(ahead)), laid_out(id, &RUNNABLE));
+    if !waits
+        || trace.categories() & BOTH != BOTH
+        || !trace.put_row::<_, 3, 0b011>(m, [first, second, reason])
+    {
+        wake_apart(trace, m, id, ahead, waits);
     }
-    let ([first], [second, reason]) = (laid_out(id, &wake), laid_out(id, &state));
-    if trace.categories() & BOTH != BOTH || !trace.put_row::<_, 3, 0b011>(m, [first, second, reason]) {
-        trace.put_each(m, id, [wake, state]);
+}
+
+/// The same one by one.
+#[cold]
+#[inline(never)]
+fn wake_apart<M: Machine>(trace: &mut Trace, m: &M, id: DomId, ahead: bool, waits: bool) {
+    trace.put(m, id, &woken(ahead));
+    if waits {
+        trace.put(m, id, &RUNNABLE);
     }
+}
+
+const fn woken(ahead: bool) -> Record {
+    Record::Wake { ahead: if ahead { 1 } else { 0 } }
+}
+
+/// The run state of who was woken and waits.
+const RUNNABLE: Record = state(RunState::Runnable, Reason::Woken);
+
+/// A run state, which is a byte in a trace.
+const fn state(state: RunState, reason: Reason) -> Record {
+    let [state, ..] = state.raw().to_le_bytes();
+    Record::RunState { state, reason: reason.raw() }
 }
 
 /// Notes a vCPU's new run state.
-pub(crate) fn run_state<M: Machine>(
-    world: &mut World,
-    m: &mut M,
-    id: DomId,
-    state: RunState,
-    reason: Reason,
-) {
-    let state = u8::try_from(state.raw()).unwrap_or(u8::MAX);
-    world.trace.put(m, id, &Record::RunState { state, reason: reason.raw() });
+pub(crate) fn run_state<M: Machine>(world: &mut World, m: &mut M, id: DomId, now: RunState, reason: Reason) {
+    world.trace.put(m, id, &state(now, reason));
 }
 
-/// Notes that `id` gets the processor, by `switch`.
+/// A turn that ended, as the record of its domain's run state.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Left {
+    head: u64,
+    reason: Reason,
+}
+
+impl Left {
+    /// The turn of this domain, whose run state is another now.
+    #[inline(always)]
+    pub(crate) fn new(id: DomId, now: RunState, reason: Reason) -> Self {
+        let [head, _] = laid_out(id, &state(now, reason));
+        Self { head, reason }
+    }
+
+    /// What became of the domain.
+    #[inline(always)]
+    pub(crate) const fn why(self) -> Why {
+        match self.reason {
+            Reason::Turn => Why::Turn,
+            Reason::Preempted => Why::Preempted,
+            _ => Why::Slept,
+        }
+    }
+}
+
+/// Notes that the processor changes hands: who had it, and that `id` gets it by `switch`, or that nobody does.
 #[inline(always)]
-pub(crate) fn chosen<M: Machine>(trace: &mut Trace, m: &M, id: DomId, switch: &Record) {
-    let state = u8::try_from(RunState::Running.raw()).unwrap_or(u8::MAX);
+pub(crate) fn switched<M: Machine>(trace: &mut Trace, m: &M, left: Option<Left>, id: DomId, switch: &Record) {
     // The reason is 0, of which no word is written.
     const { assert!(Reason::Chosen.raw() == 0) }
-    let state = Record::RunState { state, reason: Reason::Chosen.raw() };
-    let ([first, from], [second]) = (laid_out(id, switch), laid_out(id, &state));
-    if !trace.put_row::<_, 3, 0b101>(m, [first, from, second]) {
-        trace.put_each(m, id, [*switch, state]);
+    let ([third, from], [fourth]) = (laid_out(id, switch), laid_out(id, &RUNNING));
+    let done = match left {
+        None if id == DomId::IDLE => trace.put_row::<_, 2, 0b01>(m, [third, from]),
+        None => trace.put_row::<_, 3, 0b101>(m, [third, from, fourth]),
+        Some(Left { head, reason }) => {
+            let reason = u64::from(reason.raw());
+            if id == DomId::IDLE {
+                trace.put_row::<_, 4, 0b0101>(m, [head, reason, third, from])
+            } else {
+                trace.put_row::<_, 5, 0b1_0101>(m, [head, reason, third, from, fourth])
+            }
+        }
+    };
+    if !done {
+        switched_apart(trace, m, left, id, switch);
     }
+}
+
+/// The same one by one.
+#[cold]
+#[inline(never)]
+fn switched_apart<M: Machine>(trace: &mut Trace, m: &M, left: Option<Left>, id: DomId, switch: &Record) {
+    if let Some(Left { head, reason }) = left {
+        trace.put_words(m, [head, reason.raw().into()]);
+    }
+    trace.put(m, id, switch);
+    if id != DomId::IDLE {
+        trace.put(m, id, &RUNNING);
+    }
+}
+
+/// The run state of who gets the processor.
+const RUNNING: Record = state(RunState::Running, Reason::Chosen);
+
+/// Notes that a timer is set, or with a deadline of 0 that it is stopped.
+#[cold]
+#[inline(never)]
+pub(crate) fn timer_set<M: Machine>(trace: &mut Trace, m: &M, id: DomId, timer: TimerKind, deadline: u64) {
+    trace.put(m, id, &Record::TimerSet { timer: timer.raw(), deadline });
 }
 
 /// Answers a hypercall while calls are timed: to record only long ones, or to end the recording at one.
@@ -101,6 +206,8 @@ pub(crate) fn timed_call<M: Machine>(world: &mut World, m: &mut M, regs: &mut Re
 ///
 /// # Errors
 /// [`Errno::NoSys`] for a record that is no guest's to make.
+#[cold]
+#[inline(never)]
 pub(crate) fn guest_record<M: Machine>(
     trace: &mut Trace,
     m: &mut M,

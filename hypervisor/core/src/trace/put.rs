@@ -93,6 +93,14 @@ impl Trace {
         }
     }
 
+    /// The same with one word.
+    #[inline(always)]
+    pub(crate) fn put_words<M: Machine>(&mut self, m: &M, [head, field]: [u64; 2]) {
+        if !self.put_row::<M, 2, 1>(m, [head, field]) {
+            self.put_slowly(m, head, [field]);
+        }
+    }
+
     /// Writes a record that is not counted yet, where there is something to look at, or no room.
     #[cold]
     #[inline(never)]

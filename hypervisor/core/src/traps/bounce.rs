@@ -13,7 +13,7 @@ use crate::machine::Machine;
 use crate::memory::MachineAddress;
 use crate::registers::{Registers, rflags};
 use crate::ring::{Ring, Selectors};
-use crate::trace::{Category, Record};
+use crate::trace::{Category, Record, laid_out};
 use crate::vcpu::{Handler, Mode};
 use crate::world::{Exception, World};
 
@@ -197,18 +197,36 @@ fn push<M: Machine, const N: usize>(
 }
 
 /// Enters the upcall handler, if there is one. Returns whether the domain lives.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn upcall<M: Machine>(world: &mut World, m: &mut M, id: DomId, regs: &mut Registers) -> bool {
+    if world.trace.wants(Category::Event) {
+        upcall_recorded(world, m, id, regs)
+    } else {
+        upcall_as::<M, false>(world, m, id, regs)
+    }
+}
+
+#[inline(never)]
+fn upcall_recorded<M: Machine>(world: &mut World, m: &mut M, id: DomId, regs: &mut Registers) -> bool {
+    upcall_as::<M, true>(world, m, id, regs)
+}
+
+#[inline(never)]
+fn upcall_as<M: Machine, const RECORDED: bool>(
+    world: &mut World,
+    m: &mut M,
+    id: DomId,
+    regs: &mut Registers,
+) -> bool {
     let Some(domain) = world.domains.get_mut(id) else { return false };
     let address = domain.vcpu.callbacks.event;
     if address == 0 {
         return true;
     }
     domain.counters.upcalls = domain.counters.upcalls.wrapping_add(1);
-    let shared = domain.shared_info;
-    if world.trace.wants(Category::Event) {
-        let selector = m.load(MachineAddress::in_frame(shared, 8));
-        world.trace.put(m, id, &Record::Upcall { selector });
+    if RECORDED {
+        let selector = m.load(MachineAddress::in_frame(domain.shared_info, 8));
+        world.trace.put_words(m, laid_out(id, &Record::Upcall { selector }));
     }
     let entered = bounce(world, m, id, regs, Entry { address, masks: true, error: None });
     if entered.is_err() {
