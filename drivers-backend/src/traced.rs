@@ -7,14 +7,14 @@ use hypercall_abi::ring::{BackRing, Notify, Protocol, RingTold, SharedPage};
 
 use crate::platform::Platform;
 
-/// Records how far a ring has come, and whether the front end is told; without `suppress` it always is.
+/// Records how far a ring has come, and whether the front end is told.
 #[cold]
 pub(crate) fn trace<P: Platform, G: SharedPage, Q: Protocol>(
     platform: &mut P,
     ring: &mut BackRing<G, Q>,
-    (side, peer, suppress): (RingSide, DomId, bool),
+    side: RingSide,
+    peer: DomId,
     notify: Notify,
 ) {
-    let told = if suppress || notify == Notify::Nothing { notify } else { Notify::Needed };
-    platform.trace_ring(RingTold { side, peer, progress: ring.progress(), notify: told });
+    platform.trace_ring(RingTold { side, peer, progress: ring.progress(), notify });
 }

@@ -136,14 +136,15 @@ impl<G: SharedPage> Vif<G> {
     pub(crate) fn publish<P: Platform<Page = G>>(&mut self, platform: &mut P) {
         let suppress = self.front.suppress;
         let Some(rings) = self.link.mapped() else { return };
-        let (transmit, receive) = (rings.transmit.publish(), rings.receive.publish());
+        let transmit = rings.transmit.publish().with(suppress);
+        let receive = rings.receive.publish().with(suppress);
         if platform.traces_rings() {
             let peer = self.front.peer;
             if rings.transmit.has_moved() {
-                trace(platform, &mut rings.transmit, (RingSide::BackTransmit, peer, suppress), transmit);
+                trace(platform, &mut rings.transmit, RingSide::BackTransmit, peer, transmit);
             }
             if rings.receive.has_moved() {
-                trace(platform, &mut rings.receive, (RingSide::BackReceive, peer, suppress), receive);
+                trace(platform, &mut rings.receive, RingSide::BackReceive, peer, receive);
             }
         }
         match (transmit, receive) {
@@ -152,11 +153,7 @@ impl<G: SharedPage> Vif<G> {
                 self.counters.notified += 1;
                 platform.notify(rings.port);
             }
-            _ if suppress => self.counters.suppressed += 1,
-            _ => {
-                self.counters.notified += 1;
-                platform.notify(rings.port);
-            }
+            _ => self.counters.suppressed += 1,
         }
         self.page.set_counters(&self.counters);
     }

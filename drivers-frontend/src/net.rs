@@ -270,10 +270,10 @@ impl<P: Platform, M: SharedPage> NetFront<P, M> {
     /// Shows the back end what was queued, and notifies it if it asked for that.
     pub fn flush(&mut self) {
         if let Link::Connected(rings) = &mut self.link {
-            let (notify, port) = (rings.transmit.publish(), rings.port);
-            if self.platform.traces_rings() && rings.transmit.has_moved() {
-                let of = (RingSide::FrontTransmit, self.config.peer, self.config.suppress);
-                trace(&mut self.platform, of, rings.transmit.progress(), notify);
+            let (notify, port) = (rings.transmit.publish().with(self.config.suppress), rings.port);
+            if self.platform.traces_rings() && rings.transmit.ring().has_moved() {
+                let peer = self.config.peer;
+                trace(&mut self.platform, rings.transmit.ring(), RingSide::FrontTransmit, peer, notify);
             }
             self.tell(notify, port);
         }
@@ -282,10 +282,10 @@ impl<P: Platform, M: SharedPage> NetFront<P, M> {
     fn publish_receive(&mut self) {
         if let Link::Connected(rings) = &mut self.link {
             rings.receive.post();
-            let (notify, port) = (rings.receive.publish(), rings.port);
-            if self.platform.traces_rings() && rings.receive.has_moved() {
-                let of = (RingSide::FrontReceive, self.config.peer, self.config.suppress);
-                trace(&mut self.platform, of, rings.receive.progress(), notify);
+            let (notify, port) = (rings.receive.publish().with(self.config.suppress), rings.port);
+            if self.platform.traces_rings() && rings.receive.ring().has_moved() {
+                let peer = self.config.peer;
+                trace(&mut self.platform, rings.receive.ring(), RingSide::FrontReceive, peer, notify);
             }
             self.tell(notify, port);
         }
@@ -294,8 +294,8 @@ impl<P: Platform, M: SharedPage> NetFront<P, M> {
     fn tell(&mut self, notify: Notify, port: Port) {
         match notify {
             Notify::Nothing => return,
-            Notify::Suppressed if self.config.suppress => self.counters.suppressed += 1,
-            Notify::Suppressed | Notify::Needed => {
+            Notify::Suppressed => self.counters.suppressed += 1,
+            Notify::Needed => {
                 self.counters.notified += 1;
                 self.platform.notify(port);
             }

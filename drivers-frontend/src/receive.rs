@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 
 use hypercall_abi::netif::{FRAME_BYTES_MAX, Receive, RxRequest, RxResponse};
-use hypercall_abi::ring::{FrontRing, Notify, Overrun, Progress, SharedPage};
+use hypercall_abi::ring::{FrontRing, Notify, Overrun, SharedPage};
 use hypercall_abi::{GrantRef, PAGE_SIZE};
 
 /// What the back end did wrong.
@@ -63,14 +63,10 @@ impl<G: SharedPage> Receiver<G> {
         }
     }
 
-    /// Whether the ring has come any further since [`Self::progress`] was asked.
-    pub(crate) fn has_moved(&self) -> bool {
-        self.ring.has_moved()
-    }
-
-    /// How far the ring has come since this was asked last.
-    pub(crate) fn progress(&mut self) -> Progress {
-        self.ring.progress()
+    /// The ring, for records of how far it has come.
+    #[inline(always)]
+    pub(crate) const fn ring(&mut self) -> &mut FrontRing<G, Receive> {
+        &mut self.ring
     }
 
     /// Shows the posted pages to the back end.

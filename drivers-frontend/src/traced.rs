@@ -3,19 +3,19 @@
 
 use hypercall_abi::DomId;
 use hypercall_abi::extension::RingSide;
-use hypercall_abi::ring::{Notify, Progress, RingTold};
+use hypercall_abi::ring::{FrontRing, Notify, Protocol, RingTold, SharedPage};
 
 use crate::platform::Platform;
 
-/// Records how far a ring has come, and whether the back end is told; without `suppress` it always is.
+/// Records how far a ring has come, and whether the back end is told.
 #[cold]
-pub(crate) fn trace<P: Platform>(
+pub(crate) fn trace<P: Platform, M: SharedPage, Q: Protocol>(
     platform: &mut P,
-    (side, peer, suppress): (RingSide, Option<DomId>, bool),
-    progress: Progress,
+    ring: &mut FrontRing<M, Q>,
+    side: RingSide,
+    peer: Option<DomId>,
     notify: Notify,
 ) {
     let peer = peer.unwrap_or(DomId::INVALID);
-    let told = if suppress || notify == Notify::Nothing { notify } else { Notify::Needed };
-    platform.trace_ring(RingTold { side, peer, progress, notify: told });
+    platform.trace_ring(RingTold { side, peer, progress: ring.progress(), notify });
 }

@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 
 use hypercall_abi::netif::{Transmit, TxRequest};
-use hypercall_abi::ring::{FrontRing, Notify, Progress, SharedPage};
+use hypercall_abi::ring::{FrontRing, Notify, SharedPage};
 use hypercall_abi::{GrantRef, PAGE_SIZE};
 
 use crate::receive::Fault;
@@ -78,14 +78,10 @@ impl<G: SharedPage> Transmitter<G> {
         *in_flight
     }
 
-    /// Whether the ring has come any further since [`Self::progress`] was asked.
-    pub(crate) fn has_moved(&self) -> bool {
-        self.ring.has_moved()
-    }
-
-    /// How far the ring has come since this was asked last.
-    pub(crate) fn progress(&mut self) -> Progress {
-        self.ring.progress()
+    /// The ring, for records of how far it has come.
+    #[inline(always)]
+    pub(crate) const fn ring(&mut self) -> &mut FrontRing<G, Transmit> {
+        &mut self.ring
     }
 
     /// Shows the queued frames to the back end.

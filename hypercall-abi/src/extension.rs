@@ -40,7 +40,7 @@ abi_enum! {
 
 abi_enum! {
     /// A record that a guest makes in its shared page ([`crate::shared_info::RECORDS_OFFSET`]) or by
-    /// [`ExtensionOp::TraceRecord`]; which a hypervisor does not know is passed over, or refused with `-ENOSYS`.
+    /// [`ExtensionOp::TraceRecord`], of rings in its page only as [`crate::shared_info::RING_TURN`]; which a hypervisor does not know is passed over, or refused with `-ENOSYS`.
     pub enum GuestRecord: u32 {
         /// `(name, value)`: a span begins. The name is up to eight letters, the first in the lowest byte.
         SpanBegin = 0,
@@ -61,6 +61,14 @@ abi_enum! {
         RingSuppressed = 7,
         /// `(ports, 0)`: the upcall handler has served so many ports and found nothing more.
         HandlerDone = 8,
+    }
+}
+
+impl GuestRecord {
+    /// Whether it is about a ring.
+    #[must_use]
+    pub const fn is_of_ring(self) -> bool {
+        matches!(self, Self::RingProduced | Self::RingConsumed | Self::RingNotified | Self::RingSuppressed)
     }
 }
 

@@ -27,7 +27,7 @@ pub use back::BackRing;
 pub use fake::FakePage;
 pub use front::FrontRing;
 pub use page::SharedPage;
-pub use progress::{Progress, RingRecord, RingTold, Step};
+pub use progress::{Progress, RingRecord, RingTold, RingTurn, Step};
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -101,6 +101,18 @@ pub enum Notify {
     Suppressed,
     /// Send the event.
     Needed,
+}
+
+impl Notify {
+    /// The same where nothing is saved unless `suppress`: whoever did not ask to be told is told all the same.
+    #[inline]
+    #[must_use = "a notification that is not sent may leave the other side asleep"]
+    pub const fn with(self, suppress: bool) -> Self {
+        match self {
+            Self::Suppressed if !suppress => Self::Needed,
+            as_it_is => as_it_is,
+        }
+    }
 }
 
 /// The other side's index claims more entries than can be outstanding.

@@ -81,10 +81,14 @@ pub const TRACE_EVENT: u64 = 1 << 3;
 
 /// Records that a guest can make before the hypervisor takes them in.
 pub const RECORDS: usize = 32;
-/// Words of each: `ticks << 12 | side << 4 | number + 1`, then the two words of a [`crate::extension::GuestRecord`] of
-/// this number. `ticks` are the TSC's as far as they go in; `side` and the first word of a ring's record are those that
-/// the hypercall has in one: there the side is 0 to 15, and the domain from bit 0.
+/// Words of each: `ticks << 12 | number + 1`, then the two words of a [`crate::extension::GuestRecord`] of this number that is
+/// not about a ring; those are told of by a [`RING_TURN`]. `ticks` are the TSC's as far as they go in.
 pub const RECORD_WORDS: usize = 3;
+/// In place of `number + 1`: all that a look at a ring has to tell, from which come up to four records of rings. In the first
+/// word a bit for each: 4 produced, 5 consumed, 6 suppressed, 7 notified; from bit 8 the [`crate::extension::RingSide`] in four bits. The second
+/// word has the two indices, of what was produced in the lower half; the third the domain at the other end, and from bit
+/// 16 how many entries were produced, how many of those wait, and the same of what was consumed, in 12 bits each.
+pub const RING_TURN: u64 = 15;
 /// Offset in the page of [`SharedInfo`] of a guest's own records, one place after the other and round again. The guest
 /// writes a record's first word last, where it is 0; the hypervisor takes the records in that order, makes their first
 /// words 0, and stops at a 0. It does so whenever the domain leaves the processor, and when it is asked to.

@@ -14,15 +14,15 @@ const WRITES: u32 = 20;
 fn told(all: &[(hypercall_abi::DomId, RingRecord)]) -> BTreeMap<(RingSide, u32), (u32, u32)> {
     let mut told = BTreeMap::new();
     for (domain, record) in all {
-        let peer = (record.place & 0xffff) as u16;
-        let (at, ends) = match record.side {
+        let side = RingSide::from_raw(record.side).expect("a side that there is");
+        let (at, ends) = match side {
             RingSide::FrontBlock => (Disks::domain(0), DRIVER),
             RingSide::BackBlock => (DRIVER, Disks::domain(0)),
             other => panic!("no ring of a disk: {other:?}"),
         };
-        assert_eq!((*domain, peer), (at, ends.0), "{record:?}");
-        let sum: &mut (u32, u32) = told.entry((record.side, record.record.raw())).or_default();
-        *sum = (sum.0 + 1, sum.1 + record.counts as u32);
+        assert_eq!((*domain, record.peer), (at, ends.0), "{record:?}");
+        let sum: &mut (u32, u32) = told.entry((side, record.record.raw())).or_default();
+        *sum = (sum.0 + 1, sum.1 + record.step.count);
     }
     told
 }

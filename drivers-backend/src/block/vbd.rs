@@ -200,15 +200,14 @@ impl<G: SharedPage> Vbd<G> {
     pub(super) fn publish<P: Platform<Page = G>>(&mut self, platform: &mut P) {
         let suppress = self.client.suppress;
         let Some(wire) = self.link.mapped() else { return };
-        let notify = wire.ring.publish();
+        let notify = wire.ring.publish().with(suppress);
         if platform.traces_rings() && wire.ring.has_moved() {
-            let of = (RingSide::BackBlock, self.client.peer, suppress);
-            trace(platform, &mut wire.ring, of, notify);
+            trace(platform, &mut wire.ring, RingSide::BackBlock, self.client.peer, notify);
         }
         match notify {
             Notify::Nothing => return,
-            Notify::Suppressed if suppress => self.counters.suppressed += 1,
-            Notify::Suppressed | Notify::Needed => {
+            Notify::Suppressed => self.counters.suppressed += 1,
+            Notify::Needed => {
                 self.counters.notified += 1;
                 platform.notify(wire.port);
             }

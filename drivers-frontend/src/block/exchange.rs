@@ -34,18 +34,17 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
             operation.state = State::Sent;
             self.operations.sent();
         }
-        let (notify, port) = (wire.ring.publish(), wire.port);
+        let (notify, port) = (wire.ring.publish().with(self.config.suppress), wire.port);
         if self.platform.traces_rings() && wire.ring.has_moved() {
-            let of = (RingSide::FrontBlock, self.config.peer, self.config.suppress);
-            trace(&mut self.platform, of, wire.ring.progress(), notify);
+            trace(&mut self.platform, &mut wire.ring, RingSide::FrontBlock, self.config.peer, notify);
         }
         match notify {
             Notify::Nothing => {}
-            Notify::Suppressed if self.config.suppress => {
+            Notify::Suppressed => {
                 self.counters.suppressed += 1;
                 self.device.set_counters(&self.counters);
             }
-            Notify::Suppressed | Notify::Needed => {
+            Notify::Needed => {
                 self.counters.notified += 1;
                 self.device.set_counters(&self.counters);
                 self.platform.notify(port);

@@ -4,8 +4,9 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use hypercall_abi::extension::GuestRecord;
-use hypercall_abi::ring::{RingRecord, RingTold};
+use hypercall_abi::DomId;
+use hypercall_abi::extension::{GuestRecord, RingSide};
+use hypercall_abi::ring::{Notify, Progress, RingRecord, RingTold, RingTurn, Step};
 use hypercall_abi::shared_info::{RECORD_WORDS, RECORDS, RECORDS_OFFSET, TRACE_GUEST, TRACE_OFFSET};
 
 use super::clock;
@@ -44,73 +45,53 @@ static MADE: AtomicU64 = AtomicU64::new(0);
 /// records too, so the place is taken first, and the word that makes it a record is written last.
 #[cold]
 fn record(record: GuestRecord, a: u64, b: u64) {
-    let what = what(record, 0);
-    match reserved(1) {
-        Some(made) => put(made, now() | what, a, b),
-        None => flushed(what, a, b),
+    let what = record.raw() as u64 + 1;
+    match reserved() {
+        Some(place) => put(place, what, a, b),
+        None => flushed(record, a, b),
     }
 }
 
-/// The first word of a record of a ring's side, or of no ring, without the time.
-const fn what(record: GuestRecord, side: u8) -> u64 {
-    ((side as u64) << SIDE) | (record.raw() as u64 + 1)
-}
-
-/// The time as the first word has it.
-#[inline(always)]
-fn now() -> u64 {
-    clock::tsc() << TICKS
-}
-
-/// Where a record's first word has the ring's side.
-const SIDE: u32 = 4;
-/// And where it has the time.
+/// Where a record's first word has the time.
 const TICKS: u32 = 12;
 
-/// The place of the record that is made after so many.
+/// Takes the next place, if that is free.
 #[inline(always)]
-fn place(made: u64) -> &'static Place {
+fn reserved() -> Option<&'static Place> {
     // SAFETY: the shared page is mapped there for the domain's life, and these words are atomics for all.
     let places = unsafe { &*((SHARED_INFO as u64 + RECORDS_OFFSET) as *const [Place; RECORDS]) };
-    &places[made as usize % RECORDS]
-}
-
-/// Takes places for so many records, if the last of them is free; then those before it are. How many were made before.
-#[inline(always)]
-fn reserved(count: u64) -> Option<u64> {
     let made = MADE.load(Ordering::Relaxed);
-    let [first, ..] = place((made + count).wrapping_sub(1));
+    let place = &places[made as usize % RECORDS];
+    let [first, ..] = place;
     let free = first.load(Ordering::Relaxed) == 0;
-    if !free || MADE.compare_exchange(made, made + count, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+    if !free || MADE.compare_exchange(made, made + 1, Ordering::Relaxed, Ordering::Relaxed).is_err() {
         return None;
     }
-    Some(made)
+    Some(place)
 }
 
-/// Writes a record in a place that was taken.
+/// Writes a record in a place that was taken: its first word without the time, and the others.
 #[inline(always)]
-fn put(made: u64, first_word: u64, a: u64, b: u64) {
-    let [first, second, third] = place(made);
+fn put([first, second, third]: &Place, what: u64, a: u64, b: u64) {
     second.store(a, Ordering::Relaxed);
     third.store(b, Ordering::Relaxed);
-    first.store(first_word, Ordering::Release);
+    first.store((clock::tsc() << TICKS) | what, Ordering::Release);
 }
 
 /// The same after the hypervisor was asked to take the oldest. If it cannot, because we have interrupted ourselves while that
 /// was made, there is another way.
 #[cold]
 #[inline(never)]
-fn flushed(what: u64, a: u64, b: u64) {
-    if extension::trace_flush().is_ok()
-        && let Some(made) = reserved(1)
-    {
-        return put(made, now() | what, a, b);
+fn flushed(record: GuestRecord, a: u64, b: u64) {
+    if !put_after_flush(record.raw() as u64 + 1, a, b) {
+        let _ = extension::trace_record(record, a, b);
     }
-    let Some(record) = GuestRecord::from_raw((what as u32 & 0xf) - 1) else { return };
-    let is_of_ring =
-        (GuestRecord::RingProduced.raw()..=GuestRecord::RingSuppressed.raw()).contains(&record.raw());
-    let a = if is_of_ring { (what >> SIDE) | ((a & 0xffff) << 16) | (a >> 32 << 32) } else { a };
-    let _ = extension::trace_record(record, a, b);
+}
+
+/// Asks the hypervisor to take the oldest, and writes a record. Returns whether there was room then.
+fn put_after_flush(what: u64, a: u64, b: u64) -> bool {
+    let place = extension::trace_flush().ok().and_then(|_| reserved());
+    place.inspect(|place| put(place, what, a, b)).is_some()
 }
 
 /// A span of an application's work: it ends when this is dropped.
@@ -158,42 +139,57 @@ pub fn value(text: &'static str, value: u64) {
     }
 }
 
-/// A driver tells of a ring: with one look for places, and one time.
+/// A driver tells of a ring: all of it in one place.
 #[inline(always)]
 pub fn ring(told: RingTold) {
-    // One after the other, as a loop would have them in memory first.
-    let (produced, consumed, notified) = (told.produced(), told.consumed(), told.notified());
-    let [first, second, third] = [&produced, &consumed, &notified].map(|one| u64::from(one.is_some()));
-    let Some(mut made) = reserved(first + second + third) else { return ring_flushed(told) };
-    let time = now();
-    if let Some(record) = produced {
-        put_of_ring(made, time, record);
-        made += 1;
-    }
-    if let Some(record) = consumed {
-        put_of_ring(made, time, record);
-        made += 1;
-    }
-    if let Some(record) = notified {
-        put_of_ring(made, time, record);
-    }
-}
-
-#[inline(always)]
-fn put_of_ring(made: u64, time: u64, RingRecord { record, side, place, counts }: RingRecord) {
-    put(made, time | what(record, side.raw()), place, counts);
-}
-
-/// The same where there are not so many places.
-#[cold]
-#[inline(never)]
-fn ring_flushed(told: RingTold) {
-    for record in told.records() {
-        match reserved(1) {
-            Some(made) => put_of_ring(made, now(), record),
-            None => flushed(what(record.record, record.side.raw()), record.place, record.counts),
+    match told.place() {
+        Some([what, indices, counts]) => match reserved() {
+            Some(place) => put(place, what, indices, counts),
+            None => ring_flushed(what, indices, counts),
+        },
+        // More than a ring holds: nobody has asked for long.
+        None => {
+            let RingTold { side, peer, progress: Progress { produced, consumed }, notify } = told;
+            let indices = both(produced.index, consumed.index);
+            let [produced, consumed] = [produced, consumed].map(|step| both(step.count, step.waiting));
+            ring_far(side, peer, notify, indices, produced, consumed);
         }
     }
+}
+
+/// Two halves of a word.
+const fn both(low: u32, high: u32) -> u64 {
+    low as u64 | ((high as u64) << 32)
+}
+
+/// The same, of what has no room in a place. All of it is in registers, so that what is usual needs no memory for it.
+#[cold]
+#[inline(never)]
+fn ring_far(side: RingSide, peer: DomId, notify: Notify, indices: u64, produced: u64, consumed: u64) {
+    let step = |index: u64, counts: u64| Step {
+        index: index as u32,
+        count: counts as u32,
+        waiting: (counts >> 32) as u32,
+    };
+    let progress = Progress { produced: step(indices, produced), consumed: step(indices >> 32, consumed) };
+    RingTold { side, peer, progress, notify }.records().for_each(ring_by_call);
+}
+
+/// The same where there is no place.
+#[cold]
+#[inline(never)]
+fn ring_flushed(what: u64, indices: u64, counts: u64) {
+    if !put_after_flush(what, indices, counts) {
+        let records = RingTurn::read([what, indices, counts]).records();
+        records.into_iter().flatten().for_each(ring_by_call);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn ring_by_call(record: RingRecord) {
+    let [ring, counts] = record.words();
+    let _ = extension::trace_record(record.record, ring, counts);
 }
 
 /// The upcall handler has served so many ports.

@@ -74,6 +74,7 @@ impl<M: SharedPage, P: Protocol> BackRing<M, P> {
     }
 
     /// How far it has come since this was asked last.
+    #[inline(always)]
     pub fn progress(&mut self) -> Progress {
         let (requests, responses) = core::mem::replace(&mut self.told, (self.req_cons, self.rsp_published));
         let left = self.ready().unwrap_or(0);

@@ -97,6 +97,7 @@ impl<M: SharedPage, P: Protocol> FrontRing<M, P> {
     }
 
     /// How far it has come since this was asked last.
+    #[inline(always)]
     pub fn progress(&mut self) -> Progress {
         let (requests, responses) = core::mem::replace(&mut self.told, (self.req_published, self.rsp_cons));
         let left = self.ready().unwrap_or(0);

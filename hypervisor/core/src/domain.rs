@@ -70,8 +70,8 @@ pub struct Domain {
     pub ended: Option<End>,
     /// What was counted.
     pub counters: Counters,
-    /// Which of its own records comes next.
-    pub next_record: usize,
+    /// Where the next of its own records lies: bytes behind the first place for them.
+    pub next_record: u64,
 }
 
 impl Domain {

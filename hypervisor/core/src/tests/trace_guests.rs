@@ -2,9 +2,10 @@
 
 use alloc::vec::Vec;
 
-use hypercall_abi::extension::{ExtensionOp, GuestRecord};
+use hypercall_abi::extension::{ExtensionOp, GuestRecord, RingSide};
+use hypercall_abi::ring::{Notify, Progress, RingTold, Step};
 use hypercall_abi::sched::SchedOp;
-use hypercall_abi::shared_info::{RECORD_WORDS, RECORDS, RECORDS_OFFSET};
+use hypercall_abi::shared_info::{RECORD_WORDS, RECORDS, RECORDS_OFFSET, RING_TURN};
 use hypercall_abi::{DomId, Hypercall};
 use proptest::prelude::*;
 
@@ -50,6 +51,10 @@ fn made(system: &System) -> Vec<(u64, DomId, Record)> {
         .collect()
 }
 
+/// Bits of a turn at a ring.
+const PRODUCED: u64 = 1 << 4;
+const NOTIFIED: u64 = 1 << 7;
+
 const fn first(ticks: u64, record: GuestRecord) -> u64 {
     (ticks << 12) | (record.raw() as u64 + 1)
 }
@@ -57,28 +62,85 @@ const fn first(ticks: u64, record: GuestRecord) -> u64 {
 #[test]
 fn each_kind_in_the_page_becomes_the_record_that_a_hypercall_makes() {
     let (a, b) = (0x0123_4567_0007_0002, 0x89ab_cdef_0123_4567);
+    let singles = GuestRecord::ALL.iter().filter(|record| !record.is_of_ring());
     let mut by_page = system();
     let mut by_call = system();
     for system in [&mut by_page, &mut by_call] {
         command(system, "trace on");
     }
-    for (at, record) in GuestRecord::ALL.iter().enumerate() {
-        // In the page a ring's side is in the first word.
-        let (side, a_in_page) = match record {
-            GuestRecord::RingProduced
-            | GuestRecord::RingConsumed
-            | GuestRecord::RingNotified
-            | GuestRecord::RingSuppressed => (a & 0xff, (a & !0xffff_ffff) | 7),
-            _ => (0, a),
-        };
-        make(&mut by_page, at, first(0, *record) | (side << 4), a_in_page, b);
-        let op = u64::from(ExtensionOp::TraceRecord.raw());
-        by_call.hypercall(Hypercall::Extension, [op, u64::from(record.raw()), a, b, 0]).unwrap();
+    for (at, record) in singles.clone().enumerate() {
+        make(&mut by_page, at, first(0, *record), a, b);
+        by_hypercall(&mut by_call, *record, a, b);
     }
     give_way(&mut by_page);
-    let records = |system: &System| made(system).iter().map(|(_, _, record)| *record).collect::<Vec<_>>();
     assert_eq!(records(&by_page), records(&by_call));
-    assert_eq!(records(&by_page).len(), GuestRecord::ALL.len());
+    assert_eq!(records(&by_page).len(), singles.count());
+}
+
+fn by_hypercall(system: &mut System, record: GuestRecord, a: u64, b: u64) {
+    let op = u64::from(ExtensionOp::TraceRecord.raw());
+    system.hypercall(Hypercall::Extension, [op, u64::from(record.raw()), a, b, 0]).unwrap();
+}
+
+fn records(system: &System) -> Vec<Record> {
+    made(system).iter().map(|(_, _, record)| *record).collect()
+}
+
+/// A turn at a ring as a driver tells it.
+fn told((produced, consumed): (Step, Step), notify: Notify) -> RingTold {
+    RingTold {
+        side: RingSide::BackTransmit,
+        peer: DomId(7),
+        progress: Progress { produced, consumed },
+        notify,
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_turn_at_a_ring_is_one_place_and_the_records_that_hypercalls_make(
+        turns in prop::collection::vec((any::<(u32, u32)>(), [0u32..3, 0..4096, 0..3, 0..4096], 0usize..3), 1..RECORDS)
+    ) {
+        let (mut by_page, mut by_call) = (system(), system());
+        for system in [&mut by_page, &mut by_call] {
+            command(system, "trace on");
+        }
+        for (at, ((one, other), [count, waiting, of_other, wait], notify)) in turns.iter().enumerate() {
+            let steps = (
+                Step { index: *one, count: *count, waiting: *waiting },
+                Step { index: *other, count: *of_other, waiting: *wait },
+            );
+            let told = told(steps, [Notify::Nothing, Notify::Suppressed, Notify::Needed][*notify]);
+            let [first, indices, counts] = told.place().expect("a ring's numbers fit");
+            make(&mut by_page, at, first, indices, counts);
+            for record in told.records() {
+                let [a, b] = record.words();
+                by_hypercall(&mut by_call, record.record, a, b);
+            }
+        }
+        give_way(&mut by_page);
+        prop_assert_eq!(records(&by_page), records(&by_call));
+        command(&mut by_page, "trace off");
+        let bytes = bytes(&by_page.machine.traced());
+        let mut reader = Reader::new(bytes.as_slice()).unwrap();
+        let found: Vec<_> = reader.by_ref().map(|entry| entry.record.kind()).collect();
+        let tally = reader.tally();
+        prop_assert_eq!((tally.damaged_blocks, tally.lost), (0, 0));
+        for (kind, written) in &reader.header().written {
+            prop_assert_eq!(found.iter().filter(|found| **found == *kind).count() as u64, *written, "kind {}", kind);
+        }
+    }
+}
+
+#[test]
+fn more_than_a_ring_holds_has_no_room_in_a_place() {
+    let none = Step::default();
+    let far = Step { count: 4096, ..none };
+    let behind = Step { waiting: 4096, ..none };
+    for step in [far, behind] {
+        assert_eq!(told((step, none), Notify::Nothing).place(), None);
+        assert_eq!(told((none, step), Notify::Nothing).place(), None);
+    }
 }
 
 #[test]
@@ -121,10 +183,12 @@ fn what_is_not_chosen_or_came_while_the_trace_was_off_is_not_recorded() {
     command(&mut system, "trace categories ring");
     command(&mut system, "trace on");
     make(&mut system, 1, first(0, GuestRecord::Instant), 3, 4);
-    make(&mut system, 2, first(0, GuestRecord::RingNotified) | 1 << 4, 5, 0);
+    make(&mut system, 2, RING_TURN | NOTIFIED | 1 << 8, 0, 5);
+    // A record of a ring by itself has no place, and a turn in which nothing happened is none.
+    make(&mut system, 3, first(0, GuestRecord::RingNotified), 6, 0);
+    make(&mut system, 4, RING_TURN, 0, 7);
     command(&mut system, "trace off");
-    let records: Vec<_> = made(&system).iter().map(|(_, _, record)| *record).collect();
-    assert_eq!(records, [Record::RingNotified { ring: 1, peer: 5 }]);
+    assert_eq!(records(&system), [Record::RingNotified { ring: 1, peer: 5 }]);
 }
 
 #[test]
@@ -137,9 +201,10 @@ fn what_finds_no_room_is_counted_as_lost_by_its_category() {
     for turn in 0..200 {
         for at in 0..turn % 5 {
             let ring = at % 2 == 0;
-            let record = if ring { GuestRecord::RingSuppressed } else { GuestRecord::SpanEnd };
-            make(&mut system, spans + rings, first(0, record), 1, 2);
-            (rings, spans) = if ring { (rings + 1, spans) } else { (rings, spans + 1) };
+            // Two records are in the place of a ring.
+            let what = if ring { RING_TURN | NOTIFIED | PRODUCED } else { first(0, GuestRecord::SpanEnd) };
+            make(&mut system, spans + rings / 2, what, 1, 2);
+            (rings, spans) = if ring { (rings + 2, spans) } else { (rings, spans + 1) };
         }
         flush(&mut system);
     }
@@ -148,6 +213,7 @@ fn what_finds_no_room_is_counted_as_lost_by_its_category() {
     let mut reader = Reader::new(bytes.as_slice()).unwrap();
     let found: Vec<_> = reader.by_ref().map(|entry| entry.record.category()).collect();
     let header = reader.header();
+    let header_dropped: u64 = header.dropped.values().sum();
     for (category, made) in [(Category::Ring, rings), (Category::Guest, spans)] {
         let found = found.iter().filter(|found| **found == category).count();
         let lost = usize::try_from(header.dropped[&category]).unwrap();
@@ -158,6 +224,7 @@ fn what_finds_no_room_is_counted_as_lost_by_its_category() {
         assert_eq!(usize::try_from(written).unwrap(), found, "{category:?}");
     }
     assert_eq!(reader.tally().damaged_blocks, 0);
+    assert_eq!(reader.tally().dropped, header_dropped);
 }
 
 proptest! {
@@ -166,7 +233,7 @@ proptest! {
     #[test]
     fn a_page_full_of_anything_makes_no_more_records_than_it_has_places_and_time_goes_on(
         pages in prop::collection::vec(
-            prop::collection::vec((prop_oneof![any::<u64>(), (any::<u64>(), 0u64..12).prop_map(|(ticks, kind)| (ticks << 12) | kind)], any::<u64>(), any::<u64>()), RECORDS),
+            prop::collection::vec((prop_oneof![any::<u64>(), (any::<u64>(), 0u64..256).prop_map(|(ticks, kind)| (ticks << 12) | kind)], any::<u64>(), any::<u64>()), RECORDS),
             1..6
         )
     ) {
@@ -183,7 +250,7 @@ proptest! {
         let decoded = read(&system);
         prop_assert_eq!((decoded.damaged_blocks, decoded.lost), (0, 0));
         let made = made(&system);
-        prop_assert!(made.len() <= 2 * pages.len() * RECORDS);
+        prop_assert!(made.len() <= 2 * pages.len() * RECORDS * 4);
         prop_assert!(made.iter().all(|(time, _, _)| *time <= system.machine.now.0));
         prop_assert!(decoded.entries.is_sorted_by_key(|entry| entry.time_ns));
     }

@@ -14,6 +14,7 @@ use crate::trace::layout::{
     BLOCKS_START, KIND_TAKEN_IN, MAGIC, STREAM_CONSUMED, STREAM_OF_HYPERVISOR, STREAM_OF_NMI, STREAM_WORDS,
     STREAMS_START, TICK_BITS, VERSION, WORD_MAGIC, WORD_SCALE, WORD_STREAMS, WORD_VERSION, head,
 };
+use crate::trace::places::A_PLACE;
 use crate::trace::reader::{Reader, Source};
 use crate::trace::{Mode, Record, Stream};
 
@@ -69,16 +70,20 @@ fn write(stream: &mut Stream, words: &'static [Word], number: u64, now: &mut u64
 
 /// Takes in a span's begin and end under one head.
 fn taken_in(stream: &mut Stream, words: &'static [Word], number: u64, now: u64) -> u64 {
-    if stream.places().len() < 2 && !stream.next_block(&words, now) {
+    let has_room = |stream: &Stream| {
+        (0..2).try_fold(stream.batch(), |mut batch, _| batch.place(1).map(|_| batch)).is_some()
+    };
+    if !has_room(stream) && !stream.next_block(&words, now) {
         return 0;
     }
-    let kinds = [GuestRecord::SpanBegin, GuestRecord::SpanEnd];
-    for ([one, two, three], kind) in stream.places().iter().zip(kinds) {
+    let mut batch = stream.batch();
+    for kind in [GuestRecord::SpanBegin, GuestRecord::SpanEnd] {
+        let Some([one, two, three]) = batch.place(A_PLACE | 1) else { break };
         one.store((now << 12) | (u64::from(kind.raw()) + 1), Ordering::Relaxed);
         two.store(number, Ordering::Relaxed);
         three.store(check(number, kind.raw().into()), Ordering::Relaxed);
     }
-    stream.take_in(head(KIND_TAKEN_IN, 1, 1, 0), now, 2);
+    stream.take_in(head(KIND_TAKEN_IN, 1, 1, 0), now, batch);
     2
 }
 

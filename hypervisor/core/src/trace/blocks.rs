@@ -51,6 +51,10 @@ pub(super) struct Blocks {
     before: u64,
     /// Records of a guest that come next, and what they lie under.
     under: Under,
+    /// Records of the place that was read last that are still to come.
+    in_place: [Option<Record>; guests::IN_PLACE],
+    /// Its words, of which the first of them is told.
+    place_words: u64,
     /// Ordinal of the record after all that were read or given up.
     expected: u64,
     /// The next record.
@@ -144,6 +148,7 @@ impl Blocks {
             (self.base, self.left, self.skip, self.at) = (base, records, known, BLOCK_HEADER);
             self.ordinal = ordinal;
             (self.under, self.before) = (Under::default(), self.before.max(base));
+            self.in_place = [None; guests::IN_PLACE];
             self.expected = ordinal.saturating_add(records.unwrap_or(0)).max(self.expected);
             self.used = used.min(found);
             tally.truncated |= found < used;
@@ -154,14 +159,21 @@ impl Blocks {
 
     /// The next record of the block; `None` at its end.
     fn next_in_block(&mut self, clock: &Header, tally: &mut Tally) -> Option<Entry> {
-        while self.left != Some(0) && self.at < self.used {
+        while self.left != Some(0) && (self.at < self.used || self.in_place.iter().any(Option::is_some)) {
+            if let Some(record) = self.in_place.iter_mut().find_map(Option::take) {
+                let words = core::mem::take(&mut self.place_words);
+                if self.was_read() {
+                    continue;
+                }
+                if let Some(record) = tally.found(Some(record), words) {
+                    return Some(self.entry(clock, self.under.head, self.before, record));
+                }
+            }
             let rest = self.block.get(self.at..self.used)?;
             if self.under.left > 0 {
                 let Some(place) = rest.first_chunk().copied() else { break };
-                match self.next_under(place, tally) {
-                    Some((ticks, record)) => return Some(self.entry(clock, self.under.head, ticks, record)),
-                    None => continue,
-                }
+                self.next_place(place, tally);
+                continue;
             }
             let head = rest.first().copied()?;
             if head == 0 && self.left.is_none() {
@@ -213,17 +225,17 @@ impl Blocks {
         was_read
     }
 
-    /// The next record of a guest, with its time in ticks; `None` if it was read before, or is none.
-    fn next_under(&mut self, place: [u64; RECORD_WORDS], tally: &mut Tally) -> Option<(u64, Record)> {
+    /// Takes up the records of a guest's next place.
+    fn next_place(&mut self, place: [u64; RECORD_WORDS], tally: &mut Tally) {
         let [first, ..] = place;
         self.at = self.at.saturating_add(RECORD_WORDS);
         self.under.left = self.under.left.saturating_sub(1);
         self.before = guests::time_of(first, self.under.now, self.before);
-        if self.was_read() {
-            return None;
+        self.in_place = guests::at_place(place);
+        self.place_words = u64::try_from(RECORD_WORDS).unwrap_or(0);
+        if self.in_place.iter().all(Option::is_none) && !self.was_read() {
+            tally.found(None, self.place_words);
         }
-        let words = u64::try_from(RECORD_WORDS).unwrap_or(0);
-        tally.found(guests::at_place(place), words).map(|record| (self.before, record))
     }
 
     fn entry(&self, clock: &Header, head: u64, ticks: u64, record: Record) -> Entry {

@@ -9,28 +9,35 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use hypercall_abi::Mfn;
 use hypercall_abi::extension::GuestRecord;
-use hypercall_abi::shared_info::{RECORD_WORDS, RECORDS, RECORDS_OFFSET};
+use hypercall_abi::ring::{RingRecord, RingTurn, Step};
+use hypercall_abi::shared_info::{RECORD_WORDS, RECORDS, RECORDS_OFFSET, RING_TURN};
 
 use super::Trace;
 use super::layout::{KIND_TAKEN_IN, head};
+use super::places::A_PLACE;
 use super::put::lose;
 use super::records::Record;
+use super::stream::Stream;
 use crate::domain::Domain;
 use crate::machine::Machine;
 use crate::memory::MachineAddress;
 
-/// Numbers that a guest's first word can have; 0 is none.
-pub(super) const NUMBERS: usize = 16;
-/// Of the first word, the bits that hold it.
+/// A number for each lowest byte that a place's first word can have: that byte says which records lie there.
+pub(super) type ByLowest<T> = [T; 256];
+/// Of it, the bits that hold the number of a record; 0 is none.
 const NUMBER: u64 = 0xf;
+/// The most records that lie in one place.
+pub(super) const IN_PLACE: usize = 4;
 /// Bits of the first word that are below its time.
 const BELOW_TICKS: u64 = 0xfff;
 /// Bytes from one place to the next.
 const STRIDE: u64 = 8 * to_u64(RECORD_WORDS);
+/// Bytes from the first place to the end of the last.
+const LAST: u64 = STRIDE * to_u64(RECORDS);
 
-/// The record that a guest makes of the side of a ring, if it is about one, and of two words.
-pub(super) fn made(record: GuestRecord, ring: u8, a: u64, b: u64) -> Record {
-    let [low, high, ..] = a.to_le_bytes();
+/// The record that a guest makes of two words.
+pub(super) fn made(record: GuestRecord, a: u64, b: u64) -> Record {
+    let [ring, _, low, high, ..] = a.to_le_bytes();
     let peer = u16::from_le_bytes([low, high]);
     let [index, count, waiting] = [a >> 32, b, b >> 32].map(lower_half);
     match record {
@@ -46,11 +53,27 @@ pub(super) fn made(record: GuestRecord, ring: u8, a: u64, b: u64) -> Record {
     }
 }
 
-/// The record in a place of a guest's page.
-pub(super) fn at_place([first, a, b]: [u64; RECORD_WORDS]) -> Option<Record> {
-    let number = u32::try_from(first & NUMBER).ok()?.checked_sub(1)?;
-    let ring = u8::try_from((first >> 4) & 0xff).ok()?;
-    Some(made(GuestRecord::from_raw(number)?, ring, a, b))
+/// The record of a turn at a ring.
+const fn of_turn(RingRecord { record, side: ring, peer, step }: RingRecord) -> Option<Record> {
+    let Step { index, count, waiting } = step;
+    Some(match record {
+        GuestRecord::RingProduced => Record::RingProduced { ring, peer, index, count, waiting },
+        GuestRecord::RingConsumed => Record::RingConsumed { ring, peer, index, count, waiting },
+        GuestRecord::RingNotified => Record::RingNotified { ring, peer },
+        GuestRecord::RingSuppressed => Record::RingSuppressed { ring, peer },
+        _ => return None,
+    })
+}
+
+/// The records in a place of a guest's page, in order.
+pub(super) fn at_place(place: [u64; RECORD_WORDS]) -> [Option<Record>; IN_PLACE] {
+    let [first, a, b] = place;
+    if first & NUMBER == RING_TURN {
+        return RingTurn::read(place).records().map(|record| record.and_then(of_turn));
+    }
+    let number = u32::try_from(first & NUMBER).ok().and_then(|number| number.checked_sub(1));
+    let record = number.and_then(GuestRecord::from_raw).filter(|record| !record.is_of_ring());
+    [record.map(|record| made(record, a, b)), None, None, None]
 }
 
 /// The time of a record whose place was taken in at `now`: as the guest has it, but not before that of the record `before`.
@@ -60,18 +83,27 @@ pub(super) const fn time_of(first: u64, now: u64, before: u64) -> u64 {
     now.wrapping_sub(if ago < most { ago } else { most })
 }
 
-/// Numbers that are recorded while these categories are, a bit each.
-pub(super) fn wanted(categories: u32) -> u32 {
-    let is_wanted = |record: Record| record.category().bit() & categories != 0;
-    (0..NUMBERS).fold(0, |bits, number| {
-        let known = at_place([to_u64(number), 0, 0]).is_some_and(is_wanted);
-        bits | (u32::from(known) << (number & 31))
+/// How many records lie in a place, with the place itself as [`Batch`](super::places::Batch) counts it; 0 if there is none that is recorded while
+/// these categories are.
+pub(super) fn wanted(categories: u32) -> ByLowest<u64> {
+    core::array::from_fn(|lowest| {
+        let records = at_place([to_u64(lowest), 0, 0]);
+        let is_wanted = |record: &&Record| record.category().bit() & categories != 0;
+        match to_u64(records.iter().flatten().filter(is_wanted).count()) {
+            0 => 0,
+            records => A_PLACE | records,
+        }
     })
 }
 
-/// The place of this number in a domain's page; the one past the last is the end.
-const fn place(page: Mfn, number: usize) -> MachineAddress {
-    MachineAddress::in_frame(page, RECORDS_OFFSET.wrapping_add(to_u64(number).wrapping_mul(STRIDE)))
+/// The place that begins so many bytes behind the first one in a domain's page.
+const fn place(page: Mfn, offset: u64) -> MachineAddress {
+    MachineAddress(page.address().wrapping_add(RECORDS_OFFSET).wrapping_add(offset))
+}
+
+/// The place that follows.
+const fn after(MachineAddress(at): MachineAddress) -> MachineAddress {
+    MachineAddress(at.wrapping_add(STRIDE))
 }
 
 impl Trace {
@@ -79,90 +111,103 @@ impl Trace {
     /// most as many are looked at as there is room for.
     #[inline(always)]
     pub(crate) fn take_in<M: Machine>(&mut self, m: &mut M, domain: &mut Domain) {
-        let next = domain.next_record & (RECORDS - 1);
-        if m.load(place(domain.shared_info, next)) != 0 {
-            self.take_in_from(m, domain, next);
+        let from = place(domain.shared_info, domain.next_record);
+        if m.load(from) != 0 {
+            self.take_in_from(m, domain, from);
         }
     }
 
     /// The same from a place on that is taken.
     #[inline(never)]
-    fn take_in_from<M: Machine>(&mut self, m: &mut M, domain: &mut Domain, next: usize) {
-        let page = domain.shared_info;
-        let is_meant = !self.filtered || self.choice.means(domain.id);
-        let wanted = if is_meant { self.wanted_of_guests } else { 0 };
+    fn take_in_from<M: Machine>(&mut self, m: &mut M, domain: &mut Domain, from: MachineAddress) {
+        if self.filtered && !self.choice.means(domain.id) {
+            return pass_over(m, domain);
+        }
         // Whatever was made was made before; and what was taken in before comes before.
         let now = m.ticks().max(self.time_of_guests);
-        let under = (head(KIND_TAKEN_IN, 1, domain.id.0, 0), now);
-        let [first, from, end] = [0, next, RECORDS].map(|number| place(page, number));
-        let mut at = self.take_in_between(m, (from, end), wanted, under);
-        if at == end {
-            at = self.take_in_between(m, (first, from), wanted, under);
-        }
-        self.time_of_guests = now;
-        let next = at.0.wrapping_sub(first.0).checked_div(STRIDE).map(usize::try_from);
-        domain.next_record = next.and_then(Result::ok).unwrap_or(0);
-    }
-
-    /// Takes in what is between two places, up to the first that is empty. Returns where that is, or the end.
-    #[inline(always)]
-    fn take_in_between<M: Machine>(
-        &mut self,
-        m: &mut M,
-        (mut at, end): (MachineAddress, MachineAddress),
-        wanted: u32,
-        (head, now): (u64, u64),
-    ) -> MachineAddress {
+        let head = head(KIND_TAKEN_IN, 1, domain.id.0, 0);
+        let [first, last] = [0, LAST].map(|offset| place(domain.shared_info, offset));
+        let (mut at, mut end) = (from, last);
         loop {
-            let places = self.guests.places();
-            let mut free = places.iter();
-            let left_over = loop {
+            let mut batch = self.guests.batch();
+            let no_room_for = loop {
                 if at == end {
+                    if end == from {
+                        break None;
+                    }
+                    // Once round.
+                    (at, end) = (first, from);
+                    continue;
+                }
+                let word = m.load(at);
+                if word == 0 {
                     break None;
                 }
-                let first = m.load(at);
-                if first == 0 {
-                    break None;
-                }
-                let number = first & NUMBER;
-                if (wanted >> number) & 1 != 0 {
-                    let Some([one, two, three]) = free.next() else { break Some(number) };
-                    one.store(first, Relaxed);
+                let lowest = lowest(word);
+                let count = self.wanted_of_guests.get(lowest).copied().unwrap_or(0);
+                if count != 0 {
+                    let Some([one, two, three]) = batch.place(count) else { break Some(lowest) };
+                    one.store(word, Relaxed);
                     two.store(m.load(MachineAddress(at.0.wrapping_add(8))), Relaxed);
                     three.store(m.load(MachineAddress(at.0.wrapping_add(16))), Relaxed);
-                    self.count_taken_in(number);
+                    if let Some(count) = self.taken_in.get_mut(lowest) {
+                        *count = count.wrapping_add(1);
+                    }
                 }
                 m.store(at, 0);
-                at = MachineAddress(at.0.wrapping_add(STRIDE));
+                at = after(at);
             };
-            self.guests.take_in(head, now, places.len().wrapping_sub(free.len()));
-            let Some(number) = left_over else { return at };
+            self.guests.take_in(head, now, batch);
+            let Some(lowest) = no_room_for else { break };
             if !self.guests.next_block(m, self.time_of_guests) {
-                lose(&self.guests, kind_of(number));
+                lose_place(&mut self.guests, lowest);
                 m.store(at, 0);
-                at = MachineAddress(at.0.wrapping_add(STRIDE));
+                at = after(at);
             }
         }
-    }
-
-    /// Counts a record by the number that its guest gave it.
-    #[inline(always)]
-    fn count_taken_in(&mut self, number: u64) {
-        let number = usize::try_from(number).unwrap_or(0);
-        if let Some(count) = self.taken_in.get_mut(number) {
-            *count = count.wrapping_add(1);
-        }
+        self.time_of_guests = now;
+        domain.next_record = at.0.wrapping_sub(first.0);
     }
 
     /// What was taken in, by kind.
     pub(super) fn taken_in(&self) -> impl Iterator<Item = (usize, u64)> {
-        (0..).zip(self.taken_in).map(|(number, count)| (usize::from(kind_of(number)), count))
+        let counts = (0..).zip(self.taken_in);
+        counts.flat_map(|(lowest, count)| kinds(lowest).map(move |kind| (usize::from(kind), count)))
     }
 }
 
-/// The kind of the records with this number; 0 if there are none.
-fn kind_of(number: u64) -> u8 {
-    at_place([number, 0, 0]).map_or(0, |record| record.kind())
+/// Empties the places of a domain of which nothing is recorded.
+#[cold]
+fn pass_over<M: Machine>(m: &mut M, domain: &mut Domain) {
+    for _ in 0..RECORDS {
+        let at = place(domain.shared_info, domain.next_record);
+        if m.load(at) == 0 {
+            return;
+        }
+        m.store(at, 0);
+        let next = domain.next_record.wrapping_add(STRIDE);
+        domain.next_record = if next == LAST { 0 } else { next };
+    }
+}
+
+/// Counts what lay in a place for which no block could be had; one record of it is counted as dropped already.
+#[cold]
+fn lose_place(guests: &mut Stream, lowest: usize) {
+    for (at, kind) in (0..).zip(kinds(to_u64(lowest))) {
+        lose(guests, kind);
+        guests.drop_more(u64::from(at > 0));
+    }
+}
+
+/// The kinds of records that lie in a place, by the lowest byte of its first word.
+fn kinds(lowest: u64) -> impl Iterator<Item = u8> {
+    at_place([lowest, 0, 0]).into_iter().flatten().map(|record| record.kind())
+}
+
+/// The lowest byte.
+fn lowest(word: u64) -> usize {
+    let [lowest, ..] = word.to_le_bytes();
+    usize::from(lowest)
 }
 
 /// The lower half.
@@ -175,4 +220,5 @@ const fn to_u64(number: usize) -> u64 {
     number as u64
 }
 
-const _: () = assert!(RECORDS.is_power_of_two() && RECORDS < 256 && GuestRecord::ALL.len() < NUMBERS);
+const _: () =
+    assert!(RECORDS.is_power_of_two() && RECORDS < 256 && to_u64(GuestRecord::ALL.len()) < RING_TURN);

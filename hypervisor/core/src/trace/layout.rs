@@ -15,10 +15,11 @@
 //!   (15), the first field if that is a byte (8), ticks since the last point of time (24). A block's beginning is a
 //!   point of time; a record of kind 0 is another, and its one word holds the ticks. It counts as no record.
 //! - What guests record in their pages lies in its stream as it lay there: a record of kind 127, whose first field says how many
-//!   there are and whose one word holds the ticks at which they were taken in, and behind it three words for each. The
-//!   first of them holds, from the lowest bit, the number of a [`hypercall_abi::extension::GuestRecord`] and 1 (4), the side
-//!   of a ring (8), ticks as the guest says (52); the others are that record's. A guest's time counts as far as it lies
-//!   between the record before, at first the block's beginning, and the taking in. Each of them counts as a record,
+//!   places there are and whose one word holds the ticks at which they were taken in, and behind it three words for each place. The
+//!   first of them holds, from the lowest bit, the number of a [`hypercall_abi::extension::GuestRecord`] and 1 (4), 8 bits
+//!   of no meaning, ticks as the guest says (52); the others are that record's. Or it holds a
+//!   [`hypercall_abi::shared_info::RING_TURN`], in which there are up to four records. A guest's time counts as far as it lies
+//!   between the record before, at first the block's beginning, and the taking in. Each record counts,
 //!   what they lie under does not.
 //! - Time: ticks become ns of system time as a guest's clock does: `((ticks - origin) << shift) * multiplier >> 32`.
 //!
@@ -31,7 +32,7 @@
 /// First word of the header: `DENTRACE`.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"DENTRACE");
 /// Version of this layout.
-pub const VERSION: u64 = 4;
+pub const VERSION: u64 = 5;
 
 /// Index of the magic.
 pub const WORD_MAGIC: usize = 0;

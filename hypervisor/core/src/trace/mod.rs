@@ -18,7 +18,7 @@ pub mod layout;
 mod notes;
 mod numbers;
 mod pack;
-mod places;
+pub(crate) mod places;
 mod put;
 pub mod reader;
 pub mod records;
@@ -64,10 +64,10 @@ pub struct Trace {
     guests: Stream,
     /// When they were last taken in, in ticks.
     time_of_guests: u64,
-    /// What of it is recorded now, a bit for each number that guests give.
-    wanted_of_guests: u32,
-    /// How many were taken in, by that number.
-    taken_in: [u64; guests::NUMBERS],
+    /// How many records of it are recorded now in a place that begins so.
+    wanted_of_guests: guests::ByLowest<u64>,
+    /// How many places were taken in that begin so.
+    taken_in: guests::ByLowest<u64>,
     written: [u64; KINDS],
     /// What is to be recorded while the trace is on.
     pub(crate) choice: Choice,
@@ -93,8 +93,8 @@ impl Trace {
             stream: Stream::default(),
             guests: Stream::default(),
             time_of_guests: 0,
-            wanted_of_guests: 0,
-            taken_in: [0; guests::NUMBERS],
+            wanted_of_guests: [0; 256],
+            taken_in: [0; 256],
             written: [0; KINDS],
             choice: Choice::default(),
             words,
@@ -110,7 +110,7 @@ impl Trace {
         }
         self.tsc_khz = tsc_khz;
         self.written = [0; KINDS];
-        self.taken_in = [0; guests::NUMBERS];
+        self.taken_in = [0; 256];
         let Some(Plan { blocks, guests, block_words, nmi }) = Plan::of(self.words, self.choice.buffer_words)
         else {
             (self.stream, self.guests) = (Stream::default(), Stream::default());

@@ -215,15 +215,6 @@ pub(crate) fn guest_record<M: Machine>(
     [record, a, b]: [u64; 3],
 ) -> Result<u64, Errno> {
     let record = u32::try_from(record).ok().and_then(GuestRecord::from_raw).ok_or(Errno::NoSys)?;
-    let [ring, _, peer @ .., _, _, _, _] = a.to_le_bytes();
-    // In a page the side is elsewhere, and the other domain in its place.
-    let a = match record {
-        GuestRecord::RingProduced
-        | GuestRecord::RingConsumed
-        | GuestRecord::RingNotified
-        | GuestRecord::RingSuppressed => (a >> 32 << 32) | u64::from(u16::from_le_bytes(peer)),
-        _ => a,
-    };
-    trace.put(m, caller, &made(record, ring, a, b));
+    trace.put(m, caller, &made(record, a, b));
     Ok(0)
 }

@@ -1,5 +1,5 @@
 //! Room for records of guests in their stream: places as they have them in their pages, under one head.
-//! It is apart from other records because these are copied as they lie, and only their number is known here.
+//! It is apart from other records because these are copied as they lie, and only how many are in each is known here.
 
 use core::sync::atomic::Ordering;
 
@@ -7,24 +7,46 @@ use hypercall_abi::shared_info::RECORD_WORDS;
 
 use super::stream::{Stream, Word};
 
+/// A place, as [`Batch`] counts it: where the first field is in the word that they lie under. The records in it are counted below.
+pub(crate) const A_PLACE: u64 = 1 << 32;
+/// Of a count, the bits that hold places.
+const PLACES: u64 = A_PLACE.wrapping_neg();
 /// Words that they lie under.
 const UNDER: usize = 2;
 
-impl Stream {
-    /// Places at hand for records of a guest, under a head that [`Stream::take_in`] writes.
+/// Places that are filled before they become visible together.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    /// What is left of the block behind them.
+    room: &'static [Word],
+    /// How many, and how many records are in them.
+    count: u64,
+}
+
+impl Batch {
+    /// The next place, to be filled with so many records, [`A_PLACE`] added to their number.
     #[inline(always)]
-    pub(crate) fn places(&self) -> &'static [[Word; RECORD_WORDS]] {
-        let end = self.room.len().wrapping_sub(1);
-        self.room.get(UNDER..end).unwrap_or_default().as_chunks().0
+    pub(crate) fn place(&mut self, count: u64) -> Option<&'static [Word; RECORD_WORDS]> {
+        // Behind the last one is a zero.
+        self.room.get(RECORD_WORDS)?;
+        let (place, room) = self.room.split_first_chunk()?;
+        self.room = room;
+        self.count = self.count.wrapping_add(count);
+        Some(place)
+    }
+}
+
+impl Stream {
+    /// Begins a batch in the room at hand.
+    #[inline(always)]
+    pub(crate) fn batch(&self) -> Batch {
+        Batch { room: self.room.get(UNDER..).unwrap_or_default(), count: 0 }
     }
 
-    /// Lets so many of them become visible together, which were filled: with the first word of what they lie under, and the
-    /// time in ticks.
+    /// Lets a batch become visible: with the first word of what it lies under, and the time in ticks.
     #[inline(always)]
-    pub(crate) fn take_in(&mut self, head: u64, now: u64, count: usize) {
-        let used = UNDER.wrapping_add(count.wrapping_mul(RECORD_WORDS));
-        let (Some([first, second]), Some(next)) = (self.room.first_chunk::<UNDER>(), self.room.get(used))
-        else {
+    pub(crate) fn take_in(&mut self, head: u64, now: u64, Batch { room, count }: Batch) {
+        let (Some([first, second]), Some(next)) = (self.room.first_chunk::<UNDER>(), room.first()) else {
             return;
         };
         if count == 0 {
@@ -32,12 +54,8 @@ impl Stream {
         }
         next.store(0, Ordering::Relaxed);
         second.store(now, Ordering::Relaxed);
-        first.store(head | (to_u64(count) << 32), Ordering::Release);
-        self.room = self.room.get(used..).unwrap_or_default();
-        self.records = self.records.wrapping_add(to_u64(count));
+        first.store(head | (count & PLACES), Ordering::Release);
+        self.room = room;
+        self.records = self.records.wrapping_add(count & !PLACES);
     }
-}
-
-fn to_u64(number: usize) -> u64 {
-    u64::try_from(number).unwrap_or(u64::MAX)
 }

@@ -358,6 +358,12 @@ impl Stream {
         true
     }
 
+    /// Counts more records as dropped.
+    pub(super) fn drop_more(&mut self, records: u64) {
+        self.dropped = self.dropped.wrapping_add(records);
+        self.store(self.descriptor.wrapping_add(STREAM_DROPPED), self.dropped);
+    }
+
     pub(super) fn store(&self, index: usize, word: u64) {
         if let Some(slot) = self.words.get(index) {
             slot.store(word, Ordering::Release);
