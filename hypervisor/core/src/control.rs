@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use hypercall_abi::extension::{Control, ControlOp, Delivery};
+use hypercall_abi::extension::{Control, ControlOp, Delivery, WINDOW_NS_MAX};
 use hypercall_abi::sched::ShutdownReason;
 use hypercall_abi::{DomId, Errno};
 
@@ -83,11 +83,35 @@ pub fn command<M: Machine>(world: &mut World, m: &mut M, text: &str) {
             life::power_off(world, m);
             Ok(())
         }
-        _ => Err(format!("unknown command: {text}")),
+        _ => Err(refusal(text, &words)),
     };
     match result {
         Ok(()) => report::done(world, text),
         Err(message) => report::failed(world, &message),
+    }
+}
+
+/// What each command takes.
+const COMMANDS: [&str; 8] = [
+    "delivery PATTERN synchronous|batched|adaptive [EVENTS [US]]",
+    "snapshot [LABEL [brief]]",
+    "trace on|off|SETTING VALUE",
+    "destroy PATTERN",
+    "crash PATTERN",
+    "list",
+    "audit",
+    "poweroff",
+];
+
+/// Why a command is none.
+fn refusal(text: &str, words: &[&str]) -> String {
+    let name = |usage: &&'static str| usage.split(' ').next().unwrap_or_default();
+    match COMMANDS.iter().find(|usage| words.first() == Some(&name(usage))) {
+        Some(usage) => format!("{text}: the command is {usage}"),
+        None => {
+            let names: Vec<_> = COMMANDS.iter().map(name).collect();
+            format!("unknown command: {text}; there are {}", names.join(", "))
+        }
     }
 }
 
@@ -117,18 +141,23 @@ fn set_delivery<M: Machine>(
         "synchronous" => Delivery::Synchronous,
         "batched" => Delivery::Batched,
         "adaptive" => Delivery::Adaptive,
-        _ => return Err(format!("unknown delivery policy: {policy}")),
+        _ => {
+            let known = "there are synchronous, batched, adaptive";
+            return Err(format!("unknown delivery policy: {policy}; {known}"));
+        }
     };
     let mut numbers = [0_u32; 2];
     if rest.len() > numbers.len() {
-        return Err("too many numbers after the policy".to_string());
+        return Err("delivery: too many numbers after the policy; there are EVENTS and US".to_string());
     }
     for (number, word) in numbers.iter_mut().zip(rest) {
-        *number = word.parse().map_err(|_| format!("not a number: {word}"))?;
+        *number = word.parse().map_err(|_| format!("delivery: not a number: {word}"))?;
     }
     let [events, us] = numbers;
-    let policy = Policy::from_raw(delivery.raw(), events, u64::from(us).saturating_mul(1000))
-        .map_err(|_| format!("the window is too long: {us} us"))?;
+    let policy =
+        Policy::from_raw(delivery.raw(), events, u64::from(us).saturating_mul(1000)).map_err(|_| {
+            format!("delivery: the window is too long: {us} us, of {} at most", WINDOW_NS_MAX / 1000)
+        })?;
     for id in matching(world, pattern)? {
         let _ = delivery::set_policy(world, m, id, policy);
     }
@@ -220,7 +249,19 @@ fn front_ends(world: &World, caller: DomId) -> Vec<DomId> {
 
 #[cfg(test)]
 mod tests {
-    use super::fits;
+    use alloc::vec::Vec;
+
+    use super::{fits, refusal};
+
+    #[test]
+    fn what_is_no_command_is_answered_with_what_is() {
+        let refused = |text: &str| refusal(text, &text.split(' ').collect::<Vec<_>>());
+        assert_eq!(refused("destroy"), "destroy: the command is destroy PATTERN");
+        assert!(
+            refused("oweroff")
+                .ends_with("there are delivery, snapshot, trace, destroy, crash, list, audit, poweroff")
+        );
+    }
 
     #[test]
     fn patterns_are_names_prefixes_or_everything() {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
-use hypercall_abi::Hypercall;
+use hypercall_abi::{DomId, Hypercall};
 use hypervisor_core::trace::layout::{
     BLOCK_WORDS, BLOCKS_START, MAGIC, STREAM_BLOCKS, STREAM_HEAD, STREAM_OF_HYPERVISOR, STREAMS_START,
     VERSION, WORD_MAGIC, WORD_SCALE, WORD_STREAMS, WORD_VERSION, head,
@@ -238,7 +238,8 @@ fn requested(round: u64) -> Vec<(u16, Record)> {
             (domain, Record::RunState { state: 2, reason: 3 }),
         ]
     };
-    let mut all = vec![(guest, Record::RingProduced { ring: 0, peer: DRIVER, index, count: 1, waiting: 1 })];
+    let mut all = turn(guest, DomId::IDLE.0).to_vec();
+    all.push((guest, Record::RingProduced { ring: 0, peer: DRIVER, index, count: 1, waiting: 1 }));
     all.extend(kick(guest, DRIVER));
     all.extend(rest(guest));
     all.extend(turn(DRIVER, guest));
@@ -251,6 +252,7 @@ fn requested(round: u64) -> Vec<(u16, Record)> {
     all.extend(rest(DRIVER));
     all.extend(turn(guest, DRIVER));
     all.push((guest, Record::RingConsumed { ring, peer: DRIVER, index, count: 1, waiting: 0 }));
+    all.extend(rest(guest));
     all
 }
 
@@ -279,5 +281,7 @@ mod tests {
         let read: Vec<(u16, Record)> =
             Reader::new(bytes.as_slice()).unwrap().map(|entry| (entry.domain.0, entry.record)).collect();
         assert_eq!(read, records);
+        let stats = crate::trace::stats::of(Reader::new(bytes.as_slice()).unwrap());
+        assert_eq!(stats.processor.overlap_ns, 0, "one domain at a time has the processor");
     }
 }

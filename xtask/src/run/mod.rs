@@ -19,7 +19,7 @@ mod watch;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use hypervisor_core::config::OnCrash;
 
 pub(crate) use self::coverage::Coverage;
@@ -31,6 +31,8 @@ use crate::scenario::Scenario;
 use crate::serial::Line;
 use crate::{compile, host, interrupt, paths, setup};
 
+/// How long the hypervisor may take to start, with all its domains, on a busy host.
+const PATIENCE: Duration = Duration::from_secs(300);
 /// For all purposes.
 const FOREVER: Duration = Duration::from_secs(86_400);
 
@@ -71,7 +73,7 @@ fn listen(options: &cli::Run, scenario: &Scenario) -> Result<()> {
     );
     let limit = options.seconds.map(Duration::from_secs_f64);
     let limit = limit.or(scenario.system.runtime.map(|span| Duration::from_micros(span.us)));
-    hear(&mut session, Instant::now() + limit.unwrap_or(FOREVER), show)?;
+    hear(&mut session, limit.unwrap_or(FOREVER), show)?;
     if let Some(path) = &options.json.json {
         let mut figures = figures_of::listened(options, scenario, &session);
         figures_of::conclude(&mut figures, &session.watch);
@@ -81,13 +83,19 @@ fn listen(options: &cli::Run, scenario: &Scenario) -> Result<()> {
     Ok(())
 }
 
-/// Follows a machine to the end of all that runs in it, or ends it when it is time.
-fn hear(session: &mut Session, deadline: Instant, mut show: impl FnMut(&Line)) -> Result<()> {
+/// Follows a machine to the end of all that runs in it, or ends it so long after its start.
+fn hear(session: &mut Session, length: Duration, mut show: impl FnMut(&Line)) -> Result<()> {
+    // Until the hypervisor says that it has started, nobody reads what it is told.
+    let mut deadline = Instant::now() + PATIENCE;
     loop {
         match session.machine.next(deadline)? {
             Next::Line(line) => {
                 show(&line);
+                let was_up = session.watch.boot.is_some();
                 session.watch.see(&line);
+                if !was_up && session.watch.boot.is_some() {
+                    deadline = Instant::now() + length;
+                }
                 let domains = &session.plan.config.domains;
                 // A driver domain has nothing to do when those that it serves have ended, also one that always comes back.
                 let backs = |name: &str| {
@@ -104,6 +112,10 @@ fn hear(session: &mut Session, deadline: Instant, mut show: impl FnMut(&Line)) -
                     session.machine.tell("poweroff")?;
                     return session.follow_out(&mut show);
                 }
+            }
+            Next::Timeout if session.watch.boot.is_none() => {
+                let log = session.machine.log().display();
+                bail!("the hypervisor has not started within {} s; the log is {log}", PATIENCE.as_secs());
             }
             Next::Timeout => {
                 session.machine.tell("poweroff")?;

@@ -2,7 +2,7 @@
 //! Unlike the trace that `run` takes after it has measured, the recording is all that this run is for.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -45,7 +45,7 @@ pub(crate) fn record(options: &cli::Record, output: &Path) -> Result<()> {
         inside::follow(&mut session, &mut None, None)?;
     } else {
         let limit = run.seconds.map_or(FOREVER, Duration::from_secs_f64);
-        hear(&mut session, Instant::now() + limit, |_line| ())?;
+        hear(&mut session, limit, |_line| ())?;
     }
     match spool {
         Some(spool) => spool.finish(),

@@ -21,7 +21,7 @@ mod report;
 mod setting;
 mod spool;
 mod spread;
-mod stats;
+pub(crate) mod stats;
 mod text;
 mod timeline;
 mod why;

@@ -27,7 +27,17 @@ mod tests {
     fn settings_are_the_hypervisor_s_own() {
         assert_eq!(setting("--set", "stop=call:500").unwrap(), "stop call 500");
         assert_eq!(setting("--set", "domains=web-*").unwrap(), "domains web-*");
-        for text in ["on", "nothing=1", "categories=none", "stop=call", "longer=x"] {
+        let why = |text| setting("--set", text).unwrap_err().0;
+        assert!(
+            why("domains=")
+                .ends_with("domains is names of domains or the beginnings of them (web-*), or all")
+        );
+        assert!(why("stop=sleep").ends_with("stop is call NS, delay NS, death or never"));
+        assert!(
+            why("nothing=1")
+                .ends_with("nothing; there are categories, domains, calls, longer, stop, mode, buffer")
+        );
+        for text in ["on", "nothing=1", "domains=a,,b", "categories=none", "stop=call", "longer=x"] {
             assert!(setting("--set", text).unwrap_err().0.starts_with("--set "), "{text}");
         }
     }

@@ -138,6 +138,8 @@ pub(crate) struct Processor {
     pub(crate) upcalls_ns: u64,
     /// With nothing to do.
     pub(crate) idle_ns: u64,
+    /// Time too much: several domains ran at once, which one processor cannot. Records are missing or made up.
+    pub(crate) overlap_ns: u64,
 }
 
 /// Delays of one stage.

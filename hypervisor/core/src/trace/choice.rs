@@ -14,6 +14,17 @@ use super::stream::Mode;
 use crate::domain::Domain;
 use crate::report::hypercall_name;
 
+/// What each setting takes.
+const SETTINGS: [(&str, &str); 7] = [
+    ("categories", "names of categories, or all"),
+    ("domains", "names of domains or the beginnings of them (web-*), or all"),
+    ("calls", "names of hypercalls, or all"),
+    ("longer", "ns that a hypercall must take"),
+    ("stop", "call NS, delay NS, death or never"),
+    ("mode", "flight or live"),
+    ("buffer", "bytes, or all"),
+];
+
 /// Patterns of names that one choice may have.
 const PATTERNS_MAX: usize = 16;
 /// Numbers of domains there can be.
@@ -62,6 +73,21 @@ impl Choice {
     /// # Errors
     /// What is wrong with it; nothing has changed.
     pub fn set(&mut self, words: &[&str]) -> Result<(), String> {
+        self.take(words).map_err(|why| {
+            let key = words.first().copied().unwrap_or_default();
+            let Some((_, allowed)) = SETTINGS.iter().find(|(name, _)| *name == key) else {
+                let names: Vec<_> = SETTINGS.iter().map(|(name, _)| *name).collect();
+                return format!("unknown setting of the trace: {key}; there are {}", names.join(", "));
+            };
+            match why {
+                Some(why) => format!("{key}: {why}"),
+                None => format!("{key} is {allowed}"),
+            }
+        })
+    }
+
+    /// The same; what is wrong beside the form.
+    fn take(&mut self, words: &[&str]) -> Result<(), Option<String>> {
         match words {
             ["categories", "all"] => self.categories = Category::EVERY,
             ["categories", list] => self.categories = categories(list)?,
@@ -78,7 +104,7 @@ impl Choice {
             ["mode", "live"] => self.mode = Mode::Live,
             ["buffer", "all"] => self.buffer_words = 0,
             ["buffer", bytes] => self.buffer_words = buffer(bytes)?,
-            _ => return Err(format!("unknown setting of the trace: {}", words.join(" "))),
+            _ => return Err(None),
         }
         Ok(())
     }
@@ -182,6 +208,9 @@ fn categories(list: &str) -> Result<u32, String> {
 
 fn patterns(list: &str) -> Result<Vec<String>, String> {
     let patterns: Vec<String> = list.split(',').map(ToString::to_string).collect();
+    if patterns.iter().any(String::is_empty) {
+        return Err(format!("no name between two commas: {list}"));
+    }
     if patterns.len() > PATTERNS_MAX {
         return Err(format!("more than {PATTERNS_MAX} patterns of domains"));
     }
@@ -192,7 +221,11 @@ fn calls(list: &str) -> Result<u64, String> {
     let mut bits = 0;
     for word in list.split(',') {
         let known = Hypercall::ALL.iter().find(|call| hypercall_name(call.raw()) == word);
-        bits |= 1_u64 << known.ok_or_else(|| format!("unknown hypercall: {word}"))?.raw();
+        let unknown = || {
+            let known: Vec<_> = Hypercall::ALL.iter().map(|call| hypercall_name(call.raw())).collect();
+            format!("unknown hypercall: {word}; there are {}", known.join(", "))
+        };
+        bits |= 1_u64 << known.ok_or_else(unknown)?.raw();
     }
     Ok(bits)
 }

@@ -154,6 +154,7 @@ impl Gather {
         self.processor.hypercalls_ns = total;
         let work = sum([total, self.processor.upcalls_ns, self.processor.guests_ns]);
         self.processor.guests_ns = busy.saturating_sub(work);
+        self.processor.overlap_ns = sum([busy, self.processor.idle_ns]).saturating_sub(span_ns);
         stats.processor = self.processor;
         stats.counters = whole.then(|| self.audit.against(names, header)).flatten();
         self.domains.remove(&DomId::IDLE);

@@ -123,9 +123,17 @@ fn processor(stats: &Stats) {
     ];
     for (name, ns) in rows {
         let share = format!("{:.1} %", ns as f64 / stats.span_ns.max(1) as f64 * 100.0);
+        let share = if time.overlap_ns == 0 { share } else { "-".to_owned() };
         table.add_row([name.to_owned(), format!("{:.3}", ns as f64 / 1e6), share]);
     }
-    say!("{table}\n{} switches\n", grouped(time.switches));
+    say!("{table}");
+    if time.overlap_ns > 0 {
+        say!(
+            "several domains have the processor at once, for {:.3} ms in all: records are missing there, or made up",
+            time.overlap_ns as f64 / 1e6
+        );
+    }
+    say!("{} switches\n", grouped(time.switches));
 }
 
 fn batches(stats: &Stats) {

@@ -43,6 +43,15 @@ fn a_hypercall_has_its_count_its_durations_and_its_errors() {
 }
 
 #[test]
+fn domains_that_run_at_once_are_told_of() {
+    let runs = |time, id, state| (time, id, Record::RunState { state, reason: 0 });
+    let overlap =
+        |first_ends| trace(&[runs(0, 1, 0), runs(first_ends, 1, 1), runs(100, 2, 0), runs(200, 2, 2)]);
+    assert_eq!(overlap(100).processor.overlap_ns, 0);
+    assert_eq!(trace(&[runs(0, 1, 0), runs(100, 2, 0), runs(200, 2, 2)]).processor.overlap_ns, 100);
+}
+
+#[test]
 fn an_exit_whose_entry_is_lost_gives_no_duration() {
     let stats = trace(&[(100, 1, end(0)), (200, 1, begin())]);
     let call = &stats.hypercalls["sched_op"];
