@@ -93,7 +93,7 @@ fn write(plan: &Plan, folder: &Path, output: &Path) -> Result<()> {
         let errors = String::from_utf8_lossy(&made.stderr);
         bail!(
             "grub-mkrescue: {}",
-            errors.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no reason given")
+            errors.lines().rfind(|line| line.contains(char::is_alphanumeric)).unwrap_or("no reason given")
         );
     }
     Ok(())

@@ -27,7 +27,7 @@ use crate::run::boot::{self, How};
 use crate::scenario::{Scenario, lower};
 use crate::serial::Line;
 use crate::table::{fraction, grouped, new, or_dash};
-use crate::{compile, interrupt, paths, setup};
+use crate::{BadInput, compile, interrupt, paths, setup};
 
 /// How long the bench may be silent.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -63,7 +63,17 @@ struct Figures {
 
 /// Measures.
 pub(crate) fn bench(options: &Bench) -> Result<()> {
-    match options.what {
+    let only = |given: bool, option: &str, kinds: &str| match given {
+        true => Err(BadInput(format!("{option} is for {kinds} alone"))),
+        false => Ok(()),
+    };
+    let what = options.what;
+    only(!options.guests.is_empty() && !matches!(what, BenchKind::Path), "--guests", "path")?;
+    let is_compared = matches!(what, BenchKind::Operations | BenchKind::Rings);
+    only(options.peer.is_some() && !is_compared, "--peer", "operations and rings")?;
+    let has_more = matches!(what, BenchKind::Block | BenchKind::Tracing);
+    only(options.full && !has_more, "--full", "block and tracing")?;
+    match what {
         BenchKind::Operations => operations(options),
         BenchKind::Block => block::bench(options),
         BenchKind::Export => export::bench(options),

@@ -51,11 +51,6 @@ struct Figures {
 
 /// Executes them in each ring.
 pub(super) fn bench(options: &Bench) -> Result<()> {
-    if options.peer.is_some() {
-        return Err(
-            crate::BadInput("--peer: sensitive instructions are executed on Denizen alone".into()).into()
-        );
-    }
     let text = std::fs::read_to_string(paths::root().join(DOCUMENT)).context(DOCUMENT)?;
     let expected = parsed(&text)?;
     setup::need(setup::QEMU)?;

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{Json, seconds};
+use super::Json;
+use super::run::seconds;
 
 /// What to do with a key-value server.
 #[derive(Clone, Debug, Subcommand)]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::output::writable;
 use super::{Json, Ns, Run};
 use crate::scenario::Size;
 
@@ -79,7 +80,7 @@ impl Choice {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Record {
     /// The file to write
-    #[arg(long, short, value_name = "FILE", default_value = "trace.bin")]
+    #[arg(long, short, value_name = "FILE", default_value = "trace.bin", value_parser = writable)]
     pub(crate) output: PathBuf,
     /// Record a run that is up, instead of one of its own; SCENARIO says which, --connections loads it
     #[arg(long)]
@@ -198,7 +199,7 @@ pub(crate) struct Report {
     /// The trace
     pub(crate) file: PathBuf,
     /// The page to write [default: FILE with .html]
-    #[arg(long, short, value_name = "PAGE")]
+    #[arg(long, short, value_name = "PAGE", value_parser = writable)]
     pub(crate) output: Option<PathBuf>,
     /// Where the figures go: those of `trace stats`
     #[command(flatten)]

@@ -74,6 +74,10 @@ fn listen(options: &cli::Run, scenario: &Scenario) -> Result<()> {
     let limit = options.seconds.map(Duration::from_secs_f64);
     let limit = limit.or(scenario.system.runtime.map(|span| Duration::from_micros(span.us)));
     hear(&mut session, limit.unwrap_or(FOREVER), show)?;
+    if let Some(copy) = &options.trace {
+        let file = paths::run(&scenario.name).join("trace.bin");
+        std::fs::copy(file, copy).with_context(|| format!("writing {}", copy.display()))?;
+    }
     if let Some(path) = &options.json.json {
         let mut figures = figures_of::listened(options, scenario, &session);
         figures_of::conclude(&mut figures, &session.watch);

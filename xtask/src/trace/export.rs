@@ -37,6 +37,11 @@ pub(super) fn export(
     if same(file, output) {
         return Err(BadInput(format!("{} is the trace itself", output.display())).into());
     }
+    let is_folder = format == Format::Ctf;
+    if output.exists() && output.is_dir() != is_folder {
+        let what = if is_folder { "no folder, which ctf is written to" } else { "a folder" };
+        return Err(BadInput(format!("{} is {what}", output.display())).into());
+    }
     let header = reader.header().clone();
     let entries = reader.by_ref().filter(|entry| filter.wants(entry));
     let written = match format {

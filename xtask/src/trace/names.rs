@@ -48,6 +48,9 @@ impl Names {
     /// All names, for an error that lists them.
     pub(crate) fn all(&self) -> String {
         let names: Vec<&str> = self.0.values().map(String::as_str).take(20).collect();
+        if names.is_empty() {
+            return "no names".to_owned();
+        }
         let more = if self.0.len() > names.len() { ", ..." } else { "" };
         format!("{}{more}", names.join(", "))
     }

@@ -93,7 +93,7 @@ pub(super) fn why(options: &Why) -> Result<()> {
     };
     let at = options.at.map(|at| at.0);
     let wanted = |id: DomId| whose.as_ref().is_none_or(|whose| whose.contains(&id));
-    let found = requests::slowest(reader, wanted, at, options.slowest);
+    let found = requests::slowest(reader, wanted, at, options.slowest as usize);
     if found.is_empty() {
         return Err(BadInput("the trace has no such request from beginning to end".to_owned()).into());
     }
