@@ -1,9 +1,5 @@
 //! Two block drivers and a disk joined in one process: what was read, written and flushed is what a disk would hold.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Wake, Waker};
-
 use drivers_backend::block::{Access, AddError, DiskId, RamDisk, Share, VbdId};
 use drivers_frontend::block::{BeginError, DiskFault};
 use hypercall_abi::device::{BlockError, BlockPage, XenbusState, block_features};
@@ -373,35 +369,4 @@ fn a_queue_gives_back_what_it_was_given_and_a_back_end_that_dies_costs_it_time_a
     disks.run();
     assert!(disks.done(0).is_empty() && disks.fronts[0].open_queue());
     assert_eq!((disks.fronts[0].free_pages(), disks.fronts[0].open()), (80, 0));
-}
-
-#[test]
-fn whoever_waits_for_pages_is_woken_in_order_and_nobody_is_forgotten() {
-    let mut disks = Disks::new(vec![TestDisk::new(4096, 1)], true);
-    disks.join(Disks::whole(0, Access::Write), 9);
-    let held: Vec<_> = (0..4).map(|at| disks.fronts[0].begin_read(at, 2 * 4096).unwrap()).collect();
-    assert_eq!(disks.fronts[0].begin_read(0, 512), Err(BeginError::Full));
-    let flags: Vec<_> = (0..4).map(|_| Arc::new(Woken::default())).collect();
-    for (flag, bytes) in flags.iter().zip([4 * 4096, 4096, 4096, 6 * 4096]) {
-        disks.fronts[0].wake_for_room(bytes, &Waker::from(flag.clone()));
-    }
-    let woken = || flags.iter().map(|flag| flag.0.load(Ordering::Relaxed)).collect::<Vec<_>>();
-    disks.run();
-    assert_eq!(disks.result(0, held[0], &mut []), Some(Ok(())));
-    assert_eq!(woken(), [false; 4], "there is no room for the first");
-    assert_eq!(disks.result(0, held[1], &mut []), Some(Ok(())));
-    assert_eq!(woken(), [true, false, false, false]);
-    assert_eq!(disks.result(0, held[2], &mut []), Some(Ok(())));
-    assert_eq!(woken(), [true, true, true, false], "the first has not come");
-    assert_eq!(disks.result(0, held[3], &mut []), Some(Ok(())));
-    assert_eq!(woken(), [true; 4], "and nothing is under way that could wake the last");
-}
-
-#[derive(Default)]
-struct Woken(AtomicBool);
-
-impl Wake for Woken {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }

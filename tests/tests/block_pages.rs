@@ -1,7 +1,12 @@
-//! The back end's pages: nobody holds more than a share of them, nothing is lost when there are none, and all come back.
+//! Pages: nobody holds more than a share of the back end's, nothing is lost when there are none, all come back, and whoever
+//! waits for the front end's is woken.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Wake, Waker};
 
 use drivers_backend::block::{Access, BlockBack, DiskId, SEGMENTS_MAX, Share};
-use drivers_frontend::block::Ticket;
+use drivers_frontend::block::{BeginError, Ticket};
 use hypercall_abi::Errno;
 use tests::{BACK_PAGES, BackPlatform, DRIVER, Disks, TestDisk, World};
 
@@ -109,4 +114,35 @@ fn a_back_end_with_fewer_pages_than_one_request_takes_does_not_begin() {
     let platform = || BackPlatform { world: World::default(), domain: DRIVER, fickle: None };
     assert_eq!(BlockBack::new(platform(), SEGMENTS_MAX - 1).err(), Some(Errno::NoMem));
     assert!(BlockBack::new(platform(), SEGMENTS_MAX).is_ok());
+}
+
+#[test]
+fn whoever_waits_for_pages_is_woken_in_order_and_nobody_is_forgotten() {
+    let mut disks = Disks::new(vec![TestDisk::new(4096, 1)], true);
+    disks.join(Disks::whole(0, Access::Write), 9);
+    let held: Vec<_> = (0..4).map(|at| disks.fronts[0].begin_read(at, 2 * 4096).unwrap()).collect();
+    assert_eq!(disks.fronts[0].begin_read(0, 512), Err(BeginError::Full));
+    let flags: Vec<_> = (0..4).map(|_| Arc::new(Woken::default())).collect();
+    for (flag, bytes) in flags.iter().zip([4 * 4096, 4096, 4096, 6 * 4096]) {
+        disks.fronts[0].wake_for_room(bytes, &Waker::from(flag.clone()));
+    }
+    let woken = || flags.iter().map(|flag| flag.0.load(Ordering::Relaxed)).collect::<Vec<_>>();
+    disks.run();
+    assert_eq!(disks.result(0, held[0], &mut []), Some(Ok(())));
+    assert_eq!(woken(), [false; 4], "there is no room for the first");
+    assert_eq!(disks.result(0, held[1], &mut []), Some(Ok(())));
+    assert_eq!(woken(), [true, false, false, false]);
+    assert_eq!(disks.result(0, held[2], &mut []), Some(Ok(())));
+    assert_eq!(woken(), [true, true, true, false], "the first has not come");
+    assert_eq!(disks.result(0, held[3], &mut []), Some(Ok(())));
+    assert_eq!(woken(), [true; 4], "and nothing is under way that could wake the last");
+}
+
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }

@@ -50,7 +50,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "DOMAIN")]
     pub(crate) crash: Option<String>,
     /// How often
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "crash")]
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "crash", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) crashes: u32,
     /// Use KVM instead of emulation
     #[arg(long, conflicts_with = "icount")]
