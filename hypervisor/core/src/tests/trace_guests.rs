@@ -11,8 +11,9 @@ use proptest::prelude::*;
 
 use super::system::{System, domain};
 use super::trace::{bytes, command, read};
+use super::trace_reader::Shared;
 use crate::trace::category::Category;
-use crate::trace::reader::Reader;
+use crate::trace::reader::{Entry, Reader};
 use crate::trace::records::{Record, description};
 
 fn system() -> System {
@@ -129,6 +130,45 @@ proptest! {
         for (kind, written) in &reader.header().written {
             prop_assert_eq!(found.iter().filter(|found| **found == *kind).count() as u64, *written, "kind {}", kind);
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn a_reader_that_stops_within_a_place_goes_on_there(
+        turns in prop::collection::vec((1..RECORDS, 0usize..200), 1..12)
+    ) {
+        let mut system = system();
+        command(&mut system, "trace on");
+        let storage = core::cell::RefCell::new(system.machine.traced());
+        let mut reader = Reader::new(Shared(&storage)).unwrap();
+        let (mut at, mut expected, mut found) = (0, Vec::new(), Vec::new());
+        let is_of_ring = |entry: &Entry| entry.record.category() == Category::Ring;
+        for (places, entries) in turns {
+            for _ in 0..places {
+                let step = Step { index: at as u32, count: 1, waiting: 2 };
+                let told = told((step, step), Notify::Suppressed);
+                let [first, indices, counts] = told.place().unwrap();
+                make(&mut system, at, first, indices, counts);
+                expected.extend(told.records().map(|one| (one.record, one.step.index)));
+                at += 1;
+            }
+            flush(&mut system);
+            *storage.borrow_mut() = system.machine.traced();
+            reader.refresh().unwrap();
+            found.extend(reader.by_ref().take(entries).filter(is_of_ring));
+        }
+        found.extend(reader.by_ref().filter(is_of_ring));
+        let found: Vec<_> = found.iter().map(|entry| match entry.record {
+            Record::RingProduced { index, .. } => (GuestRecord::RingProduced, index),
+            Record::RingConsumed { index, .. } => (GuestRecord::RingConsumed, index),
+            _ => (GuestRecord::RingSuppressed, 0),
+        }).collect();
+        prop_assert_eq!(found, expected);
+        let tally = reader.tally();
+        prop_assert_eq!((tally.lost, tally.damaged_blocks), (0, 0));
     }
 }
 

@@ -11,7 +11,7 @@ use crate::trace::reader::{Reader, Source};
 use crate::trace::{Record, set_on};
 
 /// Storage that is written between two reads.
-struct Shared<'a>(&'a core::cell::RefCell<Vec<u64>>);
+pub(super) struct Shared<'a>(pub(super) &'a core::cell::RefCell<Vec<u64>>);
 
 impl Source for Shared<'_> {
     fn read(&mut self, first: usize, into: &mut [u64]) -> usize {

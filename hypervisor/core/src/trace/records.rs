@@ -242,7 +242,7 @@ records! {
         peer: u16 as Domain,
         /// The producer's index afterwards.
         index: u32,
-        /// Entries made visible.
+        /// Entries made visible since the record before; while no ring was recorded they count too.
         count: u32,
         /// Entries that the other side has not consumed.
         waiting: u32,
@@ -255,7 +255,7 @@ records! {
         peer: u16 as Domain,
         /// The consumer's index afterwards.
         index: u32,
-        /// Entries taken.
+        /// Entries taken since the record before; while no ring was recorded they count too.
         count: u32,
         /// Entries that are left.
         waiting: u32,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use hypercall_abi::DomId;
 use hypercall_abi::extension::RingSide;
+use hypercall_abi::ring::slots;
 use hypervisor_core::trace::Record;
 use serde::Serialize;
 
@@ -52,6 +53,14 @@ impl Ring {
     }
 }
 
+/// The most entries that a ring of one page can have.
+const ENTRIES_MAX: u32 = slots(8);
+
+/// What went through a ring at one look. More than it can hold, the first look after a pause, went through before the trace.
+fn at_a_look(count: u32) -> u64 {
+    if count > ENTRIES_MAX { 0 } else { count.into() }
+}
+
 /// Rings being gathered.
 #[derive(Debug, Default)]
 pub(super) struct Rings(BTreeMap<(DomId, u8), (Ring, u64)>);
@@ -70,11 +79,11 @@ impl Rings {
         match *record {
             Record::RingProduced { count, waiting, .. } => {
                 *shown += 1;
-                of.produced = of.produced.saturating_add(count.into());
+                of.produced = of.produced.saturating_add(at_a_look(count));
                 of.waiting_max = of.waiting_max.max(waiting);
             }
             Record::RingConsumed { count, waiting, .. } => {
-                of.consumed = of.consumed.saturating_add(count.into());
+                of.consumed = of.consumed.saturating_add(at_a_look(count));
                 of.waiting_max = of.waiting_max.max(waiting);
             }
             Record::RingNotified { .. } => of.notified += 1,

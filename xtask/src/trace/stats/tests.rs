@@ -134,7 +134,9 @@ fn rings_are_counted_by_the_side_that_tells_of_them() {
         (3, 1, Record::RingProduced { ring: 4, peer: 3, index: 1, count: 1, waiting: 1 }),
         (4, 1, Record::RingSuppressed { ring: 4, peer: 3 }),
         (5, 1, Record::RingConsumed { ring: 4, peer: 2, index: 5, count: 5, waiting: 0 }),
-        (6, 2, Record::RingConsumed { ring: 5, peer: 1, index: 5, count: 5, waiting: 2 }),
+        // The first look after a pause tells of what went before.
+        (6, 2, Record::RingConsumed { ring: 5, peer: 1, index: 9000, count: 9000, waiting: 1 }),
+        (7, 2, Record::RingConsumed { ring: 5, peer: 1, index: 9005, count: 5, waiting: 2 }),
     ]);
     let [front, back] = &stats.rings[..] else { panic!("{:?}", stats.rings) };
     let expected = Ring {
