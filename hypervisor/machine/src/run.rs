@@ -1,12 +1,14 @@
 //! The loop between guests: what the entry paths call, and what is carried out before each return.
 //! Here the lock around world and hardware is taken, and nowhere else after boot.
 
+mod back;
+
 use core::sync::atomic::Ordering::Relaxed;
 
 use hypercall_abi::{DomId, layout};
 use hypervisor_core::dispatch::Begun;
 use hypervisor_core::effects::Todo;
-use hypervisor_core::registers::{Registers, rflags};
+use hypervisor_core::registers::Registers;
 use hypervisor_core::ring::Ring;
 use hypervisor_core::time::Time;
 use hypervisor_core::world::{Exception, Next, Short};
@@ -16,14 +18,11 @@ use crate::cpu::{self, control};
 use crate::per_cpu::PER_CPU;
 use crate::system::{self, Guard, System};
 use crate::{entry, exit, fpu, ring1, serial, switch};
-
-/// How a guest is returned to: the value that [`crate::exit`] and the entry stubs take.
-const MORE: u32 = 0;
-const BY_SYSRETQ: u32 = 1;
-const BY_IRETQ: u32 = 2;
+use back::{
+    BY_IRETQ, MORE, by_sysretq, refuse_return, way_back, way_back_of_exception, way_back_of_hypercall,
+};
 
 const DEVICE_NOT_AVAILABLE: u8 = 7;
-const GENERAL_PROTECTION: u8 = 13;
 const PAGE_FAULT: u8 = 14;
 
 /// A guest executed `syscall`. The frame's preserved registers are not there yet. How to return at once with them as
@@ -355,67 +354,4 @@ fn carry_out(mut guard: Guard, next: Next) -> Guard {
         serve_pending(guard.system());
     }
     guard
-}
-
-/// How the frame may be returned to; [`MORE`] if RIP is no guest's, at which `iretq` or `sysretq` could fault.
-#[inline(always)]
-fn way_back(guard: Guard, regs: &Registers) -> u32 {
-    if regs.entry == entry::SYSCALL {
-        way_back_of_hypercall(guard, regs)
-    } else if is_in_lower_half(regs.rip) {
-        BY_IRETQ
-    } else {
-        way_back_to_upper_half(guard, regs)
-    }
-}
-
-/// The same for a guest that came by an exception.
-#[inline(always)]
-fn way_back_of_exception(guard: Guard, regs: &Registers) -> u32 {
-    if is_in_lower_half(regs.rip) { BY_IRETQ } else { way_back_to_upper_half(guard, regs) }
-}
-
-/// The same for a guest that came by `syscall`.
-#[inline(always)]
-fn way_back_of_hypercall(guard: Guard, regs: &Registers) -> u32 {
-    if is_in_lower_half(regs.rip) { by_sysretq(regs) } else { way_back_to_upper_half(guard, regs) }
-}
-
-/// It takes the guard, so that nobody has to hold it, and anything else, over the call.
-#[cold]
-#[inline(never)]
-fn way_back_to_upper_half(_: Guard, regs: &Registers) -> u32 {
-    match (layout::is_guest(regs.rip), regs.entry) {
-        (false, _) => MORE,
-        (true, entry::SYSCALL) => by_sysretq(regs),
-        (true, _) => BY_IRETQ,
-    }
-}
-
-/// `sysretq` unless it would not bring back the one flag, and would trap too early for the other.
-#[inline(always)]
-fn by_sysretq(regs: &Registers) -> u32 {
-    if regs.rflags & (rflags::TRAP | rflags::RESUME) == 0 {
-        return BY_SYSRETQ;
-    }
-    cold();
-    BY_IRETQ
-}
-
-/// Whether an address is where nearly all guests' kernels are, and nothing of the hypervisor.
-#[inline(always)]
-const fn is_in_lower_half(address: u64) -> bool {
-    const LAST_LOWER_BIT: u32 = 46;
-    address >> (LAST_LOWER_BIT + 1) == 0
-}
-
-/// Tells the compiler which way is taken seldom.
-#[cold]
-const fn cold() {}
-
-/// What the processor would have done in ring 3 with such a RIP.
-#[cold]
-fn refuse_return(system: &mut System, regs: &mut Registers) {
-    let exception = Exception { vector: GENERAL_PROTECTION, error: 0, address: 0 };
-    let _ = system.world.exception(&mut system.hardware, regs, exception);
 }
