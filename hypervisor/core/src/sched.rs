@@ -116,6 +116,7 @@ pub fn vcpu_op<M: Machine>(call: &mut Call<'_, M>, args: Arguments) -> Result<u6
 }
 
 /// Arms or stops the caller's single-shot timer.
+#[inline(always)]
 fn set_single<M: Machine>(call: &mut Call<'_, M>, deadline: Option<Time>) {
     let timer = Timer { domain: call.caller, kind: Kind::Single };
     let earliest = call.world.timers.next();

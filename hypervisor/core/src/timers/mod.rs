@@ -140,13 +140,14 @@ impl Timers {
 
     /// Arms a timer, or moves it if it is armed. A domain that was not admitted has no timers. A deadline before one
     /// that was due already is moved up to that.
+    #[inline]
     pub fn set(&mut self, timer: Timer, at: Time) {
         let number = timer.number();
         let Some(old) = self.armed(number) else { return };
         let at = at.max(self.base);
-        if old.before != UNARMED {
+        if old.is_alone() {
             let place = Place::of(old.at, self.base);
-            if old.is_alone() && place.spans(old.at, at) {
+            if place.spans(old.at, at) {
                 // The way of who puts a timer off again and again.
                 self.slots.set_earliest(place, at);
                 if let Some(armed) = self.armed_mut(number) {
@@ -155,7 +156,15 @@ impl Timers {
                 self.next = if old.at == self.next { at } else { self.next.min(at) };
                 return;
             }
-            self.take_out(place, old);
+        }
+        self.set_anew(number, at);
+    }
+
+    /// The same where the timer does not stay in its slot. Apart, so that the usual way has nothing to keep.
+    #[inline(never)]
+    fn set_anew(&mut self, number: u32, at: Time) {
+        if let Some(old) = self.armed(number).filter(|old| old.before != UNARMED) {
+            self.take_out(Place::of(old.at, self.base), old);
             if old.at == self.next {
                 self.next = self.slots.earliest();
             }
