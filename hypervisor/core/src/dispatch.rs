@@ -10,7 +10,7 @@ use crate::registers::Registers;
 use crate::switch::{finish, upcall_due};
 use crate::trace;
 use crate::vcpu::Mode;
-use crate::world::World;
+use crate::world::{Short, World};
 use crate::{console, devices, events, extension, multicall, sched, traps, version};
 
 /// Arguments of a hypercall: RDI RSI RDX R10 R8.
@@ -256,24 +256,25 @@ fn finish_apart<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, 
 
 /// An event is sent. The short way records the hypercall's end, as does the next one. Whether there is a short way is seen
 /// before anything is kept for it.
-#[inline(always)]
+#[inline(never)]
 fn recorded_send<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, caller: DomId) -> bool {
-    match events::port_at_hand(world, m, regs, caller) {
-        Some(port) => recorded_send_through(world, m, regs, caller, port),
+    match events::receiver_at_hand(world, m, regs, caller) {
+        Some((id, port)) => recorded_send_to(world, m, regs, caller, id, port),
         None => recorded_send_anyhow(world, m, regs, caller),
     }
 }
 
 #[inline(never)]
-fn recorded_send_through<M: Machine>(
+fn recorded_send_to<M: Machine>(
     world: &mut World,
     m: &mut M,
     regs: &mut Registers,
     caller: DomId,
+    id: DomId,
     port: Port,
 ) -> bool {
-    let short = events::send_through::<M, true>(world, m, regs, (caller, port));
-    short.settled().unwrap_or_else(|| recorded_send_anyhow(world, m, regs, caller))
+    // It is found, so this is the way.
+    events::send_to::<M, true>(world, m, regs, caller, (id, port)) == Short::Done
 }
 
 #[inline(never)]

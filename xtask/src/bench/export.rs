@@ -245,7 +245,7 @@ fn requested(round: u64) -> Vec<(u16, Record)> {
     all.extend(turn(DRIVER, guest));
     all.push((DRIVER, Record::RingConsumed { ring: 2, peer: guest, index, count: 1, waiting: 0 }));
     all.push((DRIVER, enter(grants, 5)));
-    all.push((DRIVER, Record::Grant { op: 5, status: 0, peer: guest, reference: index, bytes: 1514 }));
+    all.push((DRIVER, Record::GrantCopy { status: 0, peer: guest, bytes: 1514, reference: index }));
     all.push((DRIVER, leave(grants)));
     all.push((DRIVER, Record::RingProduced { ring: 3, peer: guest, index, count: 1, waiting: 1 }));
     all.extend(kick(DRIVER, guest));

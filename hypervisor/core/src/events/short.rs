@@ -18,61 +18,57 @@ use crate::world::{Short, World};
 /// `send(&port)` with its answer in RAX, and the caller's upcall if one is due then.
 #[inline(always)]
 pub(crate) fn send<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, caller: DomId) -> Short {
-    let Some(port) = port_at_hand(world, m, regs, caller) else { return Short::No };
-    send_through::<M, false>(world, m, regs, (caller, port))
+    match receiver_at_hand(world, m, regs, caller) {
+        Some(receiver) => send_to::<M, false>(world, m, regs, caller, receiver),
+        None => Short::No,
+    }
 }
 
-/// The port, if it lies in the page that was translated last.
+/// Who is told and where, if the port lies in the page that was translated last and leads to a domain that is awake.
 #[inline(always)]
-pub(crate) fn port_at_hand<M: Machine>(
+pub(crate) fn receiver_at_hand<M: Machine>(
     world: &World,
     m: &M,
     regs: &Registers,
     caller: DomId,
-) -> Option<Port> {
+) -> Option<(DomId, Port)> {
     let domain = world.domains.get(caller)?;
     let remembered = domain.address_space.remembered();
     let at = remembered.find_words::<1>(domain.vcpu.kernel_root, regs.rsi & !4)?;
     let word = m.load(at) >> ((regs.rsi & 4) << 3);
-    Some(Port(u32::try_from(word & 0xffff_ffff).unwrap_or(0)))
+    let port = Port(u32::try_from(word & 0xffff_ffff).unwrap_or(0));
+    match domain.events.get(port)? {
+        Channel::Ipi => Some((caller, port)),
+        Channel::Interdomain { remote, port: there } => {
+            let receiver = world.domains.get(remote)?;
+            (receiver.vcpu.sleep == Sleep::No && receiver.delivery.lets_be()).then_some((remote, there))
+        }
+        _ => None,
+    }
 }
 
-/// The same through a port that was read. Where `RECORDED`, the hypercall's end is recorded with what comes of the event.
+/// Tells a receiver that was found so. Where `RECORDED`, the hypercall's end is recorded with what comes of the event.
 #[inline(always)]
-pub(crate) fn send_through<M: Machine, const RECORDED: bool>(
+pub(crate) fn send_to<M: Machine, const RECORDED: bool>(
     world: &mut World,
     m: &mut M,
     regs: &mut Registers,
-    (caller, port): (DomId, Port),
+    caller: DomId,
+    (id, port): (DomId, Port),
 ) -> Short {
     let World { domains, trace, shared_page, .. } = world;
-    let Some(domain) = domains.get_mut(caller) else { return Short::No };
-    match domain.events.get(port) {
-        Some(Channel::Ipi) => {
-            let told = mark(domain, m, port);
-            if RECORDED && !tell(trace, m, (caller, regs.rax), (domain.id, port), told) {
-                return tell_apart(trace, m, regs, caller, (domain.id, port), told);
-            }
-            regs.rax = 0;
-            if traps::is_due(m.load(*shared_page)) {
-                traps::upcall_short::<_, RECORDED>(trace, domain, m, regs)
-            } else {
-                Short::Done
-            }
-        }
-        Some(Channel::Interdomain { remote, port: there }) => {
-            let Some(receiver) = domains.get_mut(remote) else { return Short::No };
-            if receiver.vcpu.sleep != Sleep::No || !receiver.delivery.lets_be() {
-                return Short::No;
-            }
-            let told = mark(receiver, m, there);
-            if RECORDED && !tell(trace, m, (caller, regs.rax), (remote, there), told) {
-                return tell_apart(trace, m, regs, caller, (remote, there), told);
-            }
-            regs.rax = 0;
-            if traps::is_due(m.load(*shared_page)) { Short::Begun } else { Short::Done }
-        }
-        _ => Short::No,
+    let Some(receiver) = domains.get_mut(id) else { return Short::No };
+    let told = mark(receiver, m, port);
+    if RECORDED && !tell(trace, m, (caller, regs.rax), (id, port), told) {
+        return tell_apart(trace, m, regs, caller, (id, port), told);
+    }
+    regs.rax = 0;
+    if !traps::is_due(m.load(*shared_page)) {
+        Short::Done
+    } else if id == caller {
+        traps::upcall_short::<_, RECORDED>(trace, receiver, m, regs)
+    } else {
+        Short::Begun
     }
 }
 

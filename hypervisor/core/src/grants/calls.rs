@@ -13,25 +13,17 @@ use crate::call::Call;
 use crate::guest_access::{Access, View};
 use crate::machine::Machine;
 use crate::memory::MachineAddress;
-use crate::trace::{Category, Record, laid_out};
+use crate::trace::{Category, Record, laid_out, with_first};
 
 /// Writes the trace's record of one operation, if the trace is on.
 #[inline]
-fn traced<M: Machine>(
-    call: &mut Call<'_, M>,
-    op: GrantTableOp,
-    status: i16,
-    peer: u16,
-    reference: u32,
-    bytes: u32,
-) {
+fn traced<M: Machine>(call: &mut Call<'_, M>, op: GrantTableOp, status: i16, peer: u16, reference: u32) {
     if call.world.trace.wants(Category::Grant) {
         let record = Record::Grant {
             op: u8::try_from(op.raw()).unwrap_or(u8::MAX),
             status: u8::try_from(status.unsigned_abs()).unwrap_or(u8::MAX),
             peer,
             reference,
-            bytes,
         };
         call.world.trace.put(call.memory, call.caller, &record);
     }
@@ -67,12 +59,12 @@ pub fn grant_table_op<M: Machine>(call: &mut Call<'_, M>, args: [u64; 5]) -> Res
                 request.handle = handle;
                 request.dev_bus_addr = frame.address();
             }));
-            traced(call, op, request.status, request.dom, request.reference, 0);
+            traced(call, op, request.status, request.dom, request.reference);
             Ok(())
         }),
         GrantTableOp::UnmapGrantRef => each(call, at, count, |call, request: &mut UnmapGrantRef| {
             request.status = raw(&mapping::unmap(call, request));
-            traced(call, op, request.status, 0, request.handle, 0);
+            traced(call, op, request.status, 0, request.handle);
             Ok(())
         }),
         GrantTableOp::SetupTable => {
@@ -124,11 +116,19 @@ fn each<M: Machine, T: FromBytes + IntoBytes + Immutable>(
     Ok(0)
 }
 
+/// What the trace will say of a copy: made before it, so that what was read need not be kept over it.
+#[inline(always)]
+fn to_trace<M: Machine, const RECORDED: bool>(call: &Call<'_, M>, request: Request) -> [u64; 2] {
+    if RECORDED { laid_out(call.caller, &request.record()) } else { [0; 2] }
+}
+
 /// Writes the trace's record of one copy.
 #[inline(always)]
-fn trace_copy<M: Machine>(call: &mut Call<'_, M>, request: Request, status: i16) {
-    let row = laid_out::<3>(call.caller, &request.record(status));
-    call.world.trace.put_laid_out(call.memory, row);
+fn trace_copy<M: Machine, const RECORDED: bool>(call: &mut Call<'_, M>, [head, copy]: [u64; 2], status: i16) {
+    if RECORDED {
+        let [status, _] = 0_i16.wrapping_sub(status).to_le_bytes();
+        call.world.trace.put_words(call.memory, [with_first(head, status), copy]);
+    }
 }
 
 /// Copies, whose structures are translated once and answered in one word when they lie conveniently.
@@ -144,10 +144,9 @@ fn copies<M: Machine, const RECORDED: bool>(
         if offset & 7 != 0 || offset > 4096 - 40 {
             each(call, at, 1, |call, request: &mut CopyGrant| {
                 let words = Request::from(&*request);
+                let record = to_trace::<M, RECORDED>(call, words);
                 request.status = raw(&copy::copy(call, words));
-                if RECORDED {
-                    trace_copy(call, words, request.status);
-                }
+                trace_copy::<M, RECORDED>(call, record, request.status);
                 Ok(())
             })?;
         } else {
@@ -159,10 +158,9 @@ fn copies<M: Machine, const RECORDED: bool>(
             let words = [a, b, c, d].map(|at| call.memory.load(at));
             let [first, second, third, fourth] = words;
             let request = Request([first, second, third, fourth, tail]);
+            let record = to_trace::<M, RECORDED>(call, request);
             let status = raw(&copy::copy(call, request));
-            if RECORDED {
-                trace_copy(call, request, status);
-            }
+            trace_copy::<M, RECORDED>(call, record, status);
             let [len_low, len_high, flags_low, flags_high, ..] = tail.to_le_bytes();
             let [status_low, status_high] = status.to_le_bytes();
             let word = [len_low, len_high, flags_low, flags_high, status_low, status_high, 0, 0];
@@ -173,7 +171,7 @@ fn copies<M: Machine, const RECORDED: bool>(
     Ok(0)
 }
 
-/// The same with a record of each, for which what was read is kept.
+/// The same with a record of each.
 #[inline(never)]
 fn recorded_copies<M: Machine>(call: &mut Call<'_, M>, at: u64, count: u64) -> Result<u64, Errno> {
     copies::<_, true>(call, at, count)

@@ -1,7 +1,7 @@
 //! Copying between frames by grant: what network packets travel by.
 //! Nothing is mapped and nothing recorded: both sides are judged, the bytes move, and the entries are let go.
 
-use hypercall_abi::grant_table::{CopyGrant, GrantStatus, GrantTableOp, copy_flags};
+use hypercall_abi::grant_table::{CopyGrant, GrantStatus, copy_flags};
 use hypercall_abi::{DomId, GrantRef, Mfn};
 
 use super::table::{GrantTable, Use};
@@ -33,28 +33,21 @@ const fn half(word: u64, index: usize) -> u16 {
 }
 
 impl Request {
-    /// What a trace says of it: of the source if that is granted, else of the destination.
+    /// What a trace says of it, but for its status: of the source if that is granted, else of the destination.
     #[inline(always)]
-    pub(super) const fn record(self, status: i16) -> Record {
+    pub(super) const fn record(self) -> Record {
         let Self([source, source_rest, dest, dest_rest, tail]) = self;
         let is_source = half(tail, 1) & copy_flags::SOURCE_GREF != 0;
         let (reference, rest) = if is_source { (source, source_rest) } else { (dest, dest_rest) };
-        let [status, _] = 0_i16.wrapping_sub(status).to_le_bytes();
         let [a, b, c, d, ..] = reference.to_le_bytes();
-        let [low, high] = half(tail, 0).to_le_bytes();
-        Record::Grant {
-            op: COPY,
-            status,
+        Record::GrantCopy {
+            status: 0,
             peer: half(rest, 0),
+            bytes: half(tail, 0),
             reference: u32::from_le_bytes([a, b, c, d]),
-            bytes: u32::from_le_bytes([low, high, 0, 0]),
         }
     }
 }
-
-/// A copy's number in a trace.
-const COPY: u8 = 5;
-const _: () = assert!(GrantTableOp::Copy.raw() == 5);
 
 /// One side of a copy as the guest names it.
 #[derive(Clone, Copy, Debug)]

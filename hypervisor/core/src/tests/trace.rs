@@ -4,6 +4,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use hypercall_abi::event_channel::{BindIpi, EventChannelOp, PortArgument};
+use hypercall_abi::grant_table::{CopyGrant, CopySide, GrantTableOp, copy_flags};
 use hypercall_abi::multicall::MulticallEntry;
 use hypercall_abi::{DomId, Hypercall};
 use proptest::prelude::*;
@@ -99,6 +100,43 @@ fn each_entry_has_its_exit_with_the_result() {
         Record::HypercallEntry { number: 17, arg0: 0, arg1: 0, arg2: 0, arg3: 0, arg4: 0 }
     );
     assert_eq!(exit.record, Record::HypercallExit { number: 17, result: 4 << 16 | 17 });
+}
+
+#[test]
+fn a_copy_is_recorded_by_its_granted_side_with_its_status() {
+    let mut system = System::new(alloc::vec![domain("a"), domain("b")]);
+    let (a, b) = (system.id("a"), system.id("b"));
+    command(&mut system, "trace on");
+    let side = |domid: DomId, frame_or_ref| CopySide { frame_or_ref, domid: domid.0, offset: 8, pad: 0 };
+    // The second lies across two pages, for which there is another way.
+    let asked = [
+        (SCRATCH, side(b, 7), side(a, 1), copy_flags::SOURCE_GREF, 24),
+        (SCRATCH + 0x1000 - 16, side(a, 1), side(b, 0xffff_fff0), copy_flags::DEST_GREF, 4000),
+    ];
+    let mut statuses = Vec::new();
+    for (at, source, dest, flags, len) in asked {
+        let request = CopyGrant { source, dest, len, flags, status: 99, pad: 0 };
+        system.poke(a, at, &request);
+        system.hypercall(Hypercall::GrantTableOp, [GrantTableOp::Copy.raw().into(), at, 1, 0, 0]).unwrap();
+        statuses.push(system.peek::<CopyGrant>(a, at).status.unsigned_abs() as u8);
+    }
+    command(&mut system, "trace off");
+    let decoded = read(&system);
+    let copies: Vec<_> = decoded
+        .entries
+        .iter()
+        .filter(|entry| matches!(entry.record, Record::GrantCopy { .. }))
+        .map(|entry| (entry.domain, entry.record))
+        .collect();
+    let (peer, [first, second]) = (b.0, [statuses[0], statuses[1]]);
+    assert!(first != 0 && second != 0, "nothing is granted");
+    assert_eq!(
+        copies,
+        [
+            (a, Record::GrantCopy { status: first, peer, bytes: 24, reference: 7 }),
+            (a, Record::GrantCopy { status: second, peer, bytes: 4000, reference: 0xffff_fff0 }),
+        ]
+    );
 }
 
 #[test]

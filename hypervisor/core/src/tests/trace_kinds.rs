@@ -4,7 +4,7 @@ use alloc::collections::BTreeSet;
 
 use hypercall_abi::event_channel::{BindIpi, BindVirq, EventChannelOp, PortArgument};
 use hypercall_abi::extension::{Delivery, DeliveryPolicy, ExtensionOp, GuestRecord};
-use hypercall_abi::grant_table::{GrantTableOp, MapGrantRef};
+use hypercall_abi::grant_table::{CopyGrant, GrantTableOp, MapGrantRef};
 use hypercall_abi::mmu::pte;
 use hypercall_abi::multicall::MulticallEntry;
 use hypercall_abi::sched::SchedOp;
@@ -94,6 +94,9 @@ fn memory(traced: &mut Traced) {
         system.hypercall(Hypercall::UpdateVaMapping, [BASE + 120 * 4096, entry, 0, 0, 0]).unwrap();
         system.poke(a, SCRATCH, &MapGrantRef::zeroed());
         let op = u64::from(GrantTableOp::MapGrantRef.raw());
+        system.hypercall(Hypercall::GrantTableOp, [op, SCRATCH, 1, 0, 0]).unwrap();
+        system.poke(a, SCRATCH, &CopyGrant::zeroed());
+        let op = u64::from(GrantTableOp::Copy.raw());
         system.hypercall(Hypercall::GrantTableOp, [op, SCRATCH, 1, 0, 0]).unwrap();
         let part = MulticallEntry { op: 17, ..MulticallEntry::zeroed() };
         system.poke(a, SCRATCH, &part);

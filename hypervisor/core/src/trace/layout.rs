@@ -32,7 +32,7 @@
 /// First word of the header: `DENTRACE`.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"DENTRACE");
 /// Version of this layout.
-pub const VERSION: u64 = 5;
+pub const VERSION: u64 = 6;
 
 /// Index of the magic.
 pub const WORD_MAGIC: usize = 0;

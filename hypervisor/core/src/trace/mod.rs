@@ -44,7 +44,7 @@ use layout::{
 pub(crate) use notes::{
     Left, guest_record, returned, run_state, switched, timed_call, timer_set, told, told_apart, wake,
 };
-pub(crate) use put::laid_out;
+pub(crate) use put::{laid_out, with_first};
 pub use records::Record;
 pub use stream::{Mode, Storage, Stream, Word};
 pub(crate) use switch::{first_times, last_counters, set, set_on, tell_guest, triggered};

@@ -174,11 +174,11 @@ fn switched_apart<M: Machine>(trace: &mut Trace, m: &M, left: Option<Left>, id: 
 /// The run state of who gets the processor.
 const RUNNING: Record = state(RunState::Running, Reason::Chosen);
 
-/// Notes that a timer is set, or with a deadline of 0 that it is stopped.
+/// Notes that a timer is set, or with a deadline of 0 that it is stopped, while timers are recorded.
 #[cold]
 #[inline(never)]
 pub(crate) fn timer_set<M: Machine>(trace: &mut Trace, m: &M, id: DomId, timer: TimerKind, deadline: u64) {
-    trace.put(m, id, &Record::TimerSet { timer: timer.raw(), deadline });
+    trace.put_words(m, laid_out(id, &Record::TimerSet { timer: timer.raw(), deadline }));
 }
 
 /// Answers a hypercall while calls are timed: to record only long ones, or to end the recording at one.

@@ -40,13 +40,13 @@ impl Stream {
     /// Begins a batch in the room at hand.
     #[inline(always)]
     pub(crate) fn batch(&self) -> Batch {
-        Batch { room: self.room.get(UNDER..).unwrap_or_default(), count: 0 }
+        Batch { room: self.room().get(UNDER..).unwrap_or_default(), count: 0 }
     }
 
     /// Lets a batch become visible: with the first word of what it lies under, and the time in ticks.
     #[inline(always)]
     pub(crate) fn take_in(&mut self, head: u64, now: u64, Batch { room, count }: Batch) {
-        let (Some([first, second]), Some(next)) = (self.room.first_chunk::<UNDER>(), room.first()) else {
+        let (Some([first, second]), Some(next)) = (self.room().first_chunk::<UNDER>(), room.first()) else {
             return;
         };
         if count == 0 {
@@ -55,7 +55,7 @@ impl Stream {
         next.store(0, Ordering::Relaxed);
         second.store(now, Ordering::Relaxed);
         first.store(head | (count & PLACES), Ordering::Release);
-        self.room = room;
-        self.records = self.records.wrapping_add(count & !PLACES);
+        let used = self.room().len().wrapping_sub(room.len());
+        self.advance(used, u32::try_from(count & !PLACES).unwrap_or(0));
     }
 }

@@ -23,6 +23,12 @@ pub(crate) fn laid_out<const N: usize>(DomId(domain): DomId, record: &Record) ->
     })
 }
 
+/// The first word of a record whose first field is another byte; it was 0.
+#[inline(always)]
+pub(crate) fn with_first(word: u64, field: u8) -> u64 {
+    word | head(0, 0, 0, field.into())
+}
+
 impl Trace {
     /// Writes a record about a domain, if its category is recorded.
     #[inline(always)]
@@ -84,16 +90,7 @@ impl Trace {
         true
     }
 
-    /// Writes a record of two words and its first one, as [`laid_out`] makes them.
-    #[inline(always)]
-    pub(crate) fn put_laid_out<M: Machine>(&mut self, m: &M, row: [u64; 3]) {
-        if !self.put_row::<M, 3, 1>(m, row) {
-            let [head, fields @ ..] = row;
-            self.put_slowly(m, head, fields);
-        }
-    }
-
-    /// The same with one word.
+    /// Writes a record of one word and its first one, as [`laid_out`] makes them, of a category that is recorded.
     #[inline(always)]
     pub(crate) fn put_words<M: Machine>(&mut self, m: &M, [head, field]: [u64; 2]) {
         if !self.put_row::<M, 2, 1>(m, [head, field]) {

@@ -114,7 +114,7 @@ records! {
         /// Address of a page fault.
         address: u64 as Hex,
     }
-    /// One grant operation.
+    /// One grant operation that is no copy.
     12 => Grant in Grant {
         /// Which.
         op: u8 as Of(&GrantTableOp::NUMBERS),
@@ -124,8 +124,6 @@ records! {
         peer: u16 as Domain,
         /// Reference or handle.
         reference: u32,
-        /// Bytes copied.
-        bytes: u32,
     }
     /// Page-table work of one hypercall.
     13 => PageTable in PageTable {
@@ -344,6 +342,17 @@ records! {
         events: u32,
         /// ns of its window.
         ns: u64 as Ns,
+    }
+    /// One copy by grant. Its fields fill one word, since there are more of these than of anything else.
+    43 => GrantCopy in Grant {
+        /// Its status as a small positive number, 0 for success.
+        status: u8,
+        /// The domain whose page the granted side is.
+        peer: u16 as Domain,
+        /// Bytes copied.
+        bytes: u16,
+        /// Reference: of the source if that is granted, else of the destination.
+        reference: u32,
     }
 }
 

@@ -6,7 +6,7 @@
 use core::sync::atomic::Ordering;
 
 use super::layout::{
-    BLOCK_HEADER, KIND_TIME, STREAM_BLOCK_WORDS, STREAM_BLOCKS, STREAM_CONSUMED, STREAM_DROPPED,
+    BLOCK_HEADER, BLOCK_WORDS, KIND_TIME, STREAM_BLOCK_WORDS, STREAM_BLOCKS, STREAM_CONSUMED, STREAM_DROPPED,
     STREAM_FIRST, STREAM_HEAD, STREAM_OF, STREAM_OVERWRITTEN, STREAM_WORDS, STREAMS_START, TICK_BITS, head,
 };
 use super::pack::WORDS_MAX;
@@ -68,16 +68,18 @@ pub enum Mode {
 }
 
 /// The writer of one stream.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Stream {
-    /// What is left of the block in use.
-    pub(super) room: &'static [Word],
+    /// The words up to the end of the block in use, as many whatever a block has, so that room in them is found by one
+    /// comparison.
+    window: &'static [Word; BLOCK_WORDS],
+    /// How many of them are used, in the lower half, and in the upper how many records of the block are written: one
+    /// addition for both.
+    extent: u32,
     /// The last point of time.
     base: u64,
-    /// Records since the start.
-    pub(super) records: u64,
-    /// The room, while records are not to be written without another look at them.
-    held: &'static [Word],
+    /// The extent, while records are not to be written without another look at them; else [`HELD`].
+    held: u32,
     /// All words of the trace.
     words: &'static [Word],
     /// First word of the block in use.
@@ -94,6 +96,37 @@ pub struct Stream {
     mode: Mode,
     overwritten: u64,
     dropped: u64,
+}
+
+/// A window without room.
+static NOWHERE: [Word; BLOCK_WORDS] = [const { Word::new(0) }; BLOCK_WORDS];
+/// The extent of a window that is full.
+const FULL: u32 = 512;
+const _: () = assert!(BLOCK_WORDS == 512);
+/// No extent: more than full.
+const HELD: u32 = 0xffff;
+
+impl Default for Stream {
+    /// A writer that has no room.
+    fn default() -> Self {
+        Self {
+            window: &NOWHERE,
+            extent: FULL,
+            base: 0,
+            held: HELD,
+            words: &[],
+            block: 0,
+            sequence: 0,
+            before: 0,
+            first: 0,
+            blocks: 0,
+            block_words: 0,
+            descriptor: 0,
+            mode: Mode::default(),
+            overwritten: 0,
+            dropped: 0,
+        }
+    }
 }
 
 impl Stream {
@@ -140,7 +173,14 @@ impl Stream {
     /// Records written since the start.
     #[must_use]
     pub const fn written(&self) -> u64 {
-        self.records
+        self.before.wrapping_add(self.in_block())
+    }
+
+    /// Records of the block in use.
+    #[expect(clippy::as_conversions, reason = "there is no other widening in a constant")]
+    const fn in_block(&self) -> u64 {
+        let extent = if self.extent == HELD { self.held } else { self.extent };
+        (extent >> 16) as u64
     }
 
     /// Of those, records that newer ones overwrote.
@@ -157,16 +197,43 @@ impl Stream {
 
     /// Lets [`Stream::write_at_hand`] find no room until [`Stream::release`].
     pub(super) const fn hold(&mut self) {
-        if self.held.is_empty() {
-            core::mem::swap(&mut self.held, &mut self.room);
+        if self.held == HELD {
+            core::mem::swap(&mut self.held, &mut self.extent);
         }
     }
 
     /// Gives the room back.
     pub(super) const fn release(&mut self) {
-        if self.room.is_empty() {
-            core::mem::swap(&mut self.held, &mut self.room);
+        if self.extent == HELD {
+            core::mem::swap(&mut self.held, &mut self.extent);
         }
+    }
+
+    /// What is left of the block in use.
+    #[inline(always)]
+    pub(super) fn room(&self) -> &'static [Word] {
+        self.window.get(self.used()..).unwrap_or_default()
+    }
+
+    /// Words at hand.
+    #[inline(always)]
+    fn at_hand<const N: usize>(&self) -> Option<&'static [Word; N]> {
+        let used = self.used();
+        self.window.get(used..used.wrapping_add(N))?.first_chunk()
+    }
+
+    /// Words of the window that are used.
+    #[inline(always)]
+    fn used(&self) -> usize {
+        let [low, high, ..] = self.extent.to_le_bytes();
+        u16::from_le_bytes([low, high]).into()
+    }
+
+    /// Counts words and records that were written.
+    #[inline(always)]
+    pub(super) fn advance(&mut self, words: usize, records: u32) {
+        let words = u32::try_from(words).unwrap_or(0);
+        self.extent = self.extent.wrapping_add(words.wrapping_add(records << 16));
     }
 
     /// Writes a record at `now` in ticks: its first word without the time, and its fields. Returns whether there was room,
@@ -220,8 +287,7 @@ impl Stream {
         if since >> TICK_BITS != 0 {
             return false;
         }
-        let Some(slots) = self.room.first_chunk::<ROOM>() else { return false };
-        let [first, behind @ ..] = slots;
+        let Some([first, behind @ ..]) = self.at_hand::<ROOM>() else { return false };
         for (slot, at) in behind.iter().zip(0..N) {
             slot.store(field(at), Ordering::Relaxed);
         }
@@ -229,8 +295,7 @@ impl Stream {
             next.store(0, Ordering::Relaxed);
         }
         first.store(head | (since << (64 - TICK_BITS)), Ordering::Release);
-        self.room = self.room.get(count.wrapping_add(1)..).unwrap_or_default();
-        self.records = self.records.wrapping_add(1);
+        self.advance(count.wrapping_add(1), 1);
         true
     }
 
@@ -248,7 +313,7 @@ impl Stream {
         if since >> TICK_BITS != 0 {
             return false;
         }
-        let Some(slots) = self.room.first_chunk::<ROW>() else { return false };
+        let Some(slots) = self.at_hand::<ROW>() else { return false };
         let time = since << (64 - TICK_BITS);
         let mut words = slots.iter().zip(row).zip(0_u32..);
         let first = words.next();
@@ -262,8 +327,7 @@ impl Stream {
         if let Some(((slot, word), _)) = first {
             slot.store(word | time, Ordering::Release);
         }
-        self.room = self.room.get(N..).unwrap_or_default();
-        self.records = self.records.wrapping_add(HEADS.count_ones().into());
+        self.advance(N, const { HEADS.count_ones() });
         true
     }
 
@@ -279,8 +343,7 @@ impl Stream {
         if since >> TICK_BITS != 0 {
             return false;
         }
-        let Some(slots) = self.room.first_chunk::<ROW>() else { return false };
-        let [first, behind @ ..] = slots;
+        let Some([first, behind @ ..]) = self.at_hand::<ROW>() else { return false };
         for (slot, at) in behind.iter().zip(0..N) {
             slot.store(field(at), Ordering::Relaxed);
         }
@@ -293,8 +356,7 @@ impl Stream {
         second.store(head_of_second | (since << (64 - TICK_BITS)), Ordering::Relaxed);
         let then = then.wrapping_sub(self.base) << (64 - TICK_BITS);
         first.store(head | then, Ordering::Release);
-        self.room = self.room.get(count.wrapping_add(3)..).unwrap_or_default();
-        self.records = self.records.wrapping_add(2);
+        self.advance(count.wrapping_add(3), 2);
         true
     }
 
@@ -302,14 +364,13 @@ impl Stream {
     #[cold]
     #[inline(never)]
     pub(super) fn make_room<S: Storage>(&mut self, s: &S, now: u64) -> bool {
-        let [first, second, rest @ ..] = self.room else { return self.next_block(s, now) };
-        let Some(next) = rest.first_chunk::<ROOM>().and_then(|room| room.first()) else {
+        let Some([first, second, next, ..]) = self.at_hand::<{ 2 + ROOM }>() else {
             return self.next_block(s, now);
         };
         second.store(now, Ordering::Relaxed);
         next.store(0, Ordering::Relaxed);
         first.store(head(KIND_TIME, 1, 0, 0), Ordering::Release);
-        self.room = rest;
+        self.advance(2, 0);
         self.base = now;
         true
     }
@@ -331,11 +392,11 @@ impl Stream {
             return false;
         }
         if self.sequence > 0 {
-            let used = word(self.block_words.wrapping_sub(self.room.len()));
-            let extent = (self.records.wrapping_sub(self.before) << 32) | used;
-            self.store(self.block.wrapping_add(3), extent);
+            let used = word(self.block_words.wrapping_sub(self.room().len()));
+            self.store(self.block.wrapping_add(3), (self.in_block() << 32) | used);
         }
-        self.before = self.records;
+        let Some(unused) = BLOCK_WORDS.checked_sub(self.block_words) else { return false };
+        self.before = self.written();
         let index = self.sequence.checked_rem(blocks).unwrap_or(0);
         let block = self.start(usize::try_from(index).unwrap_or(0));
         if self.sequence >= blocks && self.mode == Mode::Flight {
@@ -343,10 +404,12 @@ impl Stream {
             self.overwritten = self.overwritten.saturating_add(records);
         }
         self.sequence = self.sequence.saturating_add(1);
-        let words = self.words.get(block..block.wrapping_add(self.block_words)).unwrap_or_default();
         self.block = block;
         self.base = now;
-        self.room = words.get(BLOCK_HEADER..).unwrap_or_default();
+        let window = self.words.get(block.wrapping_sub(unused)..).and_then(<[_]>::first_chunk);
+        self.window = window.unwrap_or(&NOWHERE);
+        self.extent = if window.is_some() { 0 } else { FULL };
+        self.advance(if window.is_some() { unused.wrapping_add(BLOCK_HEADER) } else { 0 }, 0);
         self.store(block, 0);
         self.store(block.wrapping_add(1), now);
         self.store(block.wrapping_add(2), self.before);

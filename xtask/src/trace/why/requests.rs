@@ -150,7 +150,9 @@ pub(super) fn requests(entries: impl Iterator<Item = Entry>, mut tell: impl FnMu
                     _ => {}
                 }
             }
-            Record::Grant { peer, .. } => taken(&mut open, DomId(peer), id, now, &mut tell),
+            Record::Grant { peer, .. } | Record::GrantCopy { peer, .. } => {
+                taken(&mut open, DomId(peer), id, now, &mut tell);
+            }
             _ => {}
         }
         if let Some(id) = slept.filter(|id| follow.state(*id) == Some(State::Blocked)) {

@@ -116,7 +116,7 @@ fn put(turn: Turn, requests: &[Request], pieces: &mut [Pieces]) {
 fn peer(record: &Record) -> Option<DomId> {
     let sides = [RingSide::BackTransmit, RingSide::BackReceive, RingSide::BackBlock].map(RingSide::raw);
     match *record {
-        Record::Grant { peer, .. } => Some(DomId(peer)),
+        Record::Grant { peer, .. } | Record::GrantCopy { peer, .. } => Some(DomId(peer)),
         Record::RingConsumed { ring, peer, .. } | Record::RingProduced { ring, peer, .. }
             if sides.contains(&ring) =>
         {
