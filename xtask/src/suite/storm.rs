@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use elf::ElfBytes;
+use elf::abi::STT_FUNC;
 use elf::endian::LittleEndian;
 use hypervisor_core::trace::Record;
 use hypervisor_core::trace::layout::WRITTEN_START;
@@ -194,7 +195,7 @@ fn windows() -> Result<BTreeSet<u64>> {
     let image = ElfBytes::<LittleEndian>::minimal_parse(&file).context("reading the hypervisor's image")?;
     let (symbols, names) = image.symbol_table()?.context("the hypervisor's image has no symbols")?;
     let mut places = BTreeSet::new();
-    for symbol in symbols.iter().filter(|symbol| symbol.st_size > 0) {
+    for symbol in symbols.iter().filter(|symbol| symbol.st_size > 0 && symbol.st_symtype() == STT_FUNC) {
         let name = names.get(symbol.st_name as usize)?;
         if !RECORDER.iter().any(|part| name.contains(part)) {
             continue;
@@ -219,8 +220,9 @@ fn window(code: &[u8], at: u64) -> Vec<u64> {
     let is_commit = |one: &Instruction| {
         one.mnemonic() == Mnemonic::Mov
             && one.op0_kind() == OpKind::Memory
+            && one.op1_kind() == OpKind::Register
             && one.memory_displacement64() == 0
-            && one.memory_index() == Register::None
+            && (one.memory_index() == Register::None || one.memory_index_scale() == 8)
             && one.memory_base() != Register::RSP
     };
     let after = all.get(clock + 1..).unwrap_or_default();
