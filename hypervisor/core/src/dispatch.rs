@@ -175,11 +175,14 @@ pub(crate) fn recorded<M: Machine>(
 ) -> bool {
     let Some(domain) = world.domains.get_mut(caller) else { return false };
     count(domain, regs.rax);
+    if !is_known(regs.rax) {
+        return recorded_at_once(world, m, regs, caller, Errno::NoSys.to_rax());
+    }
     if regs.rax == VERSION && regs.rdi == 0 {
         return recorded_at_once(world, m, regs, caller, version::INTERFACE);
     }
     if !trace::call_entry_at_hand(&mut world.trace, m, caller, regs) {
-        return recorded_otherwise(world, m, regs, caller);
+        return recorded_slowly(world, m, regs, caller);
     }
     recorded_rest(world, m, regs, caller)
 }
@@ -215,15 +218,7 @@ fn recorded_at_once_slowly<M: Machine>(
     finish(world, m, regs, caller)
 }
 
-/// The same where the record of its beginning finds no room, or is not wanted, and what is no hypercall.
-#[inline(never)]
-fn recorded_otherwise<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, caller: DomId) -> bool {
-    match at_once(regs.rax, regs.rdi) {
-        Some(rax) => recorded_at_once(world, m, regs, caller, rax),
-        None => recorded_slowly(world, m, regs, caller),
-    }
-}
-
+/// The same where the record of its beginning finds no room, or is not wanted.
 #[cold]
 #[inline(never)]
 fn recorded_slowly<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, caller: DomId) -> bool {

@@ -117,7 +117,8 @@ impl Asked for Registers {
     }
 }
 
-/// Records that a hypercall begins, if there is room at hand. Like all here it calls nothing, so it needs no stack.
+/// Records that a hypercall begins whose number is one, if there is room at hand. Like all here it calls nothing, so it needs no
+/// stack.
 #[inline(always)]
 pub(crate) fn call_entry_at_hand<M: Machine>(
     trace: &mut Trace,
@@ -129,8 +130,7 @@ pub(crate) fn call_entry_at_hand<M: Machine>(
     let head = known | head(ENTRY, 0, domain, 0);
     let words = words_of(head);
     let argument = |at| argument(regs, at);
-    let done = words <= KNOWN_WORDS
-        && trace.stream.write_fields_at_hand::<KNOWN_WORDS>(m.ticks(), head, argument, words);
+    let done = trace.stream.write_fields_at_hand::<KNOWN_WORDS>(m.ticks(), head, argument, words);
     if done {
         trace.count(ENTRY);
     }
