@@ -155,15 +155,12 @@ fn read_entry<M: SharedPage, P: Protocol, T: Entry>(
     let mut offset = slot_offset::<P>(index);
     let bytes = entry.as_mut_bytes();
     if is_wide::<P, T>() {
+        let (places, _) = bytes.as_chunks_mut();
+        let Some((place, rest)) = places.split_first_mut() else { return };
         let first = memory.load_wide(offset);
-        let mut places = bytes.chunks_exact_mut(8).take(words(first as u32).div_ceil(2));
-        if let Some(place) = places.next() {
-            place.copy_from_slice(&first.to_ne_bytes());
-        }
-        for place in places {
-            offset += 8;
-            place.copy_from_slice(&memory.load_wide(offset).to_ne_bytes());
-        }
+        *place = first.to_ne_bytes();
+        let more = words(first as u32).div_ceil(2).saturating_sub(1).min(rest.len());
+        memory.load_run(offset + 8, rest.get_mut(..more).unwrap_or_default());
     } else {
         let first = memory.load(offset);
         let mut places = bytes.chunks_exact_mut(4).take(words(first));
@@ -188,10 +185,8 @@ fn write_entry<M: SharedPage, P: Protocol, T: Entry>(
     let bytes = entry.as_bytes();
     let count = words(bytes.first_chunk().map_or(0, |first| u32::from_ne_bytes(*first)));
     if is_wide::<P, T>() {
-        for word in bytes.as_chunks().0.iter().take(count.div_ceil(2)) {
-            memory.store_wide(offset, u64::from_ne_bytes(*word));
-            offset += 8;
-        }
+        let (all, _) = bytes.as_chunks();
+        memory.store_run(offset, all.get(..count.div_ceil(2)).unwrap_or(all));
     } else {
         for word in bytes.as_chunks().0.iter().take(count) {
             memory.store(offset, u32::from_ne_bytes(*word));

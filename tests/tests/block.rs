@@ -369,4 +369,12 @@ fn a_queue_gives_back_what_it_was_given_and_a_back_end_that_dies_costs_it_time_a
     disks.run();
     assert!(disks.done(0).is_empty() && disks.fronts[0].open_queue());
     assert_eq!((disks.fronts[0].free_pages(), disks.fronts[0].open()), (80, 0));
+    // And so does what was begun and not pushed: nobody else may come to push it.
+    let notified = disks.fronts[0].counters().notified;
+    let buffer = disks.fronts[0].take_buffer(512).unwrap();
+    disks.fronts[0].begin_queued(false, 0, buffer).unwrap();
+    disks.fronts[0].close_queue();
+    assert_eq!(disks.fronts[0].counters().notified, notified + 1, "the back end hears of it");
+    disks.run();
+    assert_eq!((disks.fronts[0].free_pages(), disks.fronts[0].open()), (80, 0));
 }

@@ -22,13 +22,9 @@ const BATCH: usize = 64;
 impl<P: Platform> BlockBack<P> {
     /// Takes back what the disks have done, and answers it.
     pub(super) fn collect(&mut self) {
-        for shelf in &mut self.disks {
-            if core::mem::take(&mut shelf.ready) {
-                while let Some(done) = shelf.disk.poll() {
-                    self.finished.push(done);
-                }
-                shelf.feed();
-                shelf.disk.kick();
+        for at in 0..self.disks.len() {
+            if self.disks.get_mut(at).is_some_and(|shelf| core::mem::take(&mut shelf.ready)) {
+                self.take_back(at);
             }
         }
         // A barrier's next step may be done at once, if its disk is an overlay.
@@ -41,6 +37,53 @@ impl<P: Platform> BlockBack<P> {
         }
     }
 
+    /// Takes back what one disk has done.
+    #[inline]
+    fn take_back(&mut self, at: usize) {
+        while let Some((work, outcome)) = self.disks.get_mut(at).and_then(|shelf| shelf.disk.poll()) {
+            let left = if outcome.is_ok() { self.answer_in_place(work) } else { Some(work) };
+            if let Some(work) = left {
+                self.finished.push((work, outcome));
+            }
+        }
+        if let Some(shelf) = self.disks.get_mut(at) {
+            shelf.feed();
+            shelf.disk.kick();
+        }
+    }
+
+    /// Answers work that is done if what its front end wanted is where it wanted it, as it nearly always is; otherwise returns
+    /// it.
+    #[inline]
+    fn answer_in_place(&mut self, mut work: Box<Work<Data<P>>>) -> Option<Box<Work<Data<P>>>> {
+        let job = &work.job;
+        let Some(Slot { vbd: Some(vbd), overlay: None, epoch, .. }) =
+            self.slots.get_mut(usize::from(job.vbd))
+        else {
+            return Some(work);
+        };
+        if *epoch != job.epoch || job.stage != Stage::Only || !work.is_in_place() {
+            return Some(work);
+        }
+        let waits = vbd.done(job, BlockStatus::Okay);
+        while let Some(piece) = work.pieces.pop() {
+            if let Data::Theirs(page) = piece.page {
+                let _last = unmap_last(&mut self.platform, page, &mut self.lent);
+            }
+        }
+        let Job { vbd: id, pages, .. } = work.job;
+        self.room += pages;
+        self.short = false;
+        self.totals.answered += 1;
+        self.touched.add(id);
+        if waits {
+            self.senders.add(id);
+        }
+        self.jobs.end(work);
+        None
+    }
+
+    #[inline(never)]
     fn carry(&mut self, finished: &mut Vec<(Box<Work<Data<P>>>, Outcome)>) {
         let mut outgoing = Vec::new();
         for (mut work, outcome) in finished.drain(..) {
@@ -51,11 +94,6 @@ impl<P: Platform> BlockBack<P> {
                 self.answer(work, BlockStatus::Error);
                 continue;
             };
-            // Nearly all: what its front end wanted is where it wanted it.
-            if (outcome, stage) == (Ok(()), Stage::Only) && slot.overlay.is_none() && work.is_in_place() {
-                self.answer(work, BlockStatus::Okay);
-                continue;
-            }
             match (outcome, stage, work.operation) {
                 (Ok(()), Stage::Only, DiskOp::Read) => {
                     if let Some((_, overlay)) = &slot.overlay {
@@ -159,7 +197,6 @@ impl<P: Platform> BlockBack<P> {
     }
 
     /// Notes that a request is done, and tells its front end.
-    #[inline]
     fn close(&mut self, job: &Job, status: BlockStatus) {
         self.room += job.pages;
         self.short = false;
@@ -176,17 +213,7 @@ impl<P: Platform> BlockBack<P> {
             }
             return;
         };
-        vbd.in_flight = vbd.in_flight.saturating_sub(1);
-        vbd.pages = vbd.pages.saturating_sub(job.pages);
-        if vbd.in_flight == 0 {
-            vbd.barrier = false;
-        }
-        if status == BlockStatus::Okay {
-            vbd.wrong = 0;
-            vbd.counters.bytes += job.bytes;
-        }
-        vbd.answer(job.id, job.operation, status);
-        let waits = vbd.held.is_some();
+        let waits = vbd.done(job, status);
         self.totals.answered += 1;
         self.totals.failed += u64::from(status != BlockStatus::Okay);
         self.touched.add(job.vbd);

@@ -20,6 +20,17 @@ pub(super) enum Stage {
     BarrierAfter,
 }
 
+impl Stage {
+    /// Where a request begins.
+    pub(super) const fn first(is_barrier: bool, operation: DiskOp) -> Self {
+        match (is_barrier, operation) {
+            (false, _) => Self::Only,
+            (true, DiskOp::Write) => Self::BarrierBefore,
+            (true, _) => Self::BarrierAfter,
+        }
+    }
+}
+
 /// A request under way.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Job {

@@ -47,6 +47,7 @@ const READ: u8 = BlockOp::Read.raw();
 const WRITE: u8 = BlockOp::Write.raw();
 
 /// Decodes a slot; its runs, if it has some in itself, are what is in `runs` afterwards.
+#[inline]
 pub(super) fn decode(request: &BlockRequest, runs: &mut Vec<Run>) -> Result<Asked, Wrong> {
     runs.clear();
     // Nearly all of them.
@@ -64,6 +65,12 @@ pub(super) fn decode(request: &BlockRequest, runs: &mut Vec<Run>) -> Result<Aske
         }
         return Ok(Asked::Transfer { operation, sector: request.sector });
     }
+    decode_unusual(request, runs)
+}
+
+/// Decodes a slot that is not a read or a write with segments in itself. It is apart to keep the usual way short.
+#[inline(never)]
+fn decode_unusual(request: &BlockRequest, runs: &mut Vec<Run>) -> Result<Asked, Wrong> {
     match BlockOp::from_raw(request.operation).ok_or(Wrong::Operation)? {
         BlockOp::Flush => Ok(Asked::Flush),
         operation @ (BlockOp::Read | BlockOp::Write | BlockOp::WriteBarrier) => {

@@ -86,6 +86,7 @@ impl<B: Memory> Shelf<B> {
     }
 
     /// Gives work to the disk, after all that waits.
+    #[inline(always)]
     pub(super) fn submit(&mut self, work: Box<Work<B>>) {
         if !self.waiting.is_empty() {
             self.waiting.push_back(work);

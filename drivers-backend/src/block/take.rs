@@ -46,7 +46,9 @@ enum Taken {
 
 /// What became of a request that was found right.
 enum Begun<M> {
-    /// Work for a disk, and how many of its pages are still to be fetched.
+    /// Its disk has it.
+    Submitted,
+    /// Work for a disk or an overlay, and how many of its pages are still to be fetched.
     Work(Box<Work<M>>, usize),
     /// Not yet.
     Held(Taken),
@@ -65,7 +67,9 @@ struct Spent {
 type Incoming<P> = Vec<(Box<Work<Data<P>>>, usize)>;
 
 impl<P: Platform> BlockBack<P> {
-    /// Takes requests from the front ends that have asked, each in turn and within its budget.
+    /// Takes requests from the front ends that have asked, each in turn and within its budget. It is never inlined: what each
+    /// request runs stands together.
+    #[inline(never)]
     pub(super) fn take_requests(&mut self) {
         let mut incoming = Vec::new();
         self.rounds.turn();
@@ -90,9 +94,14 @@ impl<P: Platform> BlockBack<P> {
                 Err(error) => self.fail(id, error),
             }
         }
-        if incoming.is_empty() {
-            return;
+        if !incoming.is_empty() {
+            self.fetch(incoming);
         }
+    }
+
+    /// Fetches data and gives what needed it to its disks.
+    #[inline(never)]
+    fn fetch(&mut self, incoming: Incoming<P>) {
         self.copy();
         let copies = core::mem::take(&mut self.copies);
         let mut left = copies.iter();
@@ -144,6 +153,7 @@ impl<P: Platform> BlockBack<P> {
             match self.judge(id) {
                 Err(status) => self.refuse_request(id, status),
                 Ok(judged) => match self.begin(id, judged, spent) {
+                    Begun::Submitted => {}
                     Begun::Held(taken) => return Ok(taken),
                     Begun::Work(work, 0) => self.submit(work),
                     Begun::Work(work, fetch) => incoming.push((work, fetch)),
@@ -158,6 +168,7 @@ impl<P: Platform> BlockBack<P> {
         }
     }
 
+    #[cold]
     fn refuse_request(&mut self, id: VbdId, status: BlockStatus) {
         let Some(slot) = self.slots.get_mut(usize::from(id)) else { return };
         let Some(vbd) = &mut slot.vbd else { return };
@@ -167,11 +178,12 @@ impl<P: Platform> BlockBack<P> {
         self.totals.failed += 1;
     }
 
-    /// Makes the request that was judged, with its runs, into work; or holds it.
+    /// Makes the request that was judged, with its runs, into work, and gives that to the disk if it is ready; or holds it.
     fn begin(&mut self, id: VbdId, judged: Judged, spent: &mut Spent) -> Begun<Data<P>> {
         let Some(slot) = self.slots.get_mut(usize::from(id)) else { return Begun::Held(Taken::Drained) };
-        let epoch = slot.epoch;
+        let (epoch, has_overlay) = (slot.epoch, slot.overlay.is_some());
         let Some(vbd) = &mut slot.vbd else { return Begun::Held(Taken::Drained) };
+        let (first, shelf) = (vbd.client.share.first, vbd.shelf);
         let request = &self.request;
         let is_barrier = request.operation == BlockOp::WriteBarrier.raw();
         let need = self.runs.len();
@@ -204,17 +216,21 @@ impl<P: Platform> BlockBack<P> {
             epoch,
             id: request.id,
             operation: request.operation,
-            stage: match (is_barrier, operation) {
-                (false, _) => Stage::Only,
-                (true, DiskOp::Write) => Stage::BarrierBefore,
-                (true, _) => Stage::BarrierAfter,
-            },
+            stage: Stage::first(is_barrier, operation),
             sector,
             pages: need,
             bytes: if need > 0 { sectors * SECTOR_BYTES as u64 } else { 0 },
         };
         let fetch = self.gather(id, &mut work);
-        Begun::Work(work, fetch)
+        if fetch > 0 || is_barrier || has_overlay {
+            return Begun::Work(work, fetch);
+        }
+        // Nearly all: nothing stands between it and its disk.
+        work.sector = sector.saturating_add(first);
+        if let Some(shelf) = self.disks.get_mut(shelf) {
+            shelf.submit(work);
+        }
+        Begun::Submitted
     }
 
     /// Finds a place for each run of the request that was judged: the front end's own page if it can be mapped, else one of
@@ -297,6 +313,7 @@ impl<P: Platform> BlockBack<P> {
     }
 
     /// Copies the segments of an indirect request out of its front end, once, and judges them.
+    #[inline(never)]
     fn fetch_segments(&mut self, id: VbdId, segments: usize, page: GrantRef) -> Result<(), BlockStatus> {
         let mut list = [0; SEGMENTS_MAX * size_of::<BlockSegment>()];
         let list = list.get_mut(..segments * size_of::<BlockSegment>()).ok_or(BlockStatus::Error)?;
@@ -329,7 +346,6 @@ impl<P: Platform> BlockBack<P> {
     }
 
     /// Gives work to its front end's overlay or disk.
-    #[inline]
     pub(super) fn submit(&mut self, mut work: Box<Work<Data<P>>>) {
         let Some(slot) = self.slots.get_mut(usize::from(work.job.vbd)) else { return };
         let Some(vbd) = slot.vbd.as_ref().filter(|_| slot.epoch == work.job.epoch) else {

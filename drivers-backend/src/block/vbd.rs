@@ -8,6 +8,7 @@ use hypercall_abi::ring::{BackRing, Notify, SharedPage};
 use hypercall_abi::{DomId, Port};
 
 use super::credit::Credit;
+use super::jobs::Job;
 use super::lent::Lent;
 use super::share::Share;
 use crate::link::{Link, Next, Step};
@@ -186,7 +187,24 @@ impl<G: SharedPage> Vbd<G> {
         step
     }
 
+    /// Notes that a request is done, and answers it; true when one waits that may begin now.
+    #[inline]
+    pub(super) fn done(&mut self, job: &Job, status: BlockStatus) -> bool {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.pages = self.pages.saturating_sub(job.pages);
+        if self.in_flight == 0 {
+            self.barrier = false;
+        }
+        if status == BlockStatus::Okay {
+            self.wrong = 0;
+            self.counters.bytes += job.bytes;
+        }
+        self.answer(job.id, job.operation, status);
+        self.held.is_some()
+    }
+
     /// Answers a request; the front end sees it after [`Self::publish`].
+    #[inline]
     pub(super) fn answer(&mut self, id: u64, operation: u8, status: BlockStatus) {
         self.counters.requests += 1;
         self.counters.failed += u64::from(status != BlockStatus::Okay);

@@ -119,7 +119,7 @@ pub(super) struct Operations {
 }
 
 impl Operations {
-    /// Begins one. The queue is told of its end if it is `queued`.
+    /// Begins one, to be sent by and by. The queue is told of its end if it is `queued`.
     pub(super) fn add(
         &mut self,
         kind: BlockOp,
@@ -128,18 +128,53 @@ impl Operations {
         pages: Vec<u16>,
         queued: bool,
     ) -> Ticket {
-        let slot = self.free.pop().unwrap_or_else(|| self.more());
-        let mut ticket = Ticket { slot, generation: 0 };
-        if let Some(place) = self.slots.get_mut(slot as usize) {
-            place.generation = place.generation.wrapping_add(1);
-            ticket.generation = place.generation;
-            let one = &mut place.operation;
-            (one.kind, one.sector, one.sectors, one.pages) = (kind, sector, sectors, pages);
-            (one.state, one.order, one.abandoned, one.queued) = (State::Waiting, self.next, false, queued);
-        }
-        self.next += 1;
+        let (ticket, _) = self.open(kind, sector, sectors, pages, queued);
         self.waiting.push_back(ticket);
         ticket
+    }
+
+    /// Begins one of the queue that its caller sends at once, if it may overtake nothing.
+    #[inline]
+    pub(super) fn add_sent(
+        &mut self,
+        kind: BlockOp,
+        sector: u64,
+        sectors: u64,
+        pages: Vec<u16>,
+    ) -> (Ticket, Option<&mut Operation>) {
+        let (ticket, mut opened) = self.open(kind, sector, sectors, pages, true);
+        if let Some(operation) = &mut opened {
+            operation.state = State::Sent;
+        }
+        (ticket, opened)
+    }
+
+    /// Whether some wait to be sent.
+    #[inline]
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    #[inline]
+    fn open(
+        &mut self,
+        kind: BlockOp,
+        sector: u64,
+        sectors: u64,
+        pages: Vec<u16>,
+        queued: bool,
+    ) -> (Ticket, Option<&mut Operation>) {
+        let slot = self.free.pop().unwrap_or_else(|| self.more());
+        let order = self.next;
+        self.next += 1;
+        let Some(place) = self.slots.get_mut(slot as usize) else {
+            return (Ticket { slot, generation: 0 }, None);
+        };
+        place.generation = place.generation.wrapping_add(1);
+        let one = &mut place.operation;
+        (one.kind, one.sector, one.sectors, one.pages) = (kind, sector, sectors, pages);
+        (one.state, one.order, one.abandoned, one.queued) = (State::Waiting, order, false, queued);
+        (Ticket { slot, generation: place.generation }, Some(one))
     }
 
     /// Makes one more slot.
@@ -162,6 +197,7 @@ impl Operations {
     }
 
     /// Takes one of the queue that is done: its result, pages and sectors.
+    #[inline(always)]
     pub(super) fn take_done(&mut self) -> Option<Ended> {
         loop {
             let ticket = self.done.pop_front()?;
@@ -232,15 +268,38 @@ impl Operations {
     /// it was not sent. Pages may be free then.
     #[inline]
     pub(super) fn answer_sent(&mut self, ticket: Ticket, result: Result<(), DiskFault>) -> Option<u64> {
-        let operation = self.get(ticket).filter(|asked| asked.state == State::Sent)?;
+        let slot = self.slots.get_mut(ticket.slot as usize)?;
+        let operation = &mut slot.operation;
+        if slot.generation != ticket.generation || slot.generation & 1 == 0 || operation.state != State::Sent
+        {
+            return None;
+        }
         let carried = operation.kind != BlockOp::Discard && result.is_ok();
         let bytes = if carried { operation.sectors * SECTOR_BYTES as u64 } else { 0 };
-        self.answer(ticket, result);
+        if operation.queued
+            && !operation.abandoned
+            && operation.segments.is_none()
+            && operation.waker.is_none()
+        {
+            // Nearly all.
+            operation.state = State::Done(result);
+            self.note_done(ticket);
+        } else {
+            self.answer(ticket, result);
+        }
         Some(bytes)
     }
 
-    /// Notes the end of one and wakes whoever waits for it. Pages may be free then.
+    /// Tells the queue that one of it is done.
     #[inline]
+    fn note_done(&mut self, ticket: Ticket) {
+        self.done.push_back(ticket);
+        if let Some(waker) = self.queue.take() {
+            waker.wake();
+        }
+    }
+
+    /// Notes the end of one and wakes whoever waits for it. Pages may be free then.
     pub(super) fn answer(&mut self, ticket: Ticket, result: Result<(), DiskFault>) {
         let Some(operation) = self.get_mut(ticket) else { return };
         operation.state = State::Done(result);
@@ -253,10 +312,7 @@ impl Operations {
             let pages = self.remove(ticket);
             self.freed.extend(pages);
         } else if queued {
-            self.done.push_back(ticket);
-            if let Some(waker) = self.queue.take() {
-                waker.wake();
-            }
+            self.note_done(ticket);
         }
         if let Some(page) = segments {
             self.freed.push(page);

@@ -5,11 +5,13 @@ use alloc::vec::Vec;
 use core::task::{Context, Poll};
 
 use hypercall_abi::PAGE_SIZE;
-use hypercall_abi::blkif::{BlockOp, SECTOR_BYTES};
+use hypercall_abi::blkif::{BlockOp, SECTOR_BYTES, SEGMENTS_MAX};
 use hypercall_abi::ring::SharedPage;
 
 use super::front::{BeginError, BlockFront, sectors};
 use super::operations::{DiskFault, Ended, Ticket};
+use super::wire;
+use crate::link::Link;
 use crate::platform::Platform;
 
 /// Pages of a device that somebody holds, to be given back by [`BlockFront::give_buffer`]. The back end can write to them at
@@ -108,7 +110,27 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
             return Err((error, buffer));
         }
         let kind = if write { BlockOp::Write } else { BlockOp::Read };
-        Ok(self.operations.add(kind, sector, count, buffer.pages, true))
+        Ok(self.send_or_keep(kind, sector, count, buffer.pages))
+    }
+
+    /// Writes an operation of the queue into the ring, where the back end sees it after [`Self::push`]; keeps it if others wait, or if
+    /// it does not go into the ring as it is.
+    #[inline]
+    fn send_or_keep(&mut self, kind: BlockOp, sector: u64, sectors: u64, pages: Vec<u16>) -> Ticket {
+        let short = pages.len() <= SEGMENTS_MAX && !self.operations.has_waiting();
+        let Link::Connected(wire) = &mut self.link else {
+            return self.operations.add(kind, sector, sectors, pages, true);
+        };
+        if !short || wire.ring.free() == 0 {
+            return self.operations.add(kind, sector, sectors, pages, true);
+        }
+        let (ticket, operation) = self.operations.add_sent(kind, sector, sectors, pages);
+        if let Some(operation) = operation {
+            wire::short_request(ticket, operation, &self.pages, &mut self.request);
+            let _full = wire.ring.push(&self.request);
+            self.counters.requests += 1;
+        }
+        ticket
     }
 
     /// Begins a flush whose end [`Self::poll_done`] tells.
@@ -120,15 +142,22 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
         Ok(self.operations.add(BlockOp::Flush, 0, 0, Vec::new(), true))
     }
 
+    /// An operation of the queue that is done, if there is one.
+    #[inline(always)]
+    pub fn take_done(&mut self) -> Option<Done> {
+        let Ended { ticket, result, pages, sectors } = self.operations.take_done()?;
+        let bytes = sectors as usize * SECTOR_BYTES;
+        let buffer = (bytes > 0).then_some(Buffer { pages, bytes });
+        Some(Done { ticket, result, buffer })
+    }
+
     /// The next operation of the queue that is done.
     pub fn poll_done(&mut self, context: &mut Context<'_>) -> Poll<Done> {
-        let Some(Ended { ticket, result, pages, sectors }) = self.operations.take_done() else {
+        let Some(done) = self.take_done() else {
             self.operations.wake_queue(context.waker());
             return Poll::Pending;
         };
-        let bytes = sectors as usize * SECTOR_BYTES;
-        let buffer = (bytes > 0).then_some(Buffer { pages, bytes });
-        Poll::Ready(Done { ticket, result, buffer })
+        Poll::Ready(done)
     }
 
     /// Takes the queue, of which a device has one; false while somebody has it.
@@ -142,5 +171,7 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
         for ticket in self.operations.queued() {
             self.abandon(ticket);
         }
+        // What stands in the ring gives its pages back when it is answered.
+        self.push();
     }
 }

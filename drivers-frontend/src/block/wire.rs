@@ -65,13 +65,7 @@ pub(super) fn request<G: SharedPage>(
 ) -> Result<(), Unsendable> {
     let (id, sector, count) = (ticket.id(), operation.sector, operation.pages.len());
     if count <= SEGMENTS_MAX && operation.kind != BlockOp::Discard {
-        (request.operation, request.segments) = (operation.kind.raw(), count as u8);
-        // What an indirect request had here means nothing now.
-        (request.handle, request.pad) = (0, 0);
-        (request.id, request.sector) = (id, sector);
-        for (place, segment) in request.segment.iter_mut().zip(segments(operation, pages)) {
-            *place = segment;
-        }
+        short_request(ticket, operation, pages, request);
         return Ok(());
     }
     *request = match operation.kind {
@@ -103,6 +97,23 @@ pub(super) fn request<G: SharedPage>(
         _ => return Err(Unsendable::Never),
     };
     Ok(())
+}
+
+/// Writes an operation whose segments fit in its request.
+#[inline]
+pub(super) fn short_request<G: SharedPage>(
+    ticket: Ticket,
+    operation: &Operation,
+    pages: &Pages<G>,
+    request: &mut BlockRequest,
+) {
+    (request.operation, request.segments) = (operation.kind.raw(), operation.pages.len() as u8);
+    // What an indirect request had here means nothing now.
+    (request.handle, request.pad) = (0, 0);
+    (request.id, request.sector) = (ticket.id(), operation.sector);
+    for (place, segment) in request.segment.iter_mut().zip(segments(operation, pages)) {
+        *place = segment;
+    }
 }
 
 /// The segments of an operation: whole pages, but for the last.

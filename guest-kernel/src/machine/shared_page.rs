@@ -60,6 +60,17 @@ impl Mapped {
     }
 }
 
+impl Mapped {
+    /// Wide words that follow each other.
+    #[inline(always)]
+    fn wide_words(&self, offset: usize, count: usize) -> &[AtomicU64] {
+        assert!(offset.is_multiple_of(8), "wide words at {offset}");
+        let first = self.at(offset, count * 8).cast_const().cast();
+        // SAFETY: the page is mapped, the words lie in it and are aligned; atomics may be shared with anybody.
+        unsafe { core::slice::from_raw_parts(first, count) }
+    }
+}
+
 impl SharedPage for Mapped {
     #[inline]
     fn load(&self, offset: usize) -> u32 {
@@ -89,6 +100,20 @@ impl SharedPage for Mapped {
     #[inline]
     fn store_wide(&self, offset: usize, value: u64) {
         self.wide_word(offset).store(value, Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    fn load_run(&self, offset: usize, into: &mut [[u8; 8]]) {
+        for (word, place) in self.wide_words(offset, into.len()).iter().zip(into) {
+            *place = word.load(Ordering::Relaxed).to_ne_bytes();
+        }
+    }
+
+    #[inline(always)]
+    fn store_run(&self, offset: usize, from: &[[u8; 8]]) {
+        for (word, bytes) in self.wide_words(offset, from.len()).iter().zip(from) {
+            word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
+        }
     }
 
     fn fence(&self) {

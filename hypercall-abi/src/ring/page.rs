@@ -26,6 +26,22 @@ pub trait SharedPage {
     /// Writes a 64-bit word in one piece; no order with other accesses.
     fn store_wide(&self, offset: usize, value: u64);
 
+    /// Reads 64-bit words that follow each other, each half of each once; no order.
+    #[inline(always)]
+    fn load_run(&self, offset: usize, into: &mut [[u8; 8]]) {
+        for (at, word) in (offset..).step_by(8).zip(into) {
+            *word = self.load_wide(at).to_ne_bytes();
+        }
+    }
+
+    /// Writes 64-bit words that follow each other, each in one piece; no order.
+    #[inline(always)]
+    fn store_run(&self, offset: usize, from: &[[u8; 8]]) {
+        for (at, word) in (offset..).step_by(8).zip(from) {
+            self.store_wide(at, u64::from_ne_bytes(*word));
+        }
+    }
+
     /// A full fence: stores before it are seen by others before loads after it are made (`SeqCst`).
     fn fence(&self);
 
@@ -41,29 +57,45 @@ pub trait SharedPage {
 macro_rules! pass_on_page {
     ([$($generics:tt)*] $outer:ty, $this:ident => $page:expr) => {
         impl<$($generics)*> $crate::ring::SharedPage for $outer {
+            #[inline(always)]
             fn load(&self, offset: usize) -> u32 {
                 let $this = self;
                 $crate::ring::SharedPage::load($page, offset)
             }
+            #[inline(always)]
             fn load_acquire(&self, offset: usize) -> u32 {
                 let $this = self;
                 $crate::ring::SharedPage::load_acquire($page, offset)
             }
+            #[inline(always)]
             fn store(&self, offset: usize, value: u32) {
                 let $this = self;
                 $crate::ring::SharedPage::store($page, offset, value);
             }
+            #[inline(always)]
             fn store_release(&self, offset: usize, value: u32) {
                 let $this = self;
                 $crate::ring::SharedPage::store_release($page, offset, value);
             }
+            #[inline(always)]
             fn load_wide(&self, offset: usize) -> u64 {
                 let $this = self;
                 $crate::ring::SharedPage::load_wide($page, offset)
             }
+            #[inline(always)]
             fn store_wide(&self, offset: usize, value: u64) {
                 let $this = self;
                 $crate::ring::SharedPage::store_wide($page, offset, value);
+            }
+            #[inline(always)]
+            fn load_run(&self, offset: usize, into: &mut [[u8; 8]]) {
+                let $this = self;
+                $crate::ring::SharedPage::load_run($page, offset, into);
+            }
+            #[inline(always)]
+            fn store_run(&self, offset: usize, from: &[[u8; 8]]) {
+                let $this = self;
+                $crate::ring::SharedPage::store_run($page, offset, from);
             }
             fn fence(&self) {
                 let $this = self;

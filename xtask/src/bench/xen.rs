@@ -89,6 +89,7 @@ pub(super) fn options(kernel: PathBuf, guest: &Path, command_line: &str, clock: 
         clock,
         network: None,
         drives: Vec::new(),
+        aio: crate::qemu::aio::THREADS,
         trace: None,
         monitor: None,
         gdb: false,

@@ -36,6 +36,8 @@ pub(crate) struct Options {
     pub(crate) network: Option<Network>,
     /// Disks.
     pub(crate) drives: Vec<Drive>,
+    /// QEMU's word for how their images are read and written, but for those that are recorded.
+    pub(crate) aio: &'static str,
     /// File that backs the shared trace, and its bytes.
     pub(crate) trace: Option<(PathBuf, u64)>,
     /// Socket of QEMU's monitor.
@@ -92,7 +94,8 @@ pub(crate) fn arguments(options: &Options) -> Vec<String> {
         let (file, access) = (name(path), if *read_only { "on" } else { "off" });
         match recording {
             None => {
-                add(&["-drive", &format!("file={file},format=raw,if=none,id=d{number},readonly={access}")]);
+                let how = format!("format=raw,aio={},if=none,id=d{number},readonly={access}", options.aio);
+                add(&["-drive", &format!("file={file},{how}")]);
             }
             Some(recording) => {
                 let log = name(recording);
@@ -143,6 +146,7 @@ mod tests {
             clock: Clock::Real,
             network: None,
             drives: Vec::new(),
+            aio: crate::qemu::aio::THREADS,
             trace: None,
             monitor: None,
             gdb: false,

@@ -162,6 +162,7 @@ fn launch(
             clock: how.clock,
             network,
             drives: plan.drives.clone(),
+            aio: if plan.drives.is_empty() { qemu::aio::THREADS } else { qemu::aio::chosen() },
             trace: Some((trace, TRACE_BYTES)),
             monitor: plan.monitor.clone(),
             gdb: how.gdb,

@@ -17,9 +17,13 @@ use super::{Disk, DiskError, Shared};
 
 /// Memory of a disk's, held by whoever uses it. The back end can write to it at any time.
 pub struct Buffer {
-    front: Shared,
     /// Gone while an operation has it.
-    inner: Option<block::Buffer>,
+    held: Option<Held>,
+}
+
+struct Held {
+    front: Shared,
+    inner: block::Buffer,
 }
 
 /// An operation that is done.
@@ -49,15 +53,15 @@ impl Disk {
 impl Buffer {
     /// Copies bytes out of it, as far as it goes.
     pub fn copy_out(&self, offset: usize, into: &mut [u8]) {
-        if let Some(inner) = &self.inner {
-            self.front.borrow().front.copy_out(inner, offset, into);
+        if let Some(Held { front, inner }) = &self.held {
+            front.borrow().front.copy_out(inner, offset, into);
         }
     }
 
     /// Copies bytes into it, as far as it goes.
     pub fn copy_in(&self, offset: usize, from: &[u8]) {
-        if let Some(inner) = &self.inner {
-            self.front.borrow().front.copy_in(inner, offset, from);
+        if let Some(Held { front, inner }) = &self.held {
+            front.borrow().front.copy_in(inner, offset, from);
         }
     }
 }
@@ -65,8 +69,8 @@ impl Buffer {
 impl Drop for Buffer {
     #[inline]
     fn drop(&mut self) {
-        if let Some(inner) = self.inner.take() {
-            self.front.borrow_mut().front.give_buffer(inner);
+        if let Some(Held { front, inner }) = self.held.take() {
+            front.borrow_mut().front.give_buffer(inner);
         }
     }
 }
@@ -89,7 +93,7 @@ impl Queue {
     /// [`DiskError::Length`], and [`DiskError::Full`] when too little of the disk's memory is free.
     pub fn buffer(&self, bytes: usize) -> Result<Buffer, DiskError> {
         let taken = self.front.borrow_mut().front.take_buffer(bytes).map_err(error)?;
-        Ok(Buffer { front: self.front.clone(), inner: Some(taken) })
+        Ok(self.hold(taken))
     }
 
     /// Begins to read into a buffer from `sector` on.
@@ -112,12 +116,16 @@ impl Queue {
 
     #[inline]
     fn begin(&mut self, write: bool, sector: u64, mut buffer: Buffer) -> Result<Ticket, (DiskError, Buffer)> {
-        let Some(inner) = buffer.inner.take() else { return Err((DiskError::Gone, buffer)) };
+        let Some(Held { front, inner }) = buffer.held.take() else { return Err((DiskError::Gone, buffer)) };
+        // Nothing is left in it.
+        core::mem::forget(buffer);
         let begun = self.front.borrow_mut().front.begin_queued(write, sector, inner);
-        begun.map_err(|(why, inner)| {
-            buffer.inner = Some(inner);
-            (error(why), buffer)
-        })
+        begun.map_err(|(why, inner)| (error(why), Buffer { held: Some(Held { front, inner }) }))
+    }
+
+    #[inline]
+    fn hold(&self, inner: block::Buffer) -> Buffer {
+        Buffer { held: Some(Held { front: self.front.clone(), inner }) }
     }
 
     /// Begins to make durable all that was done before.
@@ -131,7 +139,7 @@ impl Queue {
     /// Sends what was begun, and waits for the next operation that is done.
     #[inline]
     pub async fn next(&mut self) -> Done {
-        let block::Done { ticket, result, buffer } = poll_fn(|context| {
+        let done = poll_fn(|context| {
             let front = &mut self.front.borrow_mut().front;
             let done = front.poll_done(context);
             if done.is_pending() {
@@ -140,7 +148,20 @@ impl Queue {
             done
         })
         .await;
-        let buffer = buffer.map(|inner| Buffer { front: self.front.clone(), inner: Some(inner) });
+        self.told(done)
+    }
+
+    /// An operation that is done already, if there is one. Nothing is sent, and nobody waits.
+    #[inline]
+    pub fn take(&mut self) -> Option<Done> {
+        let done = self.front.borrow_mut().front.take_done()?;
+        Some(self.told(done))
+    }
+
+    #[inline]
+    fn told(&self, done: block::Done) -> Done {
+        let block::Done { ticket, result, buffer } = done;
+        let buffer = buffer.map(|inner| self.hold(inner));
         Done { ticket, result: result.map_err(DiskError::from), buffer }
     }
 }

@@ -186,7 +186,10 @@ async fn queued(disk: &Disk, pages: usize, point: Point, more: impl Fn() -> bool
         if under_way == 0 {
             return (done / parts.each as u64, failed);
         }
-        let end = queue.next().await;
+        let end = match queue.take() {
+            Some(end) => end,
+            None => queue.next().await,
+        };
         failed += u64::from(end.result.is_err());
         match end.buffer {
             Some(buffer) if point.operation == Operation::Flush => {

@@ -22,9 +22,9 @@ pub(crate) struct Directory {
 /// The back ends that this domain has use for.
 pub(crate) struct Backs {
     /// For network devices.
-    pub(crate) net: Option<NetBack<Kernel, Nic>>,
+    pub(crate) net: Option<Box<NetBack<Kernel, Nic>>>,
     /// For block devices.
-    pub(crate) block: Option<BlockBack<Kernel>>,
+    pub(crate) block: Option<Box<BlockBack<Kernel>>>,
 }
 
 impl Directory {

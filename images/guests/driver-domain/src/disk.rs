@@ -38,14 +38,12 @@ pub(crate) type Work = Box<drivers_backend::block::Work<Data<Kernel>>>;
 
 /// What the device is told of work before its data.
 fn head(work: &Work) -> Head {
-    let kind = match work.operation {
-        DiskOp::Read => 0,
-        DiskOp::Write => 1,
-        DiskOp::Flush => 4,
-        DiskOp::Discard => 11,
+    let (kind, sector, discard) = match work.operation {
+        // Nearly all, and so without a table of what to do.
+        operation if carries(operation) => ((operation == DiskOp::Write).into(), work.sector, None),
+        DiskOp::Discard => (11, 0, Some((work.sector, work.sectors as u32))),
+        _ => (4, 0, None),
     };
-    let sector = if carries(work.operation) { work.sector } else { 0 };
-    let discard = (work.operation == DiskOp::Discard).then_some((work.sector, work.sectors as u32));
     Head { kind, sector, discard, reads: work.operation == DiskOp::Read }
 }
 

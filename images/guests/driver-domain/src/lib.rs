@@ -80,8 +80,10 @@ pub async fn run(guest: Guest) {
     }
 }
 
-/// The network back end, with the device if there is one, and the port of its interrupt.
-fn open_network(buffers: u16) -> (NetBack<Kernel, Nic>, Option<Port>) {
+/// The network back end, with the device if there is one, and the port of its interrupt. It is large, and its place on the stack must
+/// not be one that each poll of what waits takes and touches page by page.
+#[inline(never)]
+fn open_network(buffers: u16) -> (Box<NetBack<Kernel, Nic>>, Option<Port>) {
     let nic = match Nic::open() {
         Ok(nic) => {
             log::info!("virtio-net {} is up", drivers_backend::Uplink::mac(&nic));
@@ -93,7 +95,7 @@ fn open_network(buffers: u16) -> (NetBack<Kernel, Nic>, Option<Port>) {
         }
     };
     let port = nic.port();
-    (NetBack::new(Kernel, nic, buffers).expect("there is memory for packets"), port)
+    (Box::new(NetBack::new(Kernel, nic, buffers).expect("there is memory for packets")), port)
 }
 
 /// The disks that the directory names, by their numbers. They are large, and never inlined into what waits.
@@ -111,12 +113,13 @@ fn open_disks() -> Vec<(DiskId, Box<VirtioDisk>)> {
 }
 
 /// The block back end with these disks.
+#[inline(never)]
 fn serve_disks(
     buffers: usize,
     disks: Vec<(DiskId, Box<VirtioDisk>)>,
     ports: &mut BTreeMap<Port, Source>,
-) -> BlockBack<Kernel> {
-    let mut back = BlockBack::new(Kernel, buffers).expect("there is memory for data of disks");
+) -> Box<BlockBack<Kernel>> {
+    let mut back = Box::new(BlockBack::new(Kernel, buffers).expect("there is memory for data of disks"));
     for (id, disk) in disks {
         ports.insert(disk.port(), Source::Disk(id));
         if !back.add_disk(id, disk) {
@@ -173,7 +176,7 @@ impl Work {
                 "a guest, or somebody outside, uses an address that is not its own; its frames are dropped"
             );
         }
-        while let Some(offence) = self.backs.block.as_mut().and_then(BlockBack::take_offence) {
+        while let Some(offence) = self.backs.block.as_mut().and_then(|back| back.take_offence()) {
             if let Some(entry) = devices::entry(offence.vbd.0.into()) {
                 let (name, reason, times) = (directory::name(&entry), offence.reason, offence.times);
                 log::warn!(
@@ -181,7 +184,7 @@ impl Work {
                 );
             }
         }
-        while let Some(id) = self.backs.block.as_mut().and_then(BlockBack::take_full) {
+        while let Some(id) = self.backs.block.as_mut().and_then(|back| back.take_full()) {
             if let Some(entry) = devices::entry(id.0.into()) {
                 let bytes = entry.memory_bytes;
                 let name = directory::name(&entry);

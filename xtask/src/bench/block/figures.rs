@@ -10,6 +10,8 @@ use super::machine::{Counted, DISKS, Got, Image, Rates, Sweep};
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Figures {
     pub(super) command: String,
+    /// QEMU's word for how it read and wrote the images: `io_uring`, or `threads` where that is missing.
+    pub(super) aio: &'static str,
     /// Boots behind `bound`.
     pub(super) rounds: usize,
     pub(super) points: Vec<Point>,

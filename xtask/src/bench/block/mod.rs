@@ -12,6 +12,7 @@ use self::figures::{Bound, Figures, Neighbour, Point, Shared};
 use self::machine::{FLOOD, Sweep, bounded, share, sweep};
 use super::{command, write};
 use crate::cli::Bench;
+use crate::qemu::aio;
 use crate::{interrupt, paths, setup};
 
 /// Boots of the comparison by time; its median counts.
@@ -77,6 +78,7 @@ pub(super) fn bench(options: &Bench) -> Result<()> {
     let (quiet, loud) = (share(BESIDE, None)?, share(BESIDE, Some(FLOOD))?);
     let figures = Figures {
         command: command(),
+        aio: aio::chosen(),
         rounds: ROUNDS,
         points: points.iter().map(|point| Point::of(point, &wanted)).collect(),
         gathered: gathered.iter().map(|point| Point::of(point, &together)).collect(),

@@ -83,9 +83,10 @@ pub(super) fn print(figures: &Figures) {
     println!("{table}\n{}", sentences(figures).join("\n"));
 }
 
-fn sentences(figures: &Figures) -> [String; 3] {
+fn sentences(figures: &Figures) -> [String; 4] {
     let neighbour = &figures.neighbour;
     [
+        format!("QEMU reads and writes images by {}", figures.aio),
         beside(figures, "in a queue", &figures.bound),
         beside(figures, "by calls", &figures.bound_of_calls),
         format!(

@@ -1,0 +1,49 @@
+//! By what QEMU reads and writes images of disks: io_uring where QEMU and the kernel have it, else threads.
+//! It exists because threads give a machine one of two speeds, boot by boot, and io_uring always the same.
+
+use std::io::Write;
+use std::process::Stdio;
+use std::sync::OnceLock;
+
+use super::PROGRAM;
+use crate::tied;
+
+/// QEMU's word for threads, which are always there.
+pub(crate) const THREADS: &str = "threads";
+/// QEMU's word for io_uring.
+pub(crate) const IO_URING: &str = "io_uring";
+
+/// QEMU's word for what it is to use, found out once.
+pub(crate) fn chosen() -> &'static str {
+    static CHOSEN: OnceLock<&str> = OnceLock::new();
+    CHOSEN.get_or_init(|| if can(IO_URING) { IO_URING } else { THREADS })
+}
+
+/// Whether QEMU opens a file so. It makes its queue when it does, and fails when it was built without or the kernel refuses.
+fn can(aio: &str) -> bool {
+    // The program itself is a file that is there and can be read.
+    let drive = format!("file=/proc/self/exe,format=raw,if=none,readonly=on,aio={aio}");
+    let mut command = tied::command(PROGRAM);
+    command.args(["-M", "none", "-nodefaults", "-no-user-config", "-display", "none", "-monitor", "stdio"]);
+    command.args(["-drive", &drive]);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    let Ok(mut child) = command.spawn() else { return false };
+    // One that failed reads nothing.
+    let told = child.stdin.take().is_some_and(|mut input| input.write_all(b"quit\n").is_ok());
+    child.wait().is_ok_and(|status| status.success()) && told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn qemu_is_believed_about_what_it_can() {
+        if !crate::setup::present(PROGRAM) {
+            return;
+        }
+        assert!(can(THREADS));
+        assert!(!can("no-such-way"));
+        assert!([THREADS, IO_URING].contains(&chosen()));
+    }
+}
