@@ -269,7 +269,7 @@ fn recorded_send_to<M: Machine>(
     port: Port,
 ) -> bool {
     // It is found, so this is the way.
-    events::send_to::<M, true>(world, m, regs, caller, (id, port)) == Short::Done
+    events::send_recorded(world, m, regs, caller, (id, port)) == Short::Done
 }
 
 #[inline(never)]

@@ -13,4 +13,4 @@ pub(crate) use operations::{SEND, send};
 pub use ports::{Channel, Ports, VIRQS};
 pub(crate) use raise::Told;
 pub use raise::{is_pending, raise, raise_virq};
-pub(crate) use short::{receiver_at_hand, send as send_short, send_to};
+pub(crate) use short::{receiver_at_hand, send as send_short, send_recorded};

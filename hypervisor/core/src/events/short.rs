@@ -9,6 +9,7 @@ use super::ports::Channel;
 use super::raise::{MASK, PENDING, Told, bit, show};
 use crate::domain::Domain;
 use crate::machine::Machine;
+use crate::memory::MachineAddress;
 use crate::registers::Registers;
 use crate::trace::{self, Category, Record, Trace};
 use crate::traps;
@@ -18,13 +19,39 @@ use crate::world::{Short, World};
 /// `send(&port)` with its answer in RAX, and the caller's upcall if one is due then.
 #[inline(always)]
 pub(crate) fn send<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers, caller: DomId) -> Short {
-    match receiver_at_hand(world, m, regs, caller) {
-        Some(receiver) => send_to::<M, false>(world, m, regs, caller, receiver),
-        None => Short::No,
+    let World { domains, trace, shared_page, .. } = world;
+    let Some(domain) = domains.get_mut(caller) else { return Short::No };
+    let Some(port) = port_at_hand(domain, m, regs) else { return Short::No };
+    match domain.events.get(port) {
+        Some(Channel::Ipi) => {
+            told::<M, false>((trace, *shared_page), m, regs, (caller, true), (domain, port))
+        }
+        Some(Channel::Interdomain { remote, port: there }) => match domains.get_mut(remote) {
+            Some(receiver) if is_awake(receiver) => {
+                told::<M, false>((trace, *shared_page), m, regs, (caller, false), (receiver, there))
+            }
+            _ => Short::No,
+        },
+        _ => Short::No,
     }
 }
 
-/// Who is told and where, if the port lies in the page that was translated last and leads to a domain that is awake.
+/// The port, if it lies in the page that was translated last.
+#[inline(always)]
+fn port_at_hand<M: Machine>(domain: &Domain, m: &M, regs: &Registers) -> Option<Port> {
+    let remembered = domain.address_space.remembered();
+    let at = remembered.find_words::<1>(domain.vcpu.kernel_root, regs.rsi & !4)?;
+    let word = m.load(at) >> ((regs.rsi & 4) << 3);
+    Some(Port(u32::try_from(word & 0xffff_ffff).unwrap_or(0)))
+}
+
+/// Whether a domain is awake and is not to be given the processor for an event.
+#[inline(always)]
+fn is_awake(receiver: &Domain) -> bool {
+    receiver.vcpu.sleep == Sleep::No && receiver.delivery.lets_be()
+}
+
+/// Who is told and where by [`send`], if it is the way: found before anything is kept for a record.
 #[inline(always)]
 pub(crate) fn receiver_at_hand<M: Machine>(
     world: &World,
@@ -33,23 +60,19 @@ pub(crate) fn receiver_at_hand<M: Machine>(
     caller: DomId,
 ) -> Option<(DomId, Port)> {
     let domain = world.domains.get(caller)?;
-    let remembered = domain.address_space.remembered();
-    let at = remembered.find_words::<1>(domain.vcpu.kernel_root, regs.rsi & !4)?;
-    let word = m.load(at) >> ((regs.rsi & 4) << 3);
-    let port = Port(u32::try_from(word & 0xffff_ffff).unwrap_or(0));
+    let port = port_at_hand(domain, m, regs)?;
     match domain.events.get(port)? {
         Channel::Ipi => Some((caller, port)),
-        Channel::Interdomain { remote, port: there } => {
-            let receiver = world.domains.get(remote)?;
-            (receiver.vcpu.sleep == Sleep::No && receiver.delivery.lets_be()).then_some((remote, there))
+        Channel::Interdomain { remote, port } => {
+            world.domains.get(remote).filter(|receiver| is_awake(receiver)).map(|_| (remote, port))
         }
         _ => None,
     }
 }
 
-/// Tells a receiver that was found so. Where `RECORDED`, the hypercall's end is recorded with what comes of the event.
+/// Tells a receiver that was found so; the hypercall's end is recorded with what comes of the event.
 #[inline(always)]
-pub(crate) fn send_to<M: Machine, const RECORDED: bool>(
+pub(crate) fn send_recorded<M: Machine>(
     world: &mut World,
     m: &mut M,
     regs: &mut Registers,
@@ -58,14 +81,27 @@ pub(crate) fn send_to<M: Machine, const RECORDED: bool>(
 ) -> Short {
     let World { domains, trace, shared_page, .. } = world;
     let Some(receiver) = domains.get_mut(id) else { return Short::No };
+    told::<M, true>((trace, *shared_page), m, regs, (caller, id == caller), (receiver, port))
+}
+
+/// The event and the answer, and if the caller told itself, its upcall.
+#[inline(always)]
+fn told<M: Machine, const RECORDED: bool>(
+    (trace, shared_page): (&mut Trace, MachineAddress),
+    m: &mut M,
+    regs: &mut Registers,
+    (caller, itself): (DomId, bool),
+    (receiver, port): (&mut Domain, Port),
+) -> Short {
     let told = mark(receiver, m, port);
+    let id = receiver.id;
     if RECORDED && !tell(trace, m, (caller, regs.rax), (id, port), told) {
         return tell_apart(trace, m, regs, caller, (id, port), told);
     }
     regs.rax = 0;
-    if !traps::is_due(m.load(*shared_page)) {
+    if !traps::is_due(m.load(shared_page)) {
         Short::Done
-    } else if id == caller {
+    } else if itself {
         traps::upcall_short::<_, RECORDED>(trace, receiver, m, regs)
     } else {
         Short::Begun

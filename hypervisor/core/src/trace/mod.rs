@@ -22,8 +22,10 @@ pub(crate) mod places;
 mod put;
 pub mod reader;
 pub mod records;
+mod storage;
 pub mod stream;
 mod switch;
+mod window;
 
 use hypercall_abi::DomId;
 
@@ -46,7 +48,8 @@ pub(crate) use notes::{
 };
 pub(crate) use put::{laid_out, with_first};
 pub use records::Record;
-pub use stream::{Mode, Storage, Stream, Word};
+pub use storage::{Storage, Word};
+pub use stream::{Mode, Stream};
 pub(crate) use switch::{first_times, last_counters, set, set_on, tell_guest, triggered};
 
 /// Whether recording is compiled in.

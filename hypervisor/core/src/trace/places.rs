@@ -5,7 +5,8 @@ use core::sync::atomic::Ordering;
 
 use hypercall_abi::shared_info::RECORD_WORDS;
 
-use super::stream::{Stream, Word};
+use super::storage::Word;
+use super::stream::Stream;
 
 /// A place, as [`Batch`] counts it: where the first field is in the word that they lie under. The records in it are counted below.
 pub(crate) const A_PLACE: u64 = 1 << 32;
@@ -40,13 +41,14 @@ impl Stream {
     /// Begins a batch in the room at hand.
     #[inline(always)]
     pub(crate) fn batch(&self) -> Batch {
-        Batch { room: self.room().get(UNDER..).unwrap_or_default(), count: 0 }
+        Batch { room: self.window.room().get(UNDER..).unwrap_or_default(), count: 0 }
     }
 
     /// Lets a batch become visible: with the first word of what it lies under, and the time in ticks.
     #[inline(always)]
     pub(crate) fn take_in(&mut self, head: u64, now: u64, Batch { room, count }: Batch) {
-        let (Some([first, second]), Some(next)) = (self.room().first_chunk::<UNDER>(), room.first()) else {
+        let (Some([first, second]), Some(next)) = (self.window.room().first_chunk::<UNDER>(), room.first())
+        else {
             return;
         };
         if count == 0 {
@@ -55,7 +57,7 @@ impl Stream {
         next.store(0, Ordering::Relaxed);
         second.store(now, Ordering::Relaxed);
         first.store(head | (count & PLACES), Ordering::Release);
-        let used = self.room().len().wrapping_sub(room.len());
-        self.advance(used, u32::try_from(count & !PLACES).unwrap_or(0));
+        let used = self.window.room().len().wrapping_sub(room.len());
+        self.window.advance(used, u32::try_from(count & !PLACES).unwrap_or(0));
     }
 }

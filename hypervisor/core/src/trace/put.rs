@@ -157,14 +157,14 @@ impl Trace {
             if !self.choice.passes(head) {
                 return self.uncount(head);
             }
-            self.stream.release();
+            self.stream.window.release();
         }
         if !self.stream.write_some(m, (now, head), fields, words_of(head)) {
             self.uncount(head);
             lose(&self.stream, kind_of(head));
         }
         if self.filtered {
-            self.stream.hold();
+            self.stream.window.hold();
         }
     }
 

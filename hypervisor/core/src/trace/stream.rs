@@ -10,12 +10,8 @@ use super::layout::{
     STREAM_FIRST, STREAM_HEAD, STREAM_OF, STREAM_OVERWRITTEN, STREAM_WORDS, STREAMS_START, TICK_BITS, head,
 };
 use super::pack::WORDS_MAX;
-
-/// A word of the storage. In tests it tells of each store to it, so that they can look at what lies there at any moment.
-#[cfg(not(test))]
-pub type Word = core::sync::atomic::AtomicU64;
-#[cfg(test)]
-pub use crate::testing::Word;
+use super::storage::{Storage, Word};
+use super::window::Window;
 
 /// Words that must be free before a record: more than the longest one has, and the zero behind it. It is one number for
 /// all, so that one comparison is all that a record needs before its words are written; eight lie behind the first one,
@@ -28,35 +24,6 @@ const ROW: usize = WORDS_MAX + ROOM;
 const ROW_LAST: u32 = 6;
 const _: () = assert!(WORDS_MAX == 6);
 
-/// Where records go, and the clock that they are stamped with. A machine without a trace has nothing to say.
-pub trait Storage {
-    /// The clock in ticks; never goes backwards.
-    fn ticks(&self) -> u64 {
-        0
-    }
-    /// The words that the trace is kept in, which others may read at any moment.
-    fn trace_words(&self) -> &'static [Word] {
-        &[]
-    }
-    /// Writes a word; an index past the end is ignored. Stores become visible in their order.
-    fn trace_store(&mut self, index: usize, word: u64) {
-        if let Some(slot) = self.trace_words().get(index) {
-            slot.store(word, Ordering::Release);
-        }
-    }
-    /// Reads a word; 0 past the end.
-    fn trace_load(&self, index: usize) -> u64 {
-        self.trace_words().get(index).map_or(0, |slot| slot.load(Ordering::Acquire))
-    }
-}
-
-/// Storage by itself, of whose clock somebody else knows.
-impl Storage for &'static [Word] {
-    fn trace_words(&self) -> &'static [Word] {
-        self
-    }
-}
-
 /// What a stream does when it is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
@@ -68,18 +35,12 @@ pub enum Mode {
 }
 
 /// The writer of one stream.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Stream {
-    /// The words up to the end of the block in use, as many whatever a block has, so that room in them is found by one
-    /// comparison.
-    window: &'static [Word; BLOCK_WORDS],
-    /// How many of them are used, in the lower half, and in the upper how many records of the block are written: one
-    /// addition for both.
-    extent: u32,
+    /// What is left of the block in use.
+    pub(super) window: Window,
     /// The last point of time.
     base: u64,
-    /// The extent, while records are not to be written without another look at them; else [`HELD`].
-    held: u32,
     /// All words of the trace.
     words: &'static [Word],
     /// First word of the block in use.
@@ -96,37 +57,6 @@ pub struct Stream {
     mode: Mode,
     overwritten: u64,
     dropped: u64,
-}
-
-/// A window without room.
-static NOWHERE: [Word; BLOCK_WORDS] = [const { Word::new(0) }; BLOCK_WORDS];
-/// The extent of a window that is full.
-const FULL: u32 = 512;
-const _: () = assert!(BLOCK_WORDS == 512);
-/// No extent: more than full.
-const HELD: u32 = 0xffff;
-
-impl Default for Stream {
-    /// A writer that has no room.
-    fn default() -> Self {
-        Self {
-            window: &NOWHERE,
-            extent: FULL,
-            base: 0,
-            held: HELD,
-            words: &[],
-            block: 0,
-            sequence: 0,
-            before: 0,
-            first: 0,
-            blocks: 0,
-            block_words: 0,
-            descriptor: 0,
-            mode: Mode::default(),
-            overwritten: 0,
-            dropped: 0,
-        }
-    }
 }
 
 impl Stream {
@@ -173,14 +103,7 @@ impl Stream {
     /// Records written since the start.
     #[must_use]
     pub const fn written(&self) -> u64 {
-        self.before.wrapping_add(self.in_block())
-    }
-
-    /// Records of the block in use.
-    #[expect(clippy::as_conversions, reason = "there is no other widening in a constant")]
-    const fn in_block(&self) -> u64 {
-        let extent = if self.extent == HELD { self.held } else { self.extent };
-        (extent >> 16) as u64
+        self.before.wrapping_add(self.window.records())
     }
 
     /// Of those, records that newer ones overwrote.
@@ -193,47 +116,6 @@ impl Stream {
     #[must_use]
     pub const fn dropped(&self) -> u64 {
         self.dropped
-    }
-
-    /// Lets [`Stream::write_at_hand`] find no room until [`Stream::release`].
-    pub(super) const fn hold(&mut self) {
-        if self.held == HELD {
-            core::mem::swap(&mut self.held, &mut self.extent);
-        }
-    }
-
-    /// Gives the room back.
-    pub(super) const fn release(&mut self) {
-        if self.extent == HELD {
-            core::mem::swap(&mut self.held, &mut self.extent);
-        }
-    }
-
-    /// What is left of the block in use.
-    #[inline(always)]
-    pub(super) fn room(&self) -> &'static [Word] {
-        self.window.get(self.used()..).unwrap_or_default()
-    }
-
-    /// Words at hand.
-    #[inline(always)]
-    fn at_hand<const N: usize>(&self) -> Option<&'static [Word; N]> {
-        let used = self.used();
-        self.window.get(used..used.wrapping_add(N))?.first_chunk()
-    }
-
-    /// Words of the window that are used.
-    #[inline(always)]
-    fn used(&self) -> usize {
-        let [low, high, ..] = self.extent.to_le_bytes();
-        u16::from_le_bytes([low, high]).into()
-    }
-
-    /// Counts words and records that were written.
-    #[inline(always)]
-    pub(super) fn advance(&mut self, words: usize, records: u32) {
-        let words = u32::try_from(words).unwrap_or(0);
-        self.extent = self.extent.wrapping_add(words.wrapping_add(records << 16));
     }
 
     /// Writes a record at `now` in ticks: its first word without the time, and its fields. Returns whether there was room,
@@ -287,7 +169,7 @@ impl Stream {
         if since >> TICK_BITS != 0 {
             return false;
         }
-        let Some([first, behind @ ..]) = self.at_hand::<ROOM>() else { return false };
+        let Some([first, behind @ ..]) = self.window.at_hand::<ROOM>() else { return false };
         for (slot, at) in behind.iter().zip(0..N) {
             slot.store(field(at), Ordering::Relaxed);
         }
@@ -295,7 +177,7 @@ impl Stream {
             next.store(0, Ordering::Relaxed);
         }
         first.store(head | (since << (64 - TICK_BITS)), Ordering::Release);
-        self.advance(count.wrapping_add(1), 1);
+        self.window.advance(count.wrapping_add(1), 1);
         true
     }
 
@@ -313,7 +195,7 @@ impl Stream {
         if since >> TICK_BITS != 0 {
             return false;
         }
-        let Some(slots) = self.at_hand::<ROW>() else { return false };
+        let Some(slots) = self.window.at_hand::<ROW>() else { return false };
         let time = since << (64 - TICK_BITS);
         let mut words = slots.iter().zip(row).zip(0_u32..);
         let first = words.next();
@@ -327,7 +209,7 @@ impl Stream {
         if let Some(((slot, word), _)) = first {
             slot.store(word | time, Ordering::Release);
         }
-        self.advance(N, const { HEADS.count_ones() });
+        self.window.advance(N, const { HEADS.count_ones() });
         true
     }
 
@@ -343,7 +225,7 @@ impl Stream {
         if since >> TICK_BITS != 0 {
             return false;
         }
-        let Some([first, behind @ ..]) = self.at_hand::<ROW>() else { return false };
+        let Some([first, behind @ ..]) = self.window.at_hand::<ROW>() else { return false };
         for (slot, at) in behind.iter().zip(0..N) {
             slot.store(field(at), Ordering::Relaxed);
         }
@@ -356,7 +238,7 @@ impl Stream {
         second.store(head_of_second | (since << (64 - TICK_BITS)), Ordering::Relaxed);
         let then = then.wrapping_sub(self.base) << (64 - TICK_BITS);
         first.store(head | then, Ordering::Release);
-        self.advance(count.wrapping_add(3), 2);
+        self.window.advance(count.wrapping_add(3), 2);
         true
     }
 
@@ -364,13 +246,13 @@ impl Stream {
     #[cold]
     #[inline(never)]
     pub(super) fn make_room<S: Storage>(&mut self, s: &S, now: u64) -> bool {
-        let Some([first, second, next, ..]) = self.at_hand::<{ 2 + ROOM }>() else {
+        let Some([first, second, next, ..]) = self.window.at_hand::<{ 2 + ROOM }>() else {
             return self.next_block(s, now);
         };
         second.store(now, Ordering::Relaxed);
         next.store(0, Ordering::Relaxed);
         first.store(head(KIND_TIME, 1, 0, 0), Ordering::Release);
-        self.advance(2, 0);
+        self.window.advance(2, 0);
         self.base = now;
         true
     }
@@ -392,10 +274,12 @@ impl Stream {
             return false;
         }
         if self.sequence > 0 {
-            let used = word(self.block_words.wrapping_sub(self.room().len()));
-            self.store(self.block.wrapping_add(3), (self.in_block() << 32) | used);
+            let used = word(self.block_words.wrapping_sub(self.window.room().len()));
+            self.store(self.block.wrapping_add(3), (self.window.records() << 32) | used);
         }
-        let Some(unused) = BLOCK_WORDS.checked_sub(self.block_words) else { return false };
+        if self.block_words > BLOCK_WORDS {
+            return false;
+        }
         self.before = self.written();
         let index = self.sequence.checked_rem(blocks).unwrap_or(0);
         let block = self.start(usize::try_from(index).unwrap_or(0));
@@ -406,10 +290,7 @@ impl Stream {
         self.sequence = self.sequence.saturating_add(1);
         self.block = block;
         self.base = now;
-        let window = self.words.get(block.wrapping_sub(unused)..).and_then(<[_]>::first_chunk);
-        self.window = window.unwrap_or(&NOWHERE);
-        self.extent = if window.is_some() { 0 } else { FULL };
-        self.advance(if window.is_some() { unused.wrapping_add(BLOCK_HEADER) } else { 0 }, 0);
+        self.window = Window::of(self.words, block, self.block_words, BLOCK_HEADER);
         self.store(block, 0);
         self.store(block.wrapping_add(1), now);
         self.store(block.wrapping_add(2), self.before);

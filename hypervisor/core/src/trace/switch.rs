@@ -53,9 +53,9 @@ pub(crate) fn set_on<M: Machine>(world: &mut World, m: &mut M, on: bool) -> bool
     // Calls, upcalls, faults and returns take the long way only if they are recorded or timed there.
     let times = trace.choice.times_calls();
     if trace.filtered {
-        trace.stream.hold();
+        trace.stream.window.hold();
     } else {
-        trace.stream.release();
+        trace.stream.window.release();
     }
     world.attention.set(Attention::TRACE, on && (chosen & ON_SHORT_WAYS != 0 || times));
     world.attention.set(Attention::TIMED, on && times);
