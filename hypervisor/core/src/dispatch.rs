@@ -81,6 +81,8 @@ pub enum Begun {
 pub(crate) fn begin<M: Machine>(world: &mut World, m: &M, regs: &mut Registers) -> Begun {
     let Some(caller) = world.current else { return Begun::Odd };
     if !world.attention.is_empty() {
+        // Else the usual way compares with each of these first.
+        cold();
         return match world.attention {
             Attention::USER => Begun::Process(caller),
             Attention::TRACE if trace::COMPILED_IN => Begun::Recorded(caller),
@@ -104,6 +106,10 @@ pub(crate) fn begin<M: Machine>(world: &mut World, m: &M, regs: &mut Registers) 
     regs.rax = answer;
     Begun::Answered
 }
+
+/// Tells the compiler which way is taken seldom.
+#[cold]
+const fn cold() {}
 
 /// Answers a hypercall that was begun. Returns whether nothing is left to be done before the return.
 #[inline(always)]
