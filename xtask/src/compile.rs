@@ -1,6 +1,7 @@
 //! Builds the hypervisor and the guests for bare metal, by cargo.
 //! It exists so that nobody needs to know profiles, targets and package names.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -16,12 +17,12 @@ pub(crate) const PLANTED: &str = "DENIZEN_PLANTED_FAULT";
 
 /// The image of a hypervisor that has no trace in it.
 pub(crate) fn traceless() -> Result<PathBuf> {
-    apart("traceless", &["--no-default-features"])
+    hypervisor_with("traceless", &["--no-default-features"])
 }
 
 /// The image of a hypervisor that counts its own instructions.
 pub(crate) fn accounting() -> Result<PathBuf> {
-    apart("accounting", &["--features", "account"])
+    hypervisor_with("accounting", &["--features", "account"])
 }
 
 /// The image of a hypervisor that writes its runs down.
@@ -29,18 +30,7 @@ pub(crate) fn recording() -> Result<PathBuf> {
     if let Some(fault) = std::env::var_os(PLANTED) {
         return planted(&format!("replay,plant-{}", fault.to_string_lossy()));
     }
-    apart("recording", &["--features", "replay"])
-}
-
-/// Another hypervisor, apart from where the usual one is built.
-fn apart(name: &str, features: &[&str]) -> Result<PathBuf> {
-    cargo(&["hypervisor".to_owned()], "release", features)?;
-    let built = paths::target().join(TARGET).join("release").join("hypervisor");
-    let folder = paths::run(name);
-    std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-    let path = folder.join("hypervisor");
-    std::fs::copy(&built, &path).with_context(|| format!("copying {}", built.display()))?;
-    Ok(path)
+    hypervisor_with("recording", &["--features", "replay"])
 }
 
 /// The hypervisor's image.
@@ -48,10 +38,17 @@ pub(crate) fn hypervisor() -> Result<PathBuf> {
     if let Some(fault) = std::env::var_os(PLANTED) {
         return planted(&format!("plant-{}", fault.to_string_lossy()));
     }
-    cargo(&["hypervisor".to_owned()], "release", &[])?;
-    let path = paths::target().join(TARGET).join("release").join("hypervisor");
-    path.try_exists().context("looking for the hypervisor's image")?;
-    Ok(path)
+    hypervisor_with("usual", &[])
+}
+
+/// A hypervisor with these features, at a place of its own: cargo builds all of them at one.
+fn hypervisor_with(name: &str, features: &[&str]) -> Result<PathBuf> {
+    let _lock = lock()?;
+    cargo(&["hypervisor".to_owned()], "release", features)?;
+    let place = made(paths::run("hypervisors").join(name))?.join("hypervisor");
+    let copy = copy("release", "hypervisor", &place)?;
+    put(&copy, &place)?;
+    Ok(place)
 }
 
 /// The hypervisor's image with these features, one of which plants a fault, apart from the others.
@@ -73,16 +70,48 @@ fn planted(features: &str) -> Result<PathBuf> {
 
 /// The images of these guests, in their order.
 pub(crate) fn guests(names: &[String]) -> Result<Vec<PathBuf>> {
+    let _lock = lock()?;
     cargo(names, "guest", &[])?;
-    let folder = paths::run("guests");
-    std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-    let images: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
-    for (name, image) in names.iter().zip(&images) {
-        let built = paths::target().join(TARGET).join("guest").join(name);
-        std::fs::copy(&built, image).with_context(|| format!("copying {}", built.display()))?;
+    let folder = made(paths::run("guests"))?;
+    let places: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
+    let pairs = names.iter().zip(&places);
+    let copies: Vec<PathBuf> =
+        pairs.map(|(name, place)| copy("guest", name, place)).collect::<Result<_>>()?;
+    embed_symbols(&copies)?;
+    for (copy, place) in copies.iter().zip(&places) {
+        put(copy, place)?;
     }
-    embed_symbols(&images)?;
-    Ok(images)
+    Ok(places)
+}
+
+/// Held from a build until what it made is in its place, since another `xtask` may build in the same clone.
+fn lock() -> Result<File> {
+    let path = made(paths::run("guests"))?.join(".lock");
+    let lock = File::create(&path).with_context(|| format!("making {}", path.display()))?;
+    if lock.try_lock().is_err() {
+        eprintln!("waiting for another xtask that builds in this clone ...");
+        lock.lock().with_context(|| format!("locking {}", path.display()))?;
+    }
+    Ok(lock)
+}
+
+/// A folder, made if it is not there.
+fn made(folder: PathBuf) -> Result<PathBuf> {
+    std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    Ok(folder)
+}
+
+/// Copies what cargo built to a file beside its place.
+fn copy(profile: &str, name: &str, place: &Path) -> Result<PathBuf> {
+    let built = paths::target().join(TARGET).join(profile).join(name);
+    let copy = place.with_extension("new");
+    std::fs::copy(&built, &copy).with_context(|| format!("copying {}", built.display()))?;
+    Ok(copy)
+}
+
+/// Puts it there, at once, since a machine may be starting from what was there.
+fn put(copy: &Path, place: &Path) -> Result<()> {
+    std::fs::rename(copy, place).with_context(|| format!("putting {} in its place", place.display()))
 }
 
 /// Puts names of functions into images, for their reports of panics.
