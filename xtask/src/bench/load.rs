@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::counters::Snapshot;
-use crate::qemu::{Machine, Next};
-use crate::run::boot::is_orderly;
+use crate::qemu::{Machine, Next, is_orderly};
 use crate::scenario::{Plan, Scenario, lower};
 use crate::serial::Line;
 use crate::{compile, paths};

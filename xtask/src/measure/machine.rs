@@ -15,8 +15,8 @@ use super::prepare::{View, plan, scenario};
 use super::settings::{Cell, Settings};
 use super::traced::{Delays, delays};
 use crate::paths;
-use crate::qemu::{Clock, Next};
-use crate::run::boot::{self, How, is_orderly};
+use crate::qemu::{Clock, Next, is_orderly};
+use crate::run::boot::{self, How};
 
 /// How long a machine may be silent.
 const PATIENCE: Duration = Duration::from_secs(600);

@@ -25,6 +25,14 @@ const STAMPED: &str = "snapshot";
 /// How long the hypervisor may take for an answer.
 const ANSWER: Duration = Duration::from_secs(30);
 
+/// QEMU's status after an orderly end by the debug-exit device. A triple fault gives 0.
+const EXIT_ORDERLY: i32 = 33;
+
+/// Whether QEMU ended because the hypervisor powered off.
+pub(crate) fn is_orderly(status: ExitStatus) -> bool {
+    status.code() == Some(EXIT_ORDERLY)
+}
+
 /// A running QEMU. Dropping it kills it.
 #[derive(Debug)]
 pub(crate) struct Machine {
@@ -174,6 +182,7 @@ impl Machine {
             complaint.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
         let how = match status {
             Some(status) if status.success() => "the processor reset itself".to_owned(),
+            Some(status) if is_orderly(status) => "a domain powered it off".to_owned(),
             Some(status) => status.to_string(),
             None => "output closed".to_owned(),
         };
@@ -214,6 +223,8 @@ fn answer(command: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
     use super::*;
 
     #[test]
@@ -222,5 +233,13 @@ mod tests {
         assert_eq!(answer("audit"), "audit");
         assert_eq!(answer("trace on"), "ok");
         assert_eq!(answer("delivery web-* batched"), "ok");
+    }
+
+    #[test]
+    fn a_triple_fault_or_a_panic_is_no_orderly_end() {
+        let exit = |code: i32| ExitStatus::from_raw(code << 8);
+        assert!(is_orderly(exit(33)));
+        assert!(!is_orderly(exit(0)), "QEMU ends with 0 when the processor resets");
+        assert!(!is_orderly(exit(35)), "the hypervisor's panic");
     }
 }

@@ -8,7 +8,7 @@ mod ports;
 mod stamp;
 
 pub(crate) use line::{Clock, Network, Options, arguments, shell};
-pub(crate) use machine::{Machine, Next};
+pub(crate) use machine::{Machine, Next, is_orderly};
 pub(crate) use ports::choose;
 pub(crate) use stamp::Stamp;
 

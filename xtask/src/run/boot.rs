@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
 
 use anyhow::{Context, Result};
 use hypervisor_core::replay::kept::About;
@@ -15,8 +14,6 @@ use crate::{archive, compile, ext4, paths};
 
 /// Bytes of the shared trace.
 const TRACE_BYTES: u64 = 64 << 20;
-/// QEMU's status after an orderly end by the debug-exit device. A triple fault gives 0.
-const EXIT_ORDERLY: i32 = 33;
 
 /// How a scenario is started.
 #[derive(Clone, Copy, Debug)]
@@ -220,11 +217,6 @@ pub(crate) fn guests(names: &[String]) -> Result<Members> {
     Ok(members)
 }
 
-/// Whether QEMU ended because the hypervisor powered off.
-pub(crate) fn is_orderly(status: ExitStatus) -> bool {
-    status.code() == Some(EXIT_ORDERLY)
-}
-
 /// Makes a file of zero bytes whose room on the disk is certain: a hole would kill QEMU when the disk is full.
 fn allocate(path: &Path, bytes: u64) -> Result<()> {
     let made = || -> std::io::Result<()> {
@@ -233,19 +225,4 @@ fn allocate(path: &Path, bytes: u64) -> Result<()> {
         Ok(())
     };
     made().with_context(|| format!("making {} ({} MiB)", path.display(), bytes >> 20))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::process::ExitStatusExt;
-
-    use super::*;
-
-    #[test]
-    fn a_triple_fault_or_a_panic_is_no_orderly_end() {
-        let exit = |code: i32| ExitStatus::from_raw(code << 8);
-        assert!(is_orderly(exit(33)));
-        assert!(!is_orderly(exit(0)), "QEMU ends with 0 when the processor resets");
-        assert!(!is_orderly(exit(35)), "the hypervisor's panic");
-    }
 }

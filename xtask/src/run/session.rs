@@ -9,11 +9,11 @@ use anyhow::{Result, bail};
 use hypervisor_core::config::{self, OnCrash};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::boot::{Booted, is_orderly};
+use super::boot::Booted;
 use super::watch::Watch;
 use crate::counters::Snapshot;
 use crate::load::{Target, fetch_each};
-use crate::qemu::{Machine, Next};
+use crate::qemu::{Machine, Next, is_orderly};
 use crate::replay::Recording;
 use crate::scenario::{Delivery, Guest, Plan, Scenario};
 use crate::serial::Line;

@@ -8,8 +8,8 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::qemu::{Clock, Next};
-use crate::run::boot::{self, How, is_orderly};
+use crate::qemu::{Clock, Next, is_orderly};
+use crate::run::boot::{self, How};
 use crate::scenario::{Scenario, lower};
 use crate::serial::Line;
 use crate::{compile, paths};
