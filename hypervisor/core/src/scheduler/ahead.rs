@@ -9,7 +9,8 @@
 //! Otherwise it is placed before all others, behind those that came this way before it, and who runs may get a **grace**
 //! before it must make room. Only who tells many targets in turn, as a driver domain does, gets one: who tells one
 //! alone gathers nothing. What graces have come to decides about the next: they pay if enough events find targets that wait already,
-//! which handle them in the same upcall; events that the drivers left out meanwhile, as the ring's indices let them, count as such. When a sample of them did not, a number of targets is let in at once before it is tried again,
+//! which handle them in the same upcall; where many wait together, events that the drivers left out meanwhile, as the ring's
+//! indices let them, count as such. When a sample of them did not, a number of targets is let in at once before it is tried again,
 //! and that number doubles with each failure. So useless graces concern few events in a hundred. Whoever makes room
 //! keeps its turn, and whoever goes ahead pays from the rest of its own.
 
@@ -28,6 +29,8 @@ pub(super) const FAN: u8 = 4;
 pub(super) const SAMPLE: u16 = 64;
 /// They paid if one event for so many of them found a target that waited already.
 const JOINED_PART: u16 = 12;
+/// Events that were left out count from so many targets of one grace on: few have as many left out without it.
+pub(super) const CROWD: u16 = 7;
 /// Targets that are let in at once after the first failure, and after many.
 pub(super) const REFUSALS_FIRST: u16 = 32;
 const REFUSALS_MAX: u16 = 1024;
@@ -46,6 +49,8 @@ pub(super) struct Graces {
     refusals: u16,
     /// How many after the next failure.
     next: u16,
+    /// Targets that waited for its last grace to end.
+    crowd: u16,
 }
 
 impl Graces {
@@ -63,6 +68,7 @@ impl Graces {
 
     /// A grace is over: so many targets wait, and so many events found one that did.
     fn note(&mut self, waited: u16, joined: u16) {
+        self.crowd = waited;
         self.waited = self.waited.saturating_add(waited);
         self.joined = self.joined.saturating_add(joined);
         if self.waited < SAMPLE {
@@ -139,7 +145,9 @@ impl Scheduler {
     /// So many events more found a target of this domain's that waited: those that the ring's indices kept back.
     pub(crate) fn credit(&mut self, teller: DomId, events: u64) {
         let events = u16::try_from(events).unwrap_or(u16::MAX);
-        if let Some(entity) = self.entity_mut(teller) {
+        if let Some(entity) = self.entity_mut(teller)
+            && entity.graces.crowd >= CROWD
+        {
             entity.graces.joined = entity.graces.joined.saturating_add(events);
         }
     }
