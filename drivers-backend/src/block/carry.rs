@@ -14,6 +14,7 @@ use super::jobs::{Job, Stage};
 use super::lent::unmap_last;
 use super::overlay;
 use super::take::{copy_of, theirs_at};
+use super::vbd::VbdId;
 use crate::platform::{Buffer, Platform};
 
 /// Copies in one hypercall.
@@ -72,13 +73,8 @@ impl<P: Platform> BlockBack<P> {
             }
         }
         let Job { vbd: id, pages, .. } = work.job;
-        self.room += pages;
-        self.short = false;
-        self.totals.answered += 1;
-        self.touched.add(id);
-        if waits {
-            self.senders.add(id);
-        }
+        self.free(pages);
+        self.answered(id, waits);
         self.jobs.end(work);
         None
     }
@@ -198,8 +194,7 @@ impl<P: Platform> BlockBack<P> {
 
     /// Notes that a request is done, and tells its front end.
     fn close(&mut self, job: &Job, status: BlockStatus) {
-        self.room += job.pages;
-        self.short = false;
+        self.free(job.pages);
         let Some(slot) = self.slots.get_mut(usize::from(job.vbd)) else { return };
         let Some(vbd) = slot.vbd.as_mut().filter(|_| slot.epoch == job.epoch) else {
             self.totals.orphaned += 1;
@@ -214,11 +209,24 @@ impl<P: Platform> BlockBack<P> {
             return;
         };
         let waits = vbd.done(job, status);
-        self.totals.answered += 1;
         self.totals.failed += u64::from(status != BlockStatus::Okay);
-        self.touched.add(job.vbd);
-        if waits || job.stage != Stage::Only {
-            self.senders.add(job.vbd);
+        self.answered(job.vbd, waits || job.stage != Stage::Only);
+    }
+
+    /// So many pages are there for others again.
+    #[inline]
+    fn free(&mut self, pages: usize) {
+        self.room += pages;
+        self.short = false;
+    }
+
+    /// A request is answered; its front end sees that at the end of the turn, and may have one that waited for it.
+    #[inline]
+    fn answered(&mut self, id: VbdId, waits: bool) {
+        self.totals.answered += 1;
+        self.touched.add(id);
+        if waits {
+            self.senders.add(id);
         }
     }
 

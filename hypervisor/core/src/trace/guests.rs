@@ -9,7 +9,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use hypercall_abi::Mfn;
 use hypercall_abi::extension::GuestRecord;
-use hypercall_abi::ring::{RingRecord, RingTurn, Step};
+use hypercall_abi::ring::{RingRecord, RingTurn};
 use hypercall_abi::shared_info::{RECORD_WORDS, RECORDS, RECORDS_OFFSET, RING_TURN};
 
 use super::Trace;
@@ -53,23 +53,17 @@ pub(super) fn made(record: GuestRecord, a: u64, b: u64) -> Record {
     }
 }
 
-/// The record of a turn at a ring.
-const fn of_turn(RingRecord { record, side: ring, peer, step }: RingRecord) -> Option<Record> {
-    let Step { index, count, waiting } = step;
-    Some(match record {
-        GuestRecord::RingProduced => Record::RingProduced { ring, peer, index, count, waiting },
-        GuestRecord::RingConsumed => Record::RingConsumed { ring, peer, index, count, waiting },
-        GuestRecord::RingNotified => Record::RingNotified { ring, peer },
-        GuestRecord::RingSuppressed => Record::RingSuppressed { ring, peer },
-        _ => return None,
-    })
+/// The record of a turn at a ring, as a hypercall makes it.
+fn of_turn(record: RingRecord) -> Record {
+    let [a, b] = record.words();
+    made(record.record, a, b)
 }
 
 /// The records in a place of a guest's page, in order.
 pub(super) fn at_place(place: [u64; RECORD_WORDS]) -> [Option<Record>; IN_PLACE] {
     let [first, a, b] = place;
     if first & NUMBER == RING_TURN {
-        return RingTurn::read(place).records().map(|record| record.and_then(of_turn));
+        return RingTurn::read(place).records().map(|record| record.map(of_turn));
     }
     let number = u32::try_from(first & NUMBER).ok().and_then(|number| number.checked_sub(1));
     let record = number.and_then(GuestRecord::from_raw).filter(|record| !record.is_of_ring());
