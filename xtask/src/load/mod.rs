@@ -2,6 +2,7 @@
 //! It exists so that guests are measured over real TCP by a client that nobody on this project wrote.
 
 mod connection;
+mod door;
 mod rounds;
 #[cfg(test)]
 mod tests;
@@ -18,7 +19,7 @@ use tokio::task::JoinSet;
 
 use connection::Connection;
 pub(crate) use connection::Fetched;
-use rounds::Rounds;
+use rounds::{Place, Rounds};
 
 /// How long a connection rests after an error.
 const REST: Duration = Duration::from_millis(50);
@@ -58,6 +59,8 @@ pub(crate) struct Outcome {
     pub(crate) bytes: u64,
     /// Time from a request to the end of its answer, in microseconds.
     pub(crate) latency: Histogram<u64>,
+    /// Longest time that a connection took to open, in microseconds.
+    pub(crate) connect_max_us: u64,
     /// From its beginning to the end of its last answer.
     pub(crate) elapsed: Duration,
 }
@@ -72,6 +75,7 @@ impl Outcome {
             failed: BTreeMap::new(),
             bytes: 0,
             latency,
+            connect_max_us: 0,
             elapsed: Duration::ZERO,
         })
     }
@@ -90,6 +94,7 @@ impl Outcome {
             *self.failed.entry(name).or_default() += errors;
         }
         self.first_error = self.first_error.take().or(other.first_error);
+        self.connect_max_us = self.connect_max_us.max(other.connect_max_us);
         self.elapsed = self.elapsed.max(other.elapsed);
         self.latency.add(other.latency).context("adding histograms")
     }
@@ -126,35 +131,45 @@ pub(crate) fn load(
 
 async fn drive(rounds: Arc<Rounds>, lane: usize, stop: Arc<AtomicBool>, start: Instant) -> Result<Outcome> {
     let mut outcome = Outcome::empty()?;
-    while let Some((target, until)) = rounds.now(lane).filter(|_| !stop.load(Ordering::Acquire)) {
-        let mut connection = match Connection::open(target.address).await {
-            Ok(connection) => connection,
-            Err(error) => {
-                outcome.failed(target, &error);
-                tokio::time::sleep(REST).await;
-                continue;
-            }
-        };
-        while connection.usable() && Instant::now() < until && !stop.load(Ordering::Acquire) {
-            let sent = Instant::now();
-            match connection.get(&target.page).await {
-                Ok(body) => {
-                    let us =
-                        u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX).clamp(1, LONGEST_US);
-                    outcome.latency.saturating_record(us);
-                    outcome.requests += 1;
-                    outcome.bytes += body.len() as u64;
-                }
-                Err(error) => {
-                    outcome.failed(target, &error);
-                    tokio::time::sleep(REST).await;
-                    break;
-                }
-            }
+    while let Some(place) = rounds.now(lane).filter(|_| !stop.load(Ordering::Acquire)) {
+        if let Err(error) = visit(&place, &mut outcome, &stop).await {
+            outcome.failed(place.target, &error);
+            tokio::time::sleep(REST).await;
         }
     }
     outcome.elapsed = start.elapsed();
     Ok(outcome)
+}
+
+/// Asks a guest over one connection as long as it may be there.
+async fn visit(place: &Place<'_>, outcome: &mut Outcome, stop: &AtomicBool) -> Result<()> {
+    let arrive = async {
+        let asked = Instant::now();
+        let mut connection = Connection::open(place.target.address).await?;
+        outcome.connect_max_us = outcome.connect_max_us.max(us_since(asked));
+        ask(&mut connection, place.target, outcome).await?;
+        anyhow::Ok(connection)
+    };
+    let Some(arrived) = place.door.enter(place.until, arrive).await else { return Ok(()) };
+    let mut connection = arrived?;
+    while connection.usable() && Instant::now() < place.until && !stop.load(Ordering::Acquire) {
+        ask(&mut connection, place.target, outcome).await?;
+    }
+    Ok(())
+}
+
+async fn ask(connection: &mut Connection, target: &Target, outcome: &mut Outcome) -> Result<()> {
+    let sent = Instant::now();
+    let body = connection.get(&target.page).await?;
+    outcome.latency.saturating_record(us_since(sent));
+    outcome.requests += 1;
+    outcome.bytes += body.len() as u64;
+    Ok(())
+}
+
+/// At least 1, and no more than a histogram holds.
+fn us_since(moment: Instant) -> u64 {
+    u64::try_from(moment.elapsed().as_micros()).unwrap_or(u64::MAX).clamp(1, LONGEST_US)
 }
 
 /// Fetches pages over one connection, whatever the answers are.

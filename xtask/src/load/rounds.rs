@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 use super::Target;
+use super::door::Door;
 
 /// Guests that are loaded at a time; some of the sixteen are left for guests that are being taken leave of.
 const ACTIVE: usize = 12;
@@ -12,12 +13,23 @@ const ACTIVE: usize = 12;
 /// The guests in rounds: in each, so many that the network bears are loaded by all connections.
 #[derive(Debug)]
 pub(super) struct Rounds {
-    targets: Vec<Target>,
+    targets: Vec<(Target, Door)>,
     start: Instant,
     length: Duration,
     round: Duration,
     rounds: usize,
     active: usize,
+}
+
+/// Where a connection is to be.
+#[derive(Debug)]
+pub(super) struct Place<'a> {
+    /// The guest.
+    pub(super) target: &'a Target,
+    /// The way in.
+    pub(super) door: &'a Door,
+    /// Until when.
+    pub(super) until: Instant,
 }
 
 impl Rounds {
@@ -26,15 +38,16 @@ impl Rounds {
         let rounds = targets.len().div_ceil(ACTIVE).max(1);
         let active = targets.len().div_ceil(rounds);
         let round = length / u32::try_from(rounds).unwrap_or(u32::MAX);
+        let targets = targets.into_iter().map(|target| (target, Door::default())).collect();
         Self { targets, start, length, round, rounds, active }
     }
 
-    /// The guest of a connection at this moment, and until when; `None` when the load is over.
-    pub(super) fn now(&self, connection: usize) -> Option<(&Target, Instant)> {
+    /// Where a connection is to be at this moment; `None` when the load is over.
+    pub(super) fn now(&self, connection: usize) -> Option<Place<'_>> {
         self.at(connection, Instant::now())
     }
 
-    fn at(&self, connection: usize, now: Instant) -> Option<(&Target, Instant)> {
+    fn at(&self, connection: usize, now: Instant) -> Option<Place<'_>> {
         let lane = connection.checked_rem(self.active)?;
         let passed = now.duration_since(self.start);
         if passed >= self.length {
@@ -45,9 +58,9 @@ impl Rounds {
         let round = u32::try_from((passed + early).as_nanos().checked_div(self.round.as_nanos())?).ok()?;
         let index = usize::try_from(round).ok()?.checked_mul(self.active)?.checked_add(lane)?;
         // The last round may lack guests: its lanes go to the first ones again.
-        let target = self.targets.get(index % self.targets.len())?;
+        let (target, door) = self.targets.get(index % self.targets.len())?;
         let until = self.start + (self.round * (round + 1)).saturating_sub(early);
-        Some((target, until.min(self.start + self.length)))
+        Some(Place { target, door, until: until.min(self.start + self.length) })
     }
 
     /// How much of a round a lane is ahead.
@@ -79,8 +92,8 @@ mod tests {
             let mut before = BTreeSet::new();
             for tenth in 0..50_000 {
                 let now = rounds.start + Duration::from_micros(tenth * 100);
-                let at_once: BTreeSet<&str> =
-                    (0..64).map(|connection| rounds.at(connection, now).unwrap().0.name.as_str()).collect();
+                let name = |connection| rounds.at(connection, now).unwrap().target.name.as_str();
+                let at_once: BTreeSet<&str> = (0..64).map(name).collect();
                 assert!(at_once.len() <= ACTIVE, "{guests} guests: {at_once:?}");
                 assert!(
                     tenth == 0 || at_once.difference(&before).count() <= 2,

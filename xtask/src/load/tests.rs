@@ -11,25 +11,26 @@ fn server(serve: fn(u32, &mut TcpStream) -> bool) -> Target {
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            std::thread::spawn(move || {
-                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
-                let mut stream = stream;
-                for number in 0.. {
-                    loop {
-                        match lines.next() {
-                            Some(Ok(line)) if line.is_empty() => break,
-                            Some(Ok(_header)) => {}
-                            _ => return,
-                        }
-                    }
-                    if !serve(number, &mut stream) {
-                        return;
-                    }
-                }
-            });
+            std::thread::spawn(move || converse(stream, serve));
         }
     });
     Target { name: "hello".to_owned(), address, page: "/page".to_owned() }
+}
+
+fn converse(mut stream: TcpStream, serve: fn(u32, &mut TcpStream) -> bool) {
+    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+    for number in 0.. {
+        loop {
+            match lines.next() {
+                Some(Ok(line)) if line.is_empty() => break,
+                Some(Ok(_header)) => {}
+                _ => return,
+            }
+        }
+        if !serve(number, &mut stream) {
+            return;
+        }
+    }
 }
 
 fn page(_number: u32, stream: &mut TcpStream) -> bool {
@@ -58,6 +59,47 @@ fn a_server_that_says_close_is_no_error() {
     let outcome = briefly(&[target], 2);
     assert_eq!((outcome.errors, outcome.first_error), (0, None));
     assert!(outcome.requests > 2);
+}
+
+/// QEMU's way to listen, on a host that has other things to do.
+#[test]
+fn a_server_with_room_for_two_loses_no_connection() {
+    let listener = runtime().unwrap().block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        socket.listen(1).unwrap().into_std().unwrap()
+    });
+    listener.set_nonblocking(false).unwrap();
+    let target =
+        Target { name: "slow".to_owned(), address: listener.local_addr().unwrap(), page: "/page".to_owned() };
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || converse(stream, page));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+    let outcome = briefly(&[target], 12);
+    assert_eq!((outcome.errors, outcome.first_error), (0, None));
+    // What the kernel dropped, it would try again after a second, and what it had taken, after a fifth of one.
+    assert!(outcome.connect_max_us < 800_000, "{} us", outcome.connect_max_us);
+    assert!(outcome.elapsed < Duration::from_millis(950), "{:?}", outcome.elapsed);
+}
+
+#[test]
+fn a_server_that_keeps_silent_keeps_nobody_out_for_long() {
+    // The first connection's request is never answered, the next ones' are.
+    static FIRST: AtomicBool = AtomicBool::new(true);
+    let target = server(|number, stream| {
+        if FIRST.swap(false, Ordering::AcqRel) {
+            std::thread::sleep(Duration::from_secs(2));
+        }
+        page(number, stream)
+    });
+    let length = Duration::from_millis(1300);
+    let outcome = load(&[target], 3, length, &Arc::default()).unwrap();
+    assert_eq!(outcome.errors, 0, "{:?}", outcome.first_error);
+    assert!(outcome.requests > 20, "{}", outcome.requests);
+    assert!(outcome.latency.max() >= 1_900_000);
 }
 
 #[test]

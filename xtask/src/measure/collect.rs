@@ -74,6 +74,8 @@ pub(crate) struct Seen {
     pub(crate) errors: u64,
     /// Latencies.
     pub(crate) latency: Latency,
+    /// The longest that a connection took to open, where that is looked at.
+    pub(crate) connect_max_us: Option<u64>,
     /// How long it was, where it is not as long as it was meant to be.
     pub(crate) seconds: Option<f64>,
 }

@@ -55,7 +55,19 @@ fn policies(figures: &Sweep) -> Vec<String> {
             found.extend(compared(first, name, suppress, &pairs));
         }
     }
+    found.extend(outside(&figures.points));
     found
+}
+
+/// Whether the host's load was what it was meant to be: a packet that is lost on the way costs its connection a fifth of a second at least.
+fn outside(points: &[Point]) -> Option<String> {
+    let most = |of: fn(&Point) -> Option<u64>| points.iter().filter_map(of).max();
+    let (connect, request) = (most(|point| point.connect_max_us)?, most(|point| point.max_us)?);
+    Some(format!(
+        "No connection from the host took longer than {} us to open, and no request longer than {} us.",
+        grouped(connect),
+        grouped(request)
+    ))
 }
 
 /// What one policy does against the first, over all numbers of guests.
@@ -178,4 +190,17 @@ fn guests(point: &Point) -> f64 {
 fn served_by(point: &Point) -> f64 {
     let parts = &point.instructions_per_request;
     parts.total.unwrap_or(0.0) - parts.clients.unwrap_or(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slowest_of_the_host_s_load_is_told_and_of_no_other() {
+        let point = |connect, max| Point { connect_max_us: connect, max_us: Some(max), ..Point::default() };
+        let told = outside(&[point(Some(4_000), 90), point(Some(1_004_000), 60)]).unwrap();
+        assert!(told.contains("1,004,000 us to open") && told.contains("longer than 90 us"), "{told}");
+        assert_eq!(outside(&[point(None, 90)]), None);
+    }
 }

@@ -31,9 +31,9 @@ impl Latency {
         self.0.values().sum()
     }
 
-    /// The latency in us that `percent` of all do not exceed, as the largest of its bucket.
-    pub(crate) fn percentile(&self, percent: u64) -> Option<u64> {
-        let rank = (self.count() * percent).div_ceil(100).max(1);
+    /// The latency in us that so many of 1,000 do not exceed, as the largest of its bucket.
+    pub(crate) fn of_1000(&self, share: u64) -> Option<u64> {
+        let rank = (self.count() * share).div_ceil(1000).max(1);
         let mut seen = 0;
         self.0.iter().find_map(|(&bucket, &count)| {
             seen += count;
@@ -79,7 +79,9 @@ mod tests {
         let mut latency = Latency::default();
         latency.add(10, 98);
         latency.add(50, 2);
-        assert_eq!((latency.percentile(50), latency.percentile(99)), (Some(10), Some(50)));
-        assert_eq!(Latency::default().percentile(50), None);
+        assert_eq!((latency.of_1000(500), latency.of_1000(990)), (Some(10), Some(50)));
+        latency.add(70, 1);
+        assert_eq!((latency.of_1000(980), latency.of_1000(1000)), (Some(50), Some(70)));
+        assert_eq!(Latency::default().of_1000(500), None);
     }
 }

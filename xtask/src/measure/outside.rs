@@ -76,6 +76,7 @@ fn seen(outcome: &Outcome) -> Seen {
     let mut seen = Seen {
         requests: outcome.requests,
         errors: outcome.errors,
+        connect_max_us: Some(outcome.connect_max_us),
         seconds: Some(outcome.elapsed.as_secs_f64()),
         ..Seen::default()
     };

@@ -52,6 +52,15 @@ pub(crate) struct Point {
     pub(crate) p50_us: Option<u64>,
     /// 99 of 100 took no longer.
     pub(crate) p99_us: Option<u64>,
+    /// 999 of 1,000.
+    #[serde(default)]
+    pub(crate) p999_us: Option<u64>,
+    /// The slowest of all.
+    #[serde(default)]
+    pub(crate) max_us: Option<u64>,
+    /// The longest that a connection from the host took to open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) connect_max_us: Option<u64>,
     /// Mean latency of the guest with the longest through that of the one with the shortest, of guests with at least
     /// [`FAIR_MIN`] answers.
     pub(crate) latency_max_min: Option<f64>,
@@ -206,12 +215,13 @@ fn point(
 ) -> Result<Point> {
     let sum = |value: &dyn Fn(&Phase<'_>) -> u64| phases.iter().map(|phase| value(phase)).sum::<u64>();
     let mut latency = Latency::default();
-    let (mut answers, mut errors) = (0, 0);
+    let (mut answers, mut errors, mut connect_max_us) = (0, 0, None);
     for phase in phases {
         let seen = collected.segments.get(&phase.number).context("the clients said nothing of a segment")?;
         latency.merge(&seen.latency);
         answers += seen.requests;
         errors += seen.errors;
+        connect_max_us = connect_max_us.max(seen.connect_max_us);
     }
     // Clients inside count in exactly this time, and the snapshots are as far apart.
     let meant = f64::from(settings.settled_ms) / 1e3;
@@ -256,8 +266,11 @@ fn point(
         wall: Ratio::of(wall, phases.iter().filter_map(|phase| phase.wall_s).sum()),
         cpu_ratio: median(cpu),
         cpu: Ratio::of(cpu, phases.iter().filter_map(|phase| phase.cpu_s).sum()),
-        p50_us: latency.percentile(50),
-        p99_us: latency.percentile(99),
+        p50_us: latency.of_1000(500),
+        p99_us: latency.of_1000(990),
+        p999_us: latency.of_1000(999),
+        max_us: latency.of_1000(1000),
+        connect_max_us,
         latency_max_min: slowest,
         requests_max_min: most,
         switches_per_request: a_request(interrupts.switches),
