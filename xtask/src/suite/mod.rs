@@ -17,6 +17,7 @@ mod part;
 mod path;
 mod perfetto;
 mod replay;
+mod space;
 mod storm;
 mod trace;
 
@@ -77,6 +78,7 @@ pub(crate) fn check() -> Result<()> {
 }
 
 fn prepare() -> Result<()> {
+    space::need()?;
     setup::need(setup::QEMU)?;
     setup::need_target()?;
     interrupt::install()?;

@@ -5,11 +5,12 @@ use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde::Serialize;
 
+use super::space;
 use crate::cli::Json;
 use crate::{html, paths, table, tied};
 
@@ -138,7 +139,7 @@ impl Report {
     pub(super) fn run(&mut self, parts: &[Part]) {
         for part in parts {
             eprint!("{:<44} ", part.name);
-            let start = Instant::now();
+            let (start, began) = (Instant::now(), SystemTime::now());
             let result = (part.action)();
             let seconds = (start.elapsed().as_secs_f64() * 10.0).round() / 10.0;
             let (ok, remark) = match result {
@@ -146,7 +147,9 @@ impl Report {
                 Err(error) => (false, format!("{error:#}")),
             };
             eprintln!("{:>6.1} s  {}", seconds, if ok { "ok" } else { "FAILED" });
-            if !ok {
+            if ok {
+                space::tidied(began);
+            } else {
                 eprintln!("    {remark}");
             }
             self.outcomes.push(Outcome { name: part.name.clone(), ok, seconds, remark });
