@@ -80,14 +80,14 @@ pub trait Disk<B: Memory> {
     /// The work itself when there is no room for more at the moment; it may be offered again after [`Self::poll`].
     fn submit(&mut self, work: Box<Work<B>>) -> Result<(), Box<Work<B>>>;
 
-    /// Takes back work that is done. After `None` an interrupt tells of the next.
+    /// Takes back work that is done.
     fn poll(&mut self) -> Option<(Box<Work<B>>, Outcome)>;
 
     /// Tells the device of all that was submitted since the last call.
     fn kick(&mut self);
 
-    /// Called before the back end sleeps, a while after [`Self::kick`]: tells the device what it may have missed; true if
-    /// work is done already.
+    /// Called before the back end sleeps, a while after [`Self::kick`]: tells the device what it may have missed, and asks it for
+    /// an interrupt. True if work is done already; after false an interrupt tells of the next.
     fn rest(&mut self) -> bool {
         false
     }

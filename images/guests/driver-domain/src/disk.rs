@@ -170,6 +170,6 @@ impl Disk<Data<Kernel>> for VirtioDisk {
             self.transport.notify(0);
             self.doorbells.ring();
         }
-        self.queue.is_done()
+        self.queue.ask_interrupt()
     }
 }

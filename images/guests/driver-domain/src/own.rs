@@ -68,7 +68,7 @@ impl Reads<'_> {
                 done += 1;
                 failed += u64::from(outcome.is_err());
             }
-            if done == before {
+            if done == before && !self.disk.rest() {
                 PORTS.wait().await;
             }
         }

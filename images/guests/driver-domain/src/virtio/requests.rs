@@ -248,17 +248,22 @@ impl RequestQueue {
         (self.used.shared().load_acquire(0) >> 16) as u16 != self.taken
     }
 
-    /// Takes back a request that is done: its token, and what the device says of it. After `None` an interrupt tells of the
-    /// next. `Err` for what was never asked.
-    pub(crate) fn take(&mut self) -> Option<Result<(u16, u8), u32>> {
-        if !self.is_done() {
+    /// Asks for an interrupt when the device gives the next one back; true when it did already. Only who is about to sleep
+    /// asks: a device that is done before that spares both sides the interrupt.
+    pub(crate) fn ask_interrupt(&mut self) -> bool {
+        if self.taken != self.shown {
             let available = self.available.shared();
             available.store(WANTED_INTERRUPT, self.taken.into());
             // Our look must not be earlier than the device's at what we asked.
             available.fence();
-            if !self.is_done() {
-                return None;
-            }
+        }
+        self.is_done()
+    }
+
+    /// Takes back a request that is done: its token, and what the device says of it. `Err` for what was never asked.
+    pub(crate) fn take(&mut self) -> Option<Result<(u16, u8), u32>> {
+        if !self.is_done() {
+            return None;
         }
         let id = self.used.shared().load(USED_RING + usize::from(self.taken % ENTRIES) * 8);
         self.taken = self.taken.wrapping_add(1);
