@@ -2,6 +2,7 @@
 //! It exists because threads give a machine one of two speeds, boot by boot, and io_uring always the same.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::OnceLock;
 
@@ -16,13 +17,19 @@ pub(crate) const IO_URING: &str = "io_uring";
 /// QEMU's word for what it is to use, found out once.
 pub(crate) fn chosen() -> &'static str {
     static CHOSEN: OnceLock<&str> = OnceLock::new();
-    CHOSEN.get_or_init(|| if can(IO_URING) { IO_URING } else { THREADS })
+    // The program itself is a file that is there and can be read.
+    CHOSEN.get_or_init(|| if can(Path::new("/proc/self/exe"), IO_URING) { IO_URING } else { THREADS })
+}
+
+/// Whether an image can be read and written past the host's cache, which not every file system allows.
+pub(crate) fn goes_direct(image: &Path) -> bool {
+    can(image, &format!("{},cache.direct=on", chosen()))
 }
 
 /// Whether QEMU opens a file so. It makes its queue when it does, and fails when it was built without or the kernel refuses.
-fn can(aio: &str) -> bool {
-    // The program itself is a file that is there and can be read.
-    let drive = format!("file=/proc/self/exe,format=raw,if=none,readonly=on,aio={aio}");
+fn can(file: &Path, aio: &str) -> bool {
+    let file = file.to_string_lossy().replace(',', ",,");
+    let drive = format!("file={file},format=raw,if=none,readonly=on,aio={aio}");
     let mut command = tied::command(PROGRAM);
     command.args(["-M", "none", "-nodefaults", "-no-user-config", "-display", "none", "-monitor", "stdio"]);
     command.args(["-drive", &drive]);
@@ -42,8 +49,11 @@ mod tests {
         if !crate::setup::present(PROGRAM) {
             return;
         }
-        assert!(can(THREADS));
-        assert!(!can("no-such-way"));
+        let there = Path::new("/proc/self/exe");
+        assert!(can(there, THREADS));
+        assert!(!can(there, "no-such-way"));
+        assert!(!can(Path::new("/no/such/file"), THREADS));
         assert!([THREADS, IO_URING].contains(&chosen()));
+        assert!(!goes_direct(Path::new("/proc/self/maps")), "it is no file of a disk");
     }
 }

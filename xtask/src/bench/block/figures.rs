@@ -22,6 +22,8 @@ pub(super) struct Figures {
     pub(super) bound: Bound,
     /// The same for a guest that has a task, and a copy, for each request.
     pub(super) bound_of_calls: Bound,
+    /// As `bound`, but past the host's cache: each read goes to the host's disk. Absent where the file system refuses that.
+    pub(super) bound_of_disk: Option<Bound>,
     pub(super) guests: Vec<Shared>,
     pub(super) neighbour: Neighbour,
 }
@@ -111,7 +113,8 @@ impl Point {
     }
 }
 
-/// Random reads of 4 KiB, 32 at once: through a front end beside the driver domain's own.
+/// Random reads of 4 KiB, 32 at once: through a front end beside the driver domain's own. From the host's cache, unless it is said
+/// otherwise.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Bound {
     /// The median of the ratios of each boot.

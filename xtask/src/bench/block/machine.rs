@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::qemu::{Clock, Next, is_orderly};
+use crate::qemu::{Clock, Next, aio, is_orderly};
 use crate::run::boot::{self, How};
 use crate::scenario::{Scenario, lower};
 use crate::serial::Line;
@@ -183,7 +183,7 @@ pub(super) fn sweep(sweep: &Sweep<'_>) -> Result<(Vec<Counted>, f64)> {
             "64M",
             &format!("control = true\ncommand_line = \"{line}\"\ndisk = [{disks}]"),
         );
-    let lines = run("bench-block", text, Clock::Counted { seed: 1 })?;
+    let lines = run("bench-block", text, Clock::Counted { seed: 1 }, Vec::new())?;
     let own = record(&lines, "own")?;
     Ok((counted(&lines)?, number(&own, "running_ns")? / number(&own, "requests")?))
 }
@@ -245,9 +245,29 @@ fn counted(lines: &[Line]) -> Result<Vec<Counted>> {
         .collect()
 }
 
+/// Where the host keeps what is compared by time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In its cache.
+    Cache,
+    /// On its disk: each read goes there, past the cache.
+    Disk,
+}
+
+/// Whether the host can read the disks' image past its cache.
+pub(super) fn has_disk() -> Result<bool> {
+    Ok(aio::goes_direct(&image()?))
+}
+
 /// One boot in which the driver domain reads from a disk itself, and then a guest does through it, in one of its ways.
-pub(super) fn bounded(way: &str) -> Result<Rates> {
+pub(super) fn bounded(way: &str, place: Place) -> Result<Rates> {
     let image = image()?;
+    let mut more = Vec::new();
+    if place == Place::Disk {
+        // What is only in the cache would be written first.
+        fs::File::open(&image).and_then(|file| file.sync_all()).context("writing an image to the disk")?;
+        more.extend(["-set", "drive.d0.cache.direct=on"].map(str::to_owned));
+    }
     let line =
         format!("records=4096 operations=read patterns=random depths=32 requests={COMPARED} way={way}");
     let text = HEAD.to_owned()
@@ -267,7 +287,7 @@ pub(super) fn bounded(way: &str) -> Result<Rates> {
                  disk = [{{ backend = \"driver\", image = {image:?}, mode = \"r\" }}]"
             ),
         );
-    let lines = run("bench-block-bound", text, Clock::Real)?;
+    let lines = run("bench-block-bound", text, Clock::Real, more)?;
     let (own, front) = (record(&lines, "own")?, record(&lines, "point")?);
     let rate = |body: &Value| Ok::<_, anyhow::Error>(number(body, "requests")? / number(body, "us")? * 1e6);
     Ok(Rates { own: rate(&own)?, front: rate(&front)? })
@@ -290,7 +310,7 @@ pub(super) fn share(guests: u32, flood: Option<(u32, u32)>) -> Result<Vec<Got>> 
         text += &guest("flood", "", "64M", 257, flood);
     }
     let text = text.replace("on_crash = \"poweroff\"", "on_crash = \"destroy\"");
-    let lines = run("bench-block-share", text, Clock::Counted { seed: 1 })?;
+    let lines = run("bench-block-share", text, Clock::Counted { seed: 1 }, Vec::new())?;
     let mut all = Vec::new();
     for (domain, kind, body) in lines.iter().filter_map(Line::guest_record) {
         if kind == "share" {
@@ -314,14 +334,14 @@ fn image() -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Runs a machine until its end, or until all its guests have ended.
-fn run(name: &str, text: String, clock: Clock) -> Result<Vec<Line>> {
+/// Runs a machine, with more of QEMU's own options, until its end, or until all its guests have ended.
+fn run(name: &str, text: String, clock: Clock, more: Vec<String>) -> Result<Vec<Line>> {
     let scenario = Scenario::parse(&paths::root(), Path::new(&format!("{name}.toml")), text)?;
     scenario.check(&compile::is_guest)?;
     let how = How::new(clock);
     let plan = lower(&scenario)?;
     let guests = plan.config.domains.iter().filter(|domain| domain.name != "driver").count();
-    let mut machine = boot::boot(how, &scenario, plan)?.machine;
+    let mut machine = boot::boot_with(how, &scenario, plan, more)?.machine;
     let mut lines = Vec::new();
     let mut said = 0;
     loop {

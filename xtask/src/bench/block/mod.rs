@@ -9,7 +9,7 @@ mod report;
 use anyhow::Result;
 
 use self::figures::{Bound, Figures, Neighbour, Point, Shared};
-use self::machine::{FLOOD, Sweep, bounded, share, sweep};
+use self::machine::{FLOOD, Place, Sweep, bounded, has_disk, share, sweep};
 use super::{command, write};
 use crate::cli::Bench;
 use crate::qemu::aio;
@@ -63,11 +63,15 @@ pub(super) fn bench(options: &Bench) -> Result<()> {
         ways.extend(sweep(&other)?.0.iter().map(|point| Point::of(point, &other)));
     }
     // Side by side, so that whatever else the machine does meets all of them.
-    let (mut bounds, mut bounds_of_calls) = (Vec::new(), Vec::new());
+    let (mut bounds, mut bounds_of_calls, mut bounds_of_disk) = (Vec::new(), Vec::new(), Vec::new());
+    let has_disk = has_disk()?;
     for round in 1..=ROUNDS {
         eprintln!("beside the driver domain's own reads, {round} of {ROUNDS} ...");
-        bounds.push(bounded("queue")?);
-        bounds_of_calls.push(bounded("calls")?);
+        bounds.push(bounded("queue", Place::Cache)?);
+        bounds_of_calls.push(bounded("calls", Place::Cache)?);
+        if has_disk {
+            bounds_of_disk.push(bounded("queue", Place::Disk)?);
+        }
     }
     let mut shares = Vec::new();
     for &guests in if full { ALL_GUESTS } else { GUESTS } {
@@ -85,6 +89,7 @@ pub(super) fn bench(options: &Bench) -> Result<()> {
         ways,
         bound: Bound::of(&bounds, own),
         bound_of_calls: Bound::of(&bounds_of_calls, own),
+        bound_of_disk: has_disk.then(|| Bound::of(&bounds_of_disk, own)),
         guests: shares,
         neighbour: Neighbour::of(&quiet, &loud),
     };

@@ -83,12 +83,17 @@ pub(super) fn print(figures: &Figures) {
     println!("{table}\n{}", sentences(figures).join("\n"));
 }
 
-fn sentences(figures: &Figures) -> [String; 4] {
+fn sentences(figures: &Figures) -> [String; 5] {
     let neighbour = &figures.neighbour;
+    let of_disk = figures.bound_of_disk.as_ref().map_or_else(
+        || "the host's file system allows no reads past its cache, which were to be compared".to_owned(),
+        |bound| beside(figures, "past the host's cache, in a queue", bound),
+    );
     [
         format!("QEMU reads and writes images by {}", figures.aio),
-        beside(figures, "in a queue", &figures.bound),
-        beside(figures, "by calls", &figures.bound_of_calls),
+        beside(figures, "from the host's cache, in a queue", &figures.bound),
+        beside(figures, "from the host's cache, by calls", &figures.bound_of_calls),
+        of_disk,
         format!(
             "{} guests beside one that reads 1 MiB, 32 at once: {} requests, {} without it: {:.2} of a fair share; least {:.2} of \
              the mean",
