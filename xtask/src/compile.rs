@@ -89,7 +89,7 @@ fn lock() -> Result<File> {
     let path = made(paths::run("guests"))?.join(".lock");
     let lock = File::create(&path).with_context(|| format!("making {}", path.display()))?;
     if lock.try_lock().is_err() {
-        eprintln!("waiting for another xtask that builds in this clone ...");
+        tell!("waiting for another xtask that builds in this clone ...");
         lock.lock().with_context(|| format!("locking {}", path.display()))?;
     }
     Ok(lock)

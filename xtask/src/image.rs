@@ -36,21 +36,21 @@ pub(crate) fn image(options: &cli::Image) -> Result<()> {
         None => folder.join("denizen.iso"),
     };
     write(&plan, &folder.join("iso"), &output)?;
-    println!("{}", paths::shown(&output));
+    say!("{}", paths::shown(&output));
     let memory = scenario.system.memory.get_ref();
     let network = network(&plan);
     let shown = paths::shown(&output);
     let common = format!(
         "-M q35 -cpu max,-smap -m {memory} -display none -serial stdio -no-reboot -cdrom {shown}{network}"
     );
-    println!("\nBIOS:\n  {} {common}", qemu::PROGRAM);
-    println!("UEFI:\n  {} -bios {} {common}", qemu::PROGRAM, setup::FIRMWARE);
-    println!(
+    say!("\nBIOS:\n  {} {common}", qemu::PROGRAM);
+    say!("UEFI:\n  {} -bios {} {common}", qemu::PROGRAM, setup::FIRMWARE);
+    say!(
         "without a virtio network card:\n  {} -cpu max,-smap -m {memory} -display none -serial stdio -cdrom {shown}",
         qemu::PROGRAM
     );
     if !plan.guests.is_empty() {
-        println!("the first guest then answers at http://127.0.0.1:{}/", FIRST_PORT);
+        say!("the first guest then answers at http://127.0.0.1:{}/", FIRST_PORT);
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ pub(crate) fn install() -> Result<()> {
         if GENTLE.load(Ordering::Acquire) && !PRESSED.swap(true, Ordering::AcqRel) {
             return;
         }
-        eprintln!("\ninterrupted; the machine is stopped");
+        tell!("\ninterrupted; the machine is stopped");
         std::process::exit(STATUS);
     })
     .context("taking Ctrl-C")

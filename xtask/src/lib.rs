@@ -1,6 +1,12 @@
 //! `cargo xtask`: builds Denizen's images, runs them in QEMU, measures and reports.
 //! It exists so that one command does each whole job on a fresh machine.
 
+// They panic where nobody reads: see `say`.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
+#[macro_use]
+mod say;
+
 mod archive;
 mod bench;
 mod cli;
@@ -20,7 +26,6 @@ mod paths;
 mod qemu;
 mod replay;
 mod run;
-mod say;
 mod scenario;
 mod serial;
 mod setup;
@@ -54,9 +59,10 @@ impl std::error::Error for BadInput {}
 #[must_use]
 pub fn main() -> ExitCode {
     match dispatch(Cli::parse().command) {
+        Ok(()) if say::is_lost() => ExitCode::FAILURE,
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            tell!("error: {error:#}");
             let input = error.is::<BadInput>() || error.is::<scenario::Refusal>();
             ExitCode::from(if input { 2 } else { 1 })
         }
@@ -90,9 +96,9 @@ fn dispatch(command: Command) -> Result<()> {
 fn build() -> Result<()> {
     setup::need_target()?;
     let hypervisor = compile::hypervisor()?;
-    println!("{}", paths::shown(&hypervisor));
+    say!("{}", paths::shown(&hypervisor));
     for guest in compile::guests(&compile::guest_names()?)? {
-        println!("{}", paths::shown(&guest));
+        say!("{}", paths::shown(&guest));
     }
     Ok(())
 }

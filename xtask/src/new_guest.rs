@@ -11,8 +11,8 @@ use crate::{BadInput, paths};
 /// Lays out the crate `images/guests/NAME` and the scenario `images/NAME.toml`.
 pub(crate) fn lay_out(name: &str) -> Result<()> {
     lay_out_in(&paths::root(), name)?;
-    println!("images/guests/{name}/src/main.rs   the guest\nimages/{name}.toml                its scenario");
-    println!("run it with: cargo xtask run {name}");
+    say!("images/guests/{name}/src/main.rs   the guest\nimages/{name}.toml                its scenario");
+    say!("run it with: cargo xtask run {name}");
     Ok(())
 }
 
@@ -81,7 +81,7 @@ use guest_kernel::{{Guest, println}};
 guest_kernel::main!(run);
 
 async fn run(guest: Guest) {{
-    println!("{{}} runs on {{}}", guest.name(), guest.hypervisor());
+    say!("{{}} runs on {{}}", guest.name(), guest.hypervisor());
 }}
 "#
     )

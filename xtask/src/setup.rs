@@ -66,7 +66,7 @@ pub(crate) fn need(tools: &[Tool]) -> Result<()> {
     } else {
         return Err(named().into());
     };
-    eprintln!("installing {packages} ...");
+    tell!("installing {packages} ...");
     let mut line: Vec<&str> = prefix.to_vec();
     line.extend(["env", "DEBIAN_FRONTEND=noninteractive", "sh", "-c", &command]);
     let output =
@@ -91,7 +91,7 @@ pub(crate) fn need_target() -> Result<()> {
     if Path::new(&sysroot).join("lib/rustlib").join(compile::TARGET).is_dir() {
         return Ok(());
     }
-    eprintln!("installing the Rust target {} ...", compile::TARGET);
+    tell!("installing the Rust target {} ...", compile::TARGET);
     if quiet("rustup", &["target", "add", compile::TARGET]) {
         return Ok(());
     }

@@ -19,7 +19,6 @@ use serde::Serialize;
 
 use crate::cli::Bench;
 use crate::paths;
-use crate::say::say;
 use crate::table::{grouped, new};
 
 /// Records of the trace.
@@ -60,12 +59,12 @@ pub(super) fn bench(options: &Bench) -> Result<()> {
     let folder = paths::run("bench-export");
     std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     let trace = folder.join("trace.bin");
-    eprintln!("making a trace of {} records ...", grouped(RECORDS));
+    tell!("making a trace of {} records ...", grouped(RECORDS));
     made(&trace)?;
     let mut formats = BTreeMap::new();
     let mut table = new(&["export", "events", "seconds", "of processors", "MiB of memory", "MiB written"]);
     for format in ["ctf", "perfetto", "csv"] {
-        eprintln!("exporting to {format} ...");
+        tell!("exporting to {format} ...");
         let one = exported(&trace, format)?;
         let mib = |bytes: u64| (bytes >> 20).to_string();
         table.add_row([

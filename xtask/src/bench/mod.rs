@@ -92,7 +92,7 @@ fn operations(options: &Bench) -> Result<()> {
     setup::need_target()?;
     interrupt::install()?;
 
-    eprintln!("measuring on Denizen ...");
+    tell!("measuring on Denizen ...");
     let how = How::new(Clock::Counted { seed: scenario.system.seed });
     let mut booted = boot::boot(how, &scenario, lower(&scenario)?)?;
     let ours = measured(&mut booted.machine, is_dead).context("on Denizen")?;
@@ -123,11 +123,11 @@ fn on_xen() -> Result<Vec<Measured>> {
     let kernel = match xen::fetch() {
         Ok(kernel) => kernel,
         Err(error) => {
-            eprintln!("skipping Xen: {error:#}");
+            tell!("skipping Xen: {error:#}");
             return Ok(Vec::new());
         }
     };
-    eprintln!("measuring on Xen ...");
+    tell!("measuring on Xen ...");
     let folder = paths::run("xen");
     let guest = guest()?;
     let options = xen::options(kernel, &guest, "", Clock::Counted { seed: 1 });
@@ -161,7 +161,7 @@ fn measured(machine: &mut Machine, over: fn(&Line) -> bool) -> Result<Vec<Measur
                 if let Some(body) = body {
                     results.push(serde_json::from_value(body).context("reading a @bench line")?);
                 } else if let Some(text) = complaint(&line) {
-                    eprintln!("{text}");
+                    tell!("{text}");
                 }
             }
             Next::Timeout => {
@@ -224,8 +224,8 @@ fn print(operations: &BTreeMap<String, Operation>, order: &[Measured]) {
             grouped(one.n),
         ]);
     }
-    println!("{table}");
-    println!(
+    say!("{table}");
+    say!(
         "one tick an instruction (QEMU -icount shift=0): every run gives the same counts, so there is no spread"
     );
 }

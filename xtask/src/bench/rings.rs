@@ -79,12 +79,12 @@ pub(super) fn bench(options: &Bench) -> Result<()> {
     let mut timed: [Vec<Vec<Measured>>; 3] = Default::default();
     let seed = Clock::Counted { seed: 1 };
     for (column, place) in &places {
-        eprintln!("counting instructions {} ...", name(*column));
+        tell!("counting instructions {} ...", name(*column));
         counted[*column] = run(place, seed).with_context(|| name(*column).to_owned())?;
     }
     for round in 1..=ROUNDS {
         for (column, place) in &places {
-            eprintln!("taking times {}, {round} of {ROUNDS} ...", name(*column));
+            tell!("taking times {}, {round} of {ROUNDS} ...", name(*column));
             timed[*column].push(run(place, Clock::Real).with_context(|| name(*column).to_owned())?);
         }
     }
@@ -108,7 +108,7 @@ fn places(options: &Bench) -> Result<Vec<(usize, Place)>> {
         }
         match scenario.check(&compile::is_guest) {
             Ok(()) => places.push((column, Place::Denizen(Box::new(scenario)))),
-            Err(refusal) if ring == 1 => eprintln!("skipping ring 1: {refusal}"),
+            Err(refusal) if ring == 1 => tell!("skipping ring 1: {refusal}"),
             Err(refusal) => return Err(refusal.into()),
         }
     }
@@ -118,7 +118,7 @@ fn places(options: &Bench) -> Result<Vec<(usize, Place)>> {
     if let Some(Peer::Xen) = options.peer {
         match xen::fetch() {
             Ok(kernel) => places.push((2, Place::Xen(kernel))),
-            Err(error) => eprintln!("skipping Xen: {error:#}"),
+            Err(error) => tell!("skipping Xen: {error:#}"),
         }
     }
     Ok(places)
@@ -205,8 +205,8 @@ fn print(rows: &BTreeMap<String, Row>, counted: &[Vec<Measured>; 3]) {
             grouped(row.n),
         ]);
     }
-    println!("{table}");
-    println!(
+    say!("{table}");
+    say!(
         "one tick an instruction (QEMU -icount shift=0), so there is no spread; entries into the hypervisor for each;\n\
          time under QEMU's emulation as a multiple of ring 3's in the same round, median and range of {ROUNDS} rounds: a \
          write to CR3 is dear there"

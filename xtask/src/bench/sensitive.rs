@@ -58,7 +58,7 @@ pub(super) fn bench(options: &Bench) -> Result<()> {
     interrupt::install()?;
     let mut columns = Vec::new();
     for ring in RINGS {
-        eprintln!("executing sensitive instructions in ring {ring} ...");
+        tell!("executing sensitive instructions in ring {ring} ...");
         columns.push(run(ring).with_context(|| format!("in ring {ring}"))?);
     }
     let differences = differences(&expected, &columns);
@@ -91,7 +91,7 @@ fn collected(machine: &mut Machine) -> Result<Vec<Found>> {
                 (Some((_, kind, body)), _) if kind == SCENARIO => {
                     found.push(serde_json::from_value(body).context("reading a @sensitive line")?);
                 }
-                (None, Line::Console { text, .. }) if text.contains("panic") => eprintln!("{text}"),
+                (None, Line::Console { text, .. }) if text.contains("panic") => tell!("{text}"),
                 _ => {}
             },
             Next::Timeout => {
@@ -179,7 +179,7 @@ fn print(expected: &[(String, Row)], found: &BTreeMap<String, Row>) {
         let row = &found[name];
         table.add_row([name.clone(), row.ring3.clone(), row.ring1.clone(), row.kind.clone()]);
     }
-    println!("{table}");
+    say!("{table}");
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ pub(super) fn fetch() -> Result<PathBuf> {
         }
     }
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-    eprintln!("fetching {PACKAGE} ...");
+    tell!("fetching {PACKAGE} ...");
     if run(&folder, "apt-get", &["download", PACKAGE]).is_err() {
         run(&folder, "apt-get", &["update"])?;
         run(&folder, "apt-get", &["download", PACKAGE])?;

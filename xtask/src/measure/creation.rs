@@ -139,7 +139,7 @@ fn own_bytes(decoded: &Decoded, guests: usize) -> u64 {
 }
 
 fn finish(options: &Creation, figures: &Figures) -> Result<()> {
-    println!(
+    say!(
         "creating a guest takes {} instructions around the 10th and {} around the {}th: a ratio of {}; {} bytes of heap a domain; \
          the last guest has {} KiB for itself, {} KiB are shared, {} KiB are free",
         grouped(figures.tenth as u64),
@@ -152,7 +152,7 @@ fn finish(options: &Creation, figures: &Figures) -> Result<()> {
         grouped(figures.free_bytes >> 10)
     );
     let items = figures.records_a_domain.iter().map(|(name, bytes)| format!("{name} {}", grouped(*bytes)));
-    println!("bytes of heap a domain: {}", items.collect::<Vec<_>>().join(", "));
+    say!("bytes of heap a domain: {}", items.collect::<Vec<_>>().join(", "));
     let source = format!(
         "scenario measure, seed {}, QEMU {}, {}; {}",
         figures.seed, figures.qemu, figures.accelerator, figures.command
@@ -178,6 +178,6 @@ fn finish(options: &Creation, figures: &Figures) -> Result<()> {
     if let Some(path) = &options.json.json {
         put(path, &text)?;
     }
-    println!("plot: {}", folder.join("creation.svg").display());
+    say!("plot: {}", folder.join("creation.svg").display());
     Ok(())
 }

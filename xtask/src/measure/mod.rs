@@ -83,7 +83,7 @@ fn sweep(settings: &Settings, course: &Course) -> Result<()> {
     let (known, missing): (Vec<Cell>, Vec<Cell>) =
         mine.iter().cloned().partition(|cell| store.points(cell).is_some());
     for cell in &known {
-        eprintln!("{}: measured already", cell.name());
+        tell!("{}: measured already", cell.name());
     }
     if settings.host {
         from_outside(settings, &images, &store, &missing)?;
@@ -103,7 +103,7 @@ fn sweep(settings: &Settings, course: &Course) -> Result<()> {
     };
     finish(&figures, &course.json)?;
     if shard.is_part() {
-        eprintln!("a part of the sweep; cargo xtask measure merge puts the parts together");
+        tell!("a part of the sweep; cargo xtask measure merge puts the parts together");
     }
     store.finish()
 }
@@ -117,7 +117,7 @@ fn from_outside(settings: &Settings, images: &Frozen, store: &resume::Store, cel
             outside::measure(settings, cell, images, store.run(0), &bar).with_context(|| cell.name())?;
         bar.finish_and_clear();
         store.keep(cell, &measured)?;
-        eprintln!("{}: measured, {} of {}", cell.name(), done + 1, cells.len());
+        tell!("{}: measured, {} of {}", cell.name(), done + 1, cells.len());
     }
     Ok(())
 }
@@ -133,8 +133,8 @@ fn finish(figures: &Sweep, json: &Json) -> Result<()> {
         std::fs::write(path, &text).with_context(|| format!("writing {}", path.display()))?;
     }
     for finding in findings::findings(figures) {
-        println!("{finding}");
+        say!("{finding}");
     }
-    println!("report: {}", report::write(figures, &folder)?.display());
+    say!("report: {}", report::write(figures, &folder)?.display());
     Ok(())
 }

@@ -70,7 +70,7 @@ pub(crate) fn measure(options: &Scale) -> Result<()> {
     interrupt::install()?;
     let mut points = Vec::new();
     for &count in &guests {
-        eprintln!("beside {count} guests ...");
+        tell!("beside {count} guests ...");
         points.push(Point { guests: count, instructions: run(&scenario(count, options)?, count)? });
     }
     let growth = growth(&points);
@@ -216,9 +216,9 @@ fn print(figures: &Figures) {
         row.push(format!("{growth:.3}"));
         table.add_row(row);
     }
-    println!("{table}");
+    say!("{table}");
     if let Some((name, worst)) = figures.growth.iter().max_by(|a, b| a.1.total_cmp(b.1)) {
-        println!(
+        say!(
             "With the number of guests the most that an operation changes is {:.1} %: {name}.",
             (worst - 1.0) * 100.0
         );
@@ -256,7 +256,7 @@ fn write(options: &Scale, figures: &Figures) -> Result<()> {
         source: &source,
     };
     put(&folder.join("scale.svg"), &curves(words, &drawn)?)?;
-    println!("plot: {}", paths::shown(&folder.join("scale.svg")));
+    say!("plot: {}", paths::shown(&folder.join("scale.svg")));
     Ok(())
 }
 

@@ -49,5 +49,5 @@ pub(crate) fn print(figures: &Sweep) {
             fraction(point.cpu_ratio),
         ]);
     }
-    println!("{table}");
+    say!("{table}");
 }

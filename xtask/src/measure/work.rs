@@ -120,7 +120,7 @@ impl Work<'_> {
         let mut state = self.lock();
         state.done += 1;
         let text = format!("{}: measured, {} of {}", cell.name(), state.done, self.cells.len());
-        bars.suspend(|| eprintln!("{text}"));
+        bars.suspend(|| tell!("{text}"));
         Ok(())
     }
 

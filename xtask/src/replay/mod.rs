@@ -13,7 +13,6 @@ use hypervisor_core::replay::kept;
 use serde::Serialize;
 
 use crate::cli::Replay;
-use crate::say::say;
 use crate::table::grouped;
 use crate::trace::write_json;
 use crate::{BadInput, paths};

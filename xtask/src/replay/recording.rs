@@ -66,8 +66,8 @@ impl Drop for Recording {
         let Some(thread) = self.thread.take() else { return };
         let path = paths::shown(&self.path);
         match thread.join().unwrap_or_else(|_| Err(anyhow!("the thread that takes it failed"))) {
-            Ok(bytes) => eprintln!("recorded {} KiB: cargo xtask trace replay {path}", bytes >> 10),
-            Err(error) => eprintln!("error: the recording {path} is not whole: {error:#}"),
+            Ok(bytes) => tell!("recorded {} KiB: cargo xtask trace replay {path}", bytes >> 10),
+            Err(error) => tell!("error: the recording {path} is not whole: {error:#}"),
         }
     }
 }

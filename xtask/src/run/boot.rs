@@ -142,7 +142,7 @@ fn launch(
     let network = (!counted && !plan.guests.is_empty())
         .then(|| qemu::Network { prefix: plan.network, forwards: forwards.clone() });
     if how.gdb {
-        eprintln!("waiting for gdb: target remote localhost:1234, symbols in {}", paths::shown(&kernel));
+        tell!("waiting for gdb: target remote localhost:1234, symbols in {}", paths::shown(&kernel));
     }
     let trace = folder.join("trace.bin");
     allocate(&trace, TRACE_BYTES)?;

@@ -91,7 +91,7 @@ pub(super) fn measure(options: &cli::Run, scenario: &Scenario) -> Result<()> {
     }
     figures_of::conclude(&mut figures, &session.watch);
     if let Err(error) = traced(options, scenario, &mut figures) {
-        eprintln!("no trace: {error:#}");
+        tell!("no trace: {error:#}");
     }
     report::finish(options, scenario, &figures, &session.watch)
 }
@@ -139,7 +139,7 @@ pub(super) fn follow(
             Next::Line(line) => {
                 heard = Instant::now();
                 if let Some(text) = session.watch.see(&line) {
-                    bar.suspend(|| eprintln!("{text}"));
+                    bar.suspend(|| tell!("{text}"));
                 }
                 if wall_s.is_none() && !session.watch.snapshots.is_empty() {
                     *wall_s = Some(session.started.elapsed().as_secs_f64());

@@ -39,10 +39,10 @@ pub(super) fn measure(options: &cli::Run, scenario: &Scenario) -> Result<()> {
     figures.ready = session.targets.len() - silent.len();
     figures.boot.wall_s = session.started.elapsed().as_secs_f64();
     for (name, reason) in silent.iter().take(5) {
-        eprintln!("{name} does not answer: {reason}");
+        tell!("{name} does not answer: {reason}");
     }
     figures.silent = silent;
-    println!("{} of {} guests answer", figures.ready, figures.guests);
+    say!("{} of {} guests answer", figures.ready, figures.guests);
     if options.keep {
         return keep(session, &scenario.name, "http://");
     }
@@ -63,7 +63,7 @@ pub(super) fn measure(options: &cli::Run, scenario: &Scenario) -> Result<()> {
     }
     if let Err(error) = traced(options, scenario, &mut session, connections, &mut figures) {
         session.drain()?;
-        eprintln!("no trace: {error:#}");
+        tell!("no trace: {error:#}");
     }
     session.command("audit")?;
     session.end()?;
@@ -81,7 +81,7 @@ fn loaded(
 ) -> Result<Run> {
     session.deliver(delivery)?;
     std::thread::sleep(SETTLE);
-    eprintln!(
+    tell!(
         "loading under {} delivery: {connections} connections, {:.1} s",
         delivery.word(),
         length.as_secs_f64()
@@ -121,7 +121,7 @@ fn traced(
     figures: &mut Figures,
 ) -> Result<()> {
     let Some(&delivery) = options.delivery.list().last() else { return Ok(()) };
-    eprintln!("tracing under {} delivery: {:.1} s", delivery.word(), TRACED.as_secs_f64());
+    tell!("tracing under {} delivery: {:.1} s", delivery.word(), TRACED.as_secs_f64());
     session.command("trace on")?;
     let outcome = load(&session.targets, connections, TRACED, &session.machine.ended())?;
     session.command("trace off")?;
@@ -133,10 +133,10 @@ fn keep(mut session: Session, name: &str, scheme: &str) -> Result<()> {
     interrupt::be_gentle();
     for target in &session.targets {
         let end = if scheme.is_empty() { "" } else { "/" };
-        println!("{:<12} {scheme}{}{end}", target.name, target.address);
+        say!("{:<12} {scheme}{}{end}", target.name, target.address);
     }
     let mut door = Door::open(name, &session)?;
-    println!("watch it with `cargo xtask trace live {name}`; Ctrl-C ends the machine");
+    say!("watch it with `cargo xtask trace live {name}`; Ctrl-C ends the machine");
     while !interrupt::pressed() {
         door.serve(&mut session, Duration::from_millis(100))?;
         session.drain()?;

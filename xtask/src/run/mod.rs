@@ -57,7 +57,7 @@ fn prepared(options: &cli::Run) -> Result<Scenario> {
         scenario.check_host(bytes)?;
     }
     host::raise_open_files();
-    eprintln!("{}: {}", scenario.name, scenario.system.description);
+    tell!("{}: {}", scenario.name, scenario.system.description);
     setup::need(setup::QEMU)?;
     setup::need_target()?;
     interrupt::install()?;
@@ -133,9 +133,9 @@ fn hear(session: &mut Session, length: Duration, mut show: impl FnMut(&Line)) ->
 /// Prints a line as it came.
 fn show(line: &Line) {
     match line {
-        Line::Log(text) => println!("denizen: {text}"),
-        Line::Console { domain, text } => println!("{domain}| {text}"),
-        Line::Record { kind, body } => println!("@{kind} {body}"),
-        Line::Other(text) => println!("{text}"),
+        Line::Log(text) => say!("denizen: {text}"),
+        Line::Console { domain, text } => say!("{domain}| {text}"),
+        Line::Record { kind, body } => say!("@{kind} {body}"),
+        Line::Other(text) => say!("{text}"),
     }
 }

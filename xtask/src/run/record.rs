@@ -69,7 +69,7 @@ fn under_load(options: &cli::Run, session: &mut Session) -> Result<()> {
     }
     let connections = wanted::connections(options, session.targets.len());
     let length = Duration::from_secs_f64(options.seconds.unwrap_or(SECONDS));
-    eprintln!("recording under load: {connections} connections, {:.1} s", length.as_secs_f64());
+    tell!("recording under load: {connections} connections, {:.1} s", length.as_secs_f64());
     session.command("trace on")?;
     load(&session.targets, connections, length, &session.machine.ended())?;
     session.command("trace off")?;

@@ -33,12 +33,12 @@ pub(super) fn finish(
     let report = folder.join("report.html");
     write(&report, &html::page(figures)?)?;
     if let Some(coverage) = &figures.coverage {
-        println!("{}", coverage.text());
+        say!("{}", coverage.text());
     }
     if let Some(traced) = &figures.traced {
-        println!("trace:  {}", traced.file);
+        say!("trace:  {}", traced.file);
     }
-    println!("report: {}", report.display());
+    say!("report: {}", report.display());
     match watch.faults.as_slice() {
         [] => {}
         [first, ..] => bail!("{} faults of the hypervisor, the first: {first}", watch.faults.len()),
@@ -76,7 +76,7 @@ fn print(figures: &Figures) {
     for (name, cell) in rows {
         table.add_row(std::iter::once((*name).to_owned()).chain(figures.runs.iter().map(cell)));
     }
-    println!("{table}");
+    say!("{table}");
 
     let names: BTreeSet<&String> = figures.runs.iter().flat_map(|run| run.hypercalls.keys()).collect();
     let mut table = new(&heads.iter().copied().chain(["mean ns"]).collect::<Vec<_>>());
@@ -86,9 +86,9 @@ fn print(figures: &Figures) {
         let mean = calls().flatten().find_map(|call| call.mean_ns).map(|mean| format!("{mean:.0}"));
         table.add_row(std::iter::once(name.clone()).chain(counts).chain([or_dash(mean)]));
     }
-    println!("hypercalls of all domains; mean from the traced run\n{table}");
+    say!("hypercalls of all domains; mean from the traced run\n{table}");
     let memory = or_dash(figures.memory.hypervisor_bytes_per_guest.map(grouped));
-    println!(
+    say!(
         "{} of {} guests answered; up after {:.1} s, {} ms of virtual time; {memory} bytes of hypervisor heap a guest",
         figures.ready,
         figures.guests,
@@ -97,7 +97,7 @@ fn print(figures: &Figures) {
     );
     for run in &figures.runs {
         if let Some(error) = &run.http.first_error {
-            println!("{}: {} errors, the first: {error}", run.delivery, run.http.errors);
+            say!("{}: {} errors, the first: {error}", run.delivery, run.http.errors);
         }
     }
 }

@@ -12,9 +12,9 @@ use crate::{paths, trace};
 pub(super) fn rescue(name: &str) {
     let folder = paths::run(name);
     match saved(&folder.join("trace.bin"), &folder.join("last-words.bin")) {
-        Ok(Some(text)) => eprintln!("{text}"),
+        Ok(Some(text)) => tell!("{text}"),
         Ok(None) => {}
-        Err(error) => eprintln!("the trace could not be saved: {error:#}"),
+        Err(error) => tell!("the trace could not be saved: {error:#}"),
     }
 }
 

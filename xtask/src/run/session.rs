@@ -94,7 +94,7 @@ impl Session {
             match self.machine.next(last + PATIENCE)? {
                 Next::Line(line) => {
                     if let Some(text) = self.watch.see(&line) {
-                        bar.suspend(|| eprintln!("{text}"));
+                        bar.suspend(|| tell!("{text}"));
                     }
                     let now = names.iter().filter(|name| self.watch.banners.contains_key(*name)).count();
                     if now > count {
@@ -201,7 +201,7 @@ impl Session {
 
 fn tell(text: Option<String>) {
     if let Some(text) = text {
-        eprintln!("{text}");
+        tell!("{text}");
     }
 }
 

@@ -138,7 +138,7 @@ impl Report {
     /// Runs parts, one after the other.
     pub(super) fn run(&mut self, parts: &[Part]) {
         for part in parts {
-            eprint!("{:<44} ", part.name);
+            crate::say::aside(format_args!("{:<44} ", part.name));
             let (start, began) = (Instant::now(), SystemTime::now());
             let result = (part.action)();
             let seconds = (start.elapsed().as_secs_f64() * 10.0).round() / 10.0;
@@ -146,11 +146,11 @@ impl Report {
                 Ok(remark) => (true, remark),
                 Err(error) => (false, format!("{error:#}")),
             };
-            eprintln!("{:>6.1} s  {}", seconds, if ok { "ok" } else { "FAILED" });
+            tell!("{:>6.1} s  {}", seconds, if ok { "ok" } else { "FAILED" });
             if ok {
                 space::tidied(began);
             } else {
-                eprintln!("    {remark}");
+                tell!("    {remark}");
             }
             self.outcomes.push(Outcome { name: part.name.clone(), ok, seconds, remark });
         }
@@ -173,16 +173,16 @@ impl Report {
             let seconds = format!("{:.1}", one.seconds);
             rows.add_row([one.name.as_str(), &seconds, if one.ok { "ok" } else { "FAILED" }, remark]);
         }
-        println!("{rows}\n{} in {:.0} s", self.name, total.as_secs_f64());
+        say!("{rows}\n{} in {:.0} s", self.name, total.as_secs_f64());
         let text = serde_json::to_string_pretty(&self.outcomes).context("writing JSON")? + "\n";
         if let Some(path) = &options.json {
             std::fs::write(path, &text).with_context(|| format!("writing {}", path.display()))?;
         }
         let kept = paths::run("suite").join(format!("{}.html", self.name));
         std::fs::write(&kept, self.page()?).with_context(|| format!("writing {}", kept.display()))?;
-        println!("report: {}", kept.display());
+        say!("report: {}", kept.display());
         let failed = self.outcomes.iter().filter(|one| !one.ok).count();
-        println!("{} passed, {failed} failed", self.outcomes.len() - failed);
+        say!("{} passed, {failed} failed", self.outcomes.len() - failed);
         match failed {
             0 => Ok(()),
             failed => bail!("{failed} of {} parts failed", self.outcomes.len()),

@@ -24,12 +24,12 @@ pub(crate) fn tidy(bless: bool) -> Result<()> {
     wrong.extend(generated(&root, "docs/UNSAFE.md", &census::page(&sources)?, bless)?);
     wrong.extend(generated(&root, "docs/ABI.md", &abi::page(), bless)?);
     for line in &wrong {
-        eprintln!("{line}");
+        tell!("{line}");
     }
     if !wrong.is_empty() {
         bail!("{} untidy", wrong.len());
     }
-    println!("tidy: {} files, median of {} lines", sources.len(), files::median(&sources));
+    say!("tidy: {} files, median of {} lines", sources.len(), files::median(&sources));
     Ok(())
 }
 
@@ -82,6 +82,6 @@ fn generated(root: &Path, name: &str, wanted: &str, bless: bool) -> Result<Optio
         return Ok(Some(format!("{name}: differs from what the sources say; run cargo xtask tidy --bless")));
     }
     std::fs::write(&path, wanted).with_context(|| format!("writing {name}"))?;
-    println!("wrote {name}");
+    say!("wrote {name}");
     Ok(None)
 }

@@ -8,7 +8,6 @@ use super::attach::Attached;
 use super::{input, setting, write_json};
 use crate::BadInput;
 use crate::cli::Control;
-use crate::say::say;
 use crate::table::grouped;
 
 /// How the trace of a running system stands.

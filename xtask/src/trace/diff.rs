@@ -11,7 +11,6 @@ use super::stats::Stats;
 use super::{stats_of, write_json};
 use crate::BadInput;
 use crate::cli::Json;
-use crate::say::say;
 use crate::table::new;
 
 /// Two runs compared.

@@ -16,7 +16,6 @@ use super::filter::Filter;
 use super::names::Names;
 use super::{input, remark, write_json};
 use crate::cli::{self, Format, Json};
-use crate::say::say;
 use crate::table::grouped;
 use crate::{BadInput, cost};
 
@@ -59,7 +58,7 @@ pub(super) fn export(
     let written = written.with_context(|| format!("writing {}", output.display()))?;
     say!("{} events in {}", grouped(written), output.display());
     let tally = reader.tally();
-    eprintln!("{}", remark(&tally));
+    tell!("{}", remark(&tally));
     let (processor_seconds, peak_bytes) = (cost::processor_seconds(), cost::peak_bytes());
     let (records, lost) = (tally.records, tally.lost);
     let exported = Exported { format, output, events: written, records, lost, processor_seconds, peak_bytes };

@@ -102,7 +102,7 @@ fn write_text(file: &Path, filter: &cli::Filter, columns: &[cli::Column], json: 
     if let Some(kept) = kept {
         kept.finish()?;
     }
-    eprintln!("{}", remark(&reader.tally()));
+    tell!("{}", remark(&reader.tally()));
     Ok(())
 }
 

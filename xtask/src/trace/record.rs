@@ -12,7 +12,6 @@ use super::attach::Attached;
 use super::{Spool, input, remark, setting, write_json};
 use crate::cli::{Record, RecordMode};
 use crate::load::load;
-use crate::say::say;
 use crate::table::grouped;
 use crate::{BadInput, interrupt, paths, run};
 
@@ -85,7 +84,7 @@ fn attached(options: &Record, output: &Path, settings: &[String]) -> Result<()> 
         let length = Duration::from_secs_f64(options.run.seconds.unwrap_or(86_400.0));
         std::thread::spawn(move || load(&targets, connections as usize, length, &stop));
     }
-    eprintln!("recording {}; Ctrl-C ends the recording", run.scenario());
+    tell!("recording {}; Ctrl-C ends the recording", run.scenario());
     while !interrupt::pressed()
         && end.is_none_or(|end| Instant::now() < end)
         && !spool.as_ref().is_some_and(Spool::is_over)

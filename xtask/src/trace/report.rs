@@ -17,7 +17,6 @@ use super::timeline::window::Window;
 use super::{input, remark, write_json};
 use crate::cli::Report;
 use crate::html::{END, escaped, opening};
-use crate::say::say;
 use crate::table::{grouped, or_dash};
 use crate::{BadInput, paths};
 use lanes::Lanes;

@@ -20,7 +20,6 @@ use super::{input, remark, write_json};
 use crate::BadInput;
 use crate::cli::Why;
 use crate::counters::ratio;
-use crate::say::say;
 use chain::Step;
 use requests::Request;
 

@@ -42,9 +42,9 @@ pub(super) fn bench(options: &Bench) -> Result<()> {
         way: "queue",
         grants: "mapped",
     };
-    eprintln!("counting instructions ...");
+    tell!("counting instructions ...");
     let (points, own) = sweep(&wanted)?;
-    eprintln!("counting instructions, requests gathered ...");
+    tell!("counting instructions, requests gathered ...");
     let together = Sweep {
         records: &[512, 4096],
         operations: "read",
@@ -57,7 +57,7 @@ pub(super) fn bench(options: &Bench) -> Result<()> {
     let (gathered, _) = sweep(&together)?;
     let mut ways = Vec::new();
     for (way, grants) in [("queue", "copied"), ("calls", "mapped"), ("calls", "copied")] {
-        eprintln!("counting instructions, {way}, {grants} ...");
+        tell!("counting instructions, {way}, {grants} ...");
         let other =
             Sweep { records: &[512, 4096, 64 << 10], operations: "read,write", way, grants, ..wanted };
         ways.extend(sweep(&other)?.0.iter().map(|point| Point::of(point, &other)));
@@ -66,7 +66,7 @@ pub(super) fn bench(options: &Bench) -> Result<()> {
     let (mut bounds, mut bounds_of_calls, mut bounds_of_disk) = (Vec::new(), Vec::new(), Vec::new());
     let has_disk = has_disk()?;
     for round in 1..=ROUNDS {
-        eprintln!("beside the driver domain's own reads, {round} of {ROUNDS} ...");
+        tell!("beside the driver domain's own reads, {round} of {ROUNDS} ...");
         bounds.push(bounded("queue", Place::Cache)?);
         bounds_of_calls.push(bounded("calls", Place::Cache)?);
         if has_disk {
@@ -75,10 +75,10 @@ pub(super) fn bench(options: &Bench) -> Result<()> {
     }
     let mut shares = Vec::new();
     for &guests in if full { ALL_GUESTS } else { GUESTS } {
-        eprintln!("{guests} guests on one back end ...");
+        tell!("{guests} guests on one back end ...");
         shares.push(Shared::of(guests, &share(guests, None)?));
     }
-    eprintln!("{BESIDE} guests beside one that floods ...");
+    tell!("{BESIDE} guests beside one that floods ...");
     let (quiet, loud) = (share(BESIDE, None)?, share(BESIDE, Some(FLOOD))?);
     let figures = Figures {
         command: command(),
@@ -97,6 +97,6 @@ pub(super) fn bench(options: &Bench) -> Result<()> {
     let page = paths::run("bench-block").join("report.html");
     std::fs::create_dir_all(paths::run("bench-block"))?;
     std::fs::write(&page, report::page(&figures)?)?;
-    println!("report: {}", paths::shown(&page));
+    say!("report: {}", paths::shown(&page));
     write(&options.json, &figures)
 }

@@ -55,22 +55,22 @@ fn is_shown(point: &Point) -> bool {
 
 /// Prints what matters most.
 pub(super) fn print(figures: &Figures) {
-    println!("instructions a request, random reads (the report has all)");
+    say!("instructions a request, random reads (the report has all)");
     let mut table = new(&HEADINGS);
     for point in figures.points.iter().filter(|point| is_shown(point)) {
         table.add_row(cells(point));
     }
-    println!("{table}\nthe same, requests pushed together");
+    say!("{table}\nthe same, requests pushed together");
     let mut table = new(&HEADINGS);
     figures.gathered.iter().filter(|point| is_shown(point)).for_each(|point| {
         table.add_row(cells(point));
     });
-    println!("{table}\nthe same in other ways");
+    say!("{table}\nthe same in other ways");
     let mut table = new(&HEADINGS);
     figures.ways.iter().filter(|point| is_shown(point)).for_each(|point| {
         table.add_row(cells(point));
     });
-    println!("{table}");
+    say!("{table}");
     let mut table = new(&["guests", "requests", "least/mean", "most/mean"]);
     for shared in &figures.guests {
         table.add_row([
@@ -80,7 +80,7 @@ pub(super) fn print(figures: &Figures) {
             format!("{:.3}", shared.most),
         ]);
     }
-    println!("{table}\n{}", sentences(figures).join("\n"));
+    say!("{table}\n{}", sentences(figures).join("\n"));
 }
 
 fn sentences(figures: &Figures) -> [String; 5] {

@@ -64,7 +64,7 @@ pub(super) fn bench(options: &Bench) -> Result<()> {
     let mut points = Vec::new();
     for &count in &guests {
         for delivery in [Policies::Synchronous, Policies::Batched] {
-            eprintln!("{count} guests, {} ...", word(delivery));
+            tell!("{count} guests, {} ...", word(delivery));
             points.push(point(count, delivery)?);
         }
     }
@@ -190,6 +190,6 @@ fn print(figures: &Figures) {
             }
         }
     }
-    println!("{table}");
-    println!("medians by stage, in instructions (QEMU -icount shift=0); each stage is named by its end");
+    say!("{table}");
+    say!("medians by stage, in instructions (QEMU -icount shift=0); each stage is named by its end");
 }

@@ -22,7 +22,7 @@ pub(super) fn write(figures: &Figures) -> Result<()> {
     let folder = paths::run("path");
     let path = folder.join("path.html");
     std::fs::write(&path, page(figures)?).with_context(|| format!("writing {}", path.display()))?;
-    println!("report: {}", paths::shown(&path));
+    say!("report: {}", paths::shown(&path));
     Ok(())
 }
 

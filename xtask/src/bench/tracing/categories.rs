@@ -27,7 +27,7 @@ pub(super) fn measure(loads: &BTreeMap<String, Row>) -> Result<BTreeMap<&'static
     let off = web.instructions.get(State::Off.word()).context("the trace was not off")?;
     let mut costs = BTreeMap::new();
     for category in Category::ALL {
-        eprintln!("measuring with {} alone ...", category.word());
+        tell!("measuring with {} alone ...", category.word());
         let found = loaded(State::Flight, Load::Web, &[format!("categories {}", category.word())])?;
         let (records, more) = (found.records, rounded(found.instructions - off));
         let per_record = (records >= 0.1).then(|| rounded(more / records));
@@ -50,5 +50,5 @@ pub(super) fn print(costs: &BTreeMap<&'static str, Cost>) {
             or_dash(cost.per_record.map(|cost| format!("{cost:.1}"))),
         ]);
     }
-    println!("{table}");
+    say!("{table}");
 }

@@ -135,7 +135,7 @@ pub(super) fn bench(options: &Bench) -> Result<()> {
         held: BTreeMap::new(),
     };
     for state in State::ALL {
-        eprintln!("measuring with the trace {} ...", state.word());
+        tell!("measuring with the trace {} ...", state.word());
         operations(state, &mut figures)?;
         for load in Load::ALL {
             let found = loaded(state, load, &[])?;
@@ -332,7 +332,7 @@ fn print(figures: &Figures) {
             );
             table.add_row(cells);
         }
-        println!("{table}");
+        say!("{table}");
     }
     categories::print(&figures.categories);
     let mut table = new(&["recorded", "state", "records", "lost", "bytes", "as fixed", "ratio"]);
@@ -349,8 +349,6 @@ fn print(figures: &Figures) {
             ]);
         }
     }
-    println!("{table}");
-    println!(
-        "instructions by QEMU -icount shift=0, the same at each run; loads: instructions of all but idling"
-    );
+    say!("{table}");
+    say!("instructions by QEMU -icount shift=0, the same at each run; loads: instructions of all but idling");
 }

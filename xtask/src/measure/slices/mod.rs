@@ -109,7 +109,7 @@ pub(crate) fn measure(options: &Slices) -> Result<()> {
         let mut one = None;
         for &count in &guests {
             let wanted = Wanted { slice_us, window_ms: options.window, seed: options.seed };
-            eprintln!("{count} guests, slices of {ms} ms ...");
+            tell!("{count} guests, slices of {ms} ms ...");
             let point = point(slice_us, count, one, &run(&equal(wanted, count, options)?)?);
             one = one.or(Some(point.units));
             points.push(point);
@@ -150,7 +150,7 @@ fn weights(options: &Slices) -> Result<Weights> {
     let slice_us = shortest_us(options);
     let round_us = WEIGHTS.map(|weight| u64::from(slice_us) * u64::from(weight) / 256).iter().sum::<u64>();
     let window_ms = u32::try_from((u64::from(ROUNDS) * round_us).div_ceil(1_000)).context("a long slice")?;
-    eprintln!("weights {WEIGHTS:?}, slices of {slice_us} us ...");
+    tell!("weights {WEIGHTS:?}, slices of {slice_us} us ...");
     let said = run(&weighted(Wanted { slice_us, window_ms, seed: options.seed }, &WEIGHTS, options)?)?;
     let fewest = said.iter().map(|one| one.turns).min().unwrap_or(0);
     ensure!(fewest >= 100, "only {fewest} turns of one weight; 100 are wanted");
@@ -182,7 +182,7 @@ fn beside(options: &Slices) -> Result<Vec<Neighbours>> {
     let slice_us = shortest_us(options);
     let mut found: Vec<Neighbours> = Vec::new();
     for &act in ACTS {
-        eprintln!("two neighbours: {act} ...");
+        tell!("two neighbours: {act} ...");
         let wanted = Wanted { slice_us, window_ms: NEIGHBOURS * slice_us / 1_000, seed: options.seed };
         let said = run(&neighbours(wanted, act)?)?;
         let (victim, others) = said.split_first().context("nobody computed")?;
@@ -210,7 +210,7 @@ fn print(figures: &Figures) {
             grouped(point.longest_wait_us),
         ]);
     }
-    println!("{table}");
+    say!("{table}");
     let mut table = new(&["weight", "share", "expected", "error %", "turns"]);
     for one in &figures.weights.guests {
         table.add_row([
@@ -221,7 +221,7 @@ fn print(figures: &Figures) {
             one.turns.to_string(),
         ]);
     }
-    println!("{table}");
+    say!("{table}");
     let mut table = new(&["two neighbours", "victim's units", "against computing", "longest wait us"]);
     for one in &figures.neighbours {
         table.add_row([
@@ -231,9 +231,9 @@ fn print(figures: &Figures) {
             grouped(one.victim_longest_wait_us),
         ]);
     }
-    println!("{table}");
+    say!("{table}");
     for finding in report::findings(figures) {
-        println!("{finding}");
+        say!("{finding}");
     }
 }
 

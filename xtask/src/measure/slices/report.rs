@@ -88,7 +88,7 @@ pub(super) fn write(figures: &Figures, options: &Json) -> Result<()> {
     write!(page, "<h2>Curve</h2><div class=\"plots\">{svg}</div>{}", html::END)?;
     let path = folder.join("slices.html");
     put(&path, &page)?;
-    println!("report: {}", path.display());
+    say!("report: {}", path.display());
     Ok(())
 }
 

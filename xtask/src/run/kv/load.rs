@@ -229,8 +229,8 @@ impl Server {
         let sum = |of: fn(&Client) -> u64| self.clients.iter().map(of).sum::<u64>();
         let (changes, reads) = (sum(|client| client.done.changes), sum(|client| client.done.reads));
         let longest = self.clients.iter().map(|client| client.done.longest).max().unwrap_or_default();
-        println!("{changes} changes acknowledged and {reads} values read, no error, no promise broken");
-        println!(
+        say!("{changes} changes acknowledged and {reads} values read, no error, no promise broken");
+        say!(
             "{} crashes of {}, {} kills of QEMU, {} power cuts of {} flushes ({} sectors not flushed); longest wait {:.2} s",
             options.crashes,
             options.crash,
@@ -240,8 +240,8 @@ impl Server {
             self.unflushed,
             longest.as_secs_f64()
         );
-        println!("disk:         {}", paths::shown(&self.disk));
-        println!("acknowledged: {}", paths::shown(&list));
+        say!("disk:         {}", paths::shown(&self.disk));
+        say!("acknowledged: {}", paths::shown(&list));
         super::write(
             &options.json,
             &json!({

@@ -40,7 +40,7 @@ fn check(options: &cli::KvCheck) -> Result<()> {
     };
     let found = image::content(&bytes).with_context(|| shown.to_string())?;
     let wrong: Vec<String> = promises.iter().filter_map(|promise| promise.broken(&found)).collect();
-    println!("{shown}: {} keys, {} promises, {} of them broken", found.len(), promises.len(), wrong.len());
+    say!("{shown}: {} keys, {} promises, {} of them broken", found.len(), promises.len(), wrong.len());
     let figures = json!({"keys": found.len(), "promises": promises.len(), "broken": wrong});
     write(&options.json, &figures)?;
     match wrong.first() {

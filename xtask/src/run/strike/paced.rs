@@ -141,7 +141,7 @@ fn gaps(stubs: &Stubs, hits: &BTreeMap<u64, u64>) -> (usize, usize, Vec<u64>) {
 /// Prints and writes the figures, and judges them.
 fn conclude(options: &StrikePaced, figures: &Figures) -> Result<()> {
     write(&options.json, figures)?;
-    println!(
+    say!(
         "ring {}: {} NMIs, {} counted, at {} addresses; {} of them before {} instructions of the ways in and out; {} hypercalls meanwhile",
         figures.ring,
         figures.injected,
@@ -152,9 +152,9 @@ fn conclude(options: &StrikePaced, figures: &Figures) -> Result<()> {
         figures.hypercalls,
     );
     for (place, count) in &figures.histogram {
-        println!("{count:8} {place}");
+        say!("{count:8} {place}");
     }
-    println!(
+    say!(
         "{} of {} instructions in straight pieces that were struck at all, {} of {} in those that were struck often",
         figures.histogram.len(),
         figures.reached,

@@ -82,7 +82,7 @@ pub(super) fn sweep(options: &StrikeSweep, ring: Ring) -> Result<()> {
         figures.instructions = figures.instructions.max(before);
         let (done, counted) = machine(struck, stubs, limit).with_context(|| format!("during {line}"))?;
         let visited = before - stubs.all.len();
-        eprintln!("{line}: {visited} instructions struck");
+        tell!("{line}: {visited} instructions struck");
         figures.struck += visited;
         figures.nmis_injected += done.nmis;
         figures.nmis_counted += counted.nmis;
@@ -110,7 +110,7 @@ fn conclude(options: &StrikeSweep, stubs: Stubs, mut figures: Figures) -> Result
         figures.unvisited.push(Unvisited { place: stub.place, why: why.to_owned() });
     }
     write(&options.json, &figures)?;
-    println!(
+    say!(
         "ring {}: {} of {} instructions struck, {} NMIs and {} machine checks, all counted",
         figures.ring,
         figures.struck,
@@ -119,7 +119,7 @@ fn conclude(options: &StrikeSweep, stubs: Stubs, mut figures: Figures) -> Result
         figures.machine_checks_counted
     );
     for (why, count) in reasons {
-        println!("{count} not struck: {why}");
+        say!("{count} not struck: {why}");
     }
     ensure!(
         options.brief || open.is_empty(),

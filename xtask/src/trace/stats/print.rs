@@ -1,7 +1,6 @@
 //! Statistics as tables.
 
 use super::{Call, Ring, Stats};
-use crate::say::say;
 use crate::table::{grouped, new, or_dash};
 
 /// How many lines a table by domain has on a terminal.
