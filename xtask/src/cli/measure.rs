@@ -66,7 +66,7 @@ pub(crate) struct Axes {
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,2,4,8,16,32,64,128,256,512,1024",
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) guests: Vec<u32>,
-    /// Policies to compare; a window is written batched:EVENTS:US
+    /// Policies to compare, all with the first; a window is written batched:EVENTS:US
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub(crate) delivery: Vec<Policy>,
     /// Whether ring indices may suppress notifications; they batch by themselves
@@ -128,10 +128,12 @@ pub(crate) struct Window {
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) guests: u32,
     /// Events that a window gathers at the most
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "2,8,32")]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "2,8,32",
+          value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) events: Vec<u32>,
     /// Microseconds that it stays open at the most
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "20,100,500")]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "20,100,500",
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) microseconds: Vec<u32>,
     /// Whether ring indices may suppress notifications
     #[arg(long, value_name = "WHETHER", default_value = "off")]
@@ -204,7 +206,7 @@ pub(crate) struct Scale {
 /// The load of a measurement.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Load {
-    /// Bytes of a document, like 2258 or 100K
+    /// Bytes of a document, like 2258 or 100K; at most 1M
     #[arg(long, value_name = "SIZE", default_value = "2258", value_parser = bytes)]
     pub(crate) document: u64,
     /// How requests spread over the guests
@@ -270,5 +272,5 @@ fn bytes(text: &str) -> Result<u64, String> {
         Ok(bytes) => bytes,
         Err(_) => text.parse::<Size>()?.0,
     };
-    if (1..=1 << 30).contains(&bytes) { Ok(bytes) } else { Err("a document has 1 byte to 1G".to_owned()) }
+    if (1..=1 << 20).contains(&bytes) { Ok(bytes) } else { Err("a document has 1 byte to 1M".to_owned()) }
 }

@@ -36,6 +36,12 @@ fn gain(base: &Point, other: &Point) -> f64 {
     if base.throughput > 0.0 { other.throughput / base.throughput - 1.0 } else { 0.0 }
 }
 
+/// The throughput of the slowest and the fastest round.
+fn range(point: &Point) -> String {
+    let [least, most] = point.throughput_spread.map(whole);
+    if least == most { least } else { format!("{least} to {most}") }
+}
+
 fn percent(value: f64) -> String {
     format!("{:+.1} %", value * 100.0)
 }
@@ -77,11 +83,13 @@ fn compared(first: &str, name: &str, suppress: &str, pairs: &[(&Point, &Point)])
     let (Some(&(base, best)), Some(&(under, worst))) = (best, worst) else { return Vec::new() };
     let subject = format!("{name} against {first} delivery, suppression {suppress}");
     let mut text = format!(
-        "{subject}: throughput changes by {} at {} guests at best and by {} at {} at worst.",
+        "{subject}: throughput changes by {} at {} guests at best and by {} at {} at worst, where the rounds have {} a second against {}.",
         percent(gain(base, best)),
         best.guests,
         percent(gain(under, worst)),
-        worst.guests
+        worst.guests,
+        range(worst),
+        range(under),
     );
     let count = |holds: fn(f64) -> bool| {
         let guests: Vec<String> = pairs
@@ -164,7 +172,7 @@ fn idle(figures: &Sweep) -> Vec<String> {
             timeout.guests,
             if timeout.guests == 1 { "guest" } else { "guests" },
             timeout.delivery,
-            gain(plain, timeout) + 1.0,
+            timeout.factor.unwrap_or(0.0),
             whole(timeout.throughput),
             whole(plain.throughput),
             whole(served_by(timeout)),

@@ -30,7 +30,22 @@ pub(crate) fn merge(files: &[PathBuf]) -> Result<Sweep> {
             return Err(BadInput(format!("a part is missing: no file has the points of {name}")).into());
         }
     }
+    whole.command = of_whole(&whole.command);
     Ok(whole)
+}
+
+/// The command of a sweep from that of a part of it.
+fn of_whole(command: &str) -> String {
+    let mut words = command.split(' ');
+    let mut kept = Vec::new();
+    while let Some(word) = words.next() {
+        match word {
+            "--shard" | "--json" => drop(words.next()),
+            word if word.starts_with("--shard=") || word.starts_with("--json=") => {}
+            word => kept.push(word),
+        }
+    }
+    kept.join(" ")
 }
 
 fn read(file: &Path) -> Result<Sweep> {
@@ -105,6 +120,12 @@ mod tests {
         let mut whole = part(8, "--shard 1/2");
         add(&mut whole, part(1, "--shard 0/2")).unwrap();
         assert_eq!(whole.points.iter().map(|point| point.guests).collect::<Vec<_>>(), [1, 8]);
+    }
+
+    #[test]
+    fn the_whole_has_the_command_that_measures_it() {
+        let command = "cargo xtask measure batching --shard 0/2 --guests 1,8 --json=p.json";
+        assert_eq!(of_whole(command), "cargo xtask measure batching --guests 1,8");
     }
 
     #[test]

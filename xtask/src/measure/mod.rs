@@ -59,7 +59,7 @@ pub(crate) fn measure(what: &MeasureKind) -> Result<()> {
         MeasureKind::Creation(options) => creation::measure(options),
         MeasureKind::Slices(options) => slices::measure(options),
         MeasureKind::Scale(options) => scale::measure(options),
-        MeasureKind::Merge { files, json } => finish(&merge::merge(files)?, json),
+        MeasureKind::Merge { files, json } => finish(merge::merge(files)?, json),
     }
 }
 
@@ -74,6 +74,7 @@ fn sweep(settings: &Settings, course: &Course) -> Result<()> {
     prepare::fits(settings, Some(&images))?;
     let store = resume::Store::open(settings, images.number(), shard, course.fresh)?;
     let cells = settings.cells();
+    let machines = cells.len();
     let mine: Vec<Cell> = cells
         .into_iter()
         .enumerate()
@@ -91,6 +92,12 @@ fn sweep(settings: &Settings, course: &Course) -> Result<()> {
         let jobs = course.jobs.map_or_else(|| work::jobs(settings), usize::from);
         work::measure(settings, &images, &store, &missing, jobs)?;
     }
+    if mine.is_empty() {
+        tell!(
+            "the sweep has {machines} machines, and none of them is this part's: there is nothing to measure"
+        );
+        return Ok(());
+    }
     let points = mine.iter().filter_map(|cell| store.points(cell)).flatten().collect();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let figures = Sweep {
@@ -101,7 +108,7 @@ fn sweep(settings: &Settings, course: &Course) -> Result<()> {
         accelerator: if settings.host { outside::ACCELERATOR } else { ACCELERATOR }.to_owned(),
         points,
     };
-    finish(&figures, &course.json)?;
+    finish(figures, &course.json)?;
     if shard.is_part() {
         tell!("a part of the sweep; cargo xtask measure merge puts the parts together");
     }
@@ -123,7 +130,9 @@ fn from_outside(settings: &Settings, images: &Frozen, store: &resume::Store, cel
 }
 
 /// Prints a sweep and writes its files.
-fn finish(figures: &Sweep, json: &Json) -> Result<()> {
+fn finish(mut figures: Sweep, json: &Json) -> Result<()> {
+    figures.compare_idling();
+    let figures = &figures;
     table::print(figures);
     let text = figures.json()?;
     let folder = paths::run("measure");

@@ -78,6 +78,9 @@ pub(crate) struct Point {
     pub(crate) hypercalls_per_request: BTreeMap<String, f64>,
     /// By who had the processor.
     pub(crate) instructions_per_request: Instructions,
+    /// Where ways to idle are compared, of idle-with-timeout: the throughput through that without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) factor: Option<f64>,
     /// Share of the time in which no domain ran.
     pub(crate) idle_share: Option<f64>,
     /// From raise to handling, from a traced round of its own.
@@ -290,6 +293,7 @@ fn point(
             idle: a_request(idle),
             hypervisor: None,
         },
+        factor: None,
         idle_share: ratio(idle, time),
         delays: None,
     })

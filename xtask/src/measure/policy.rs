@@ -53,7 +53,7 @@ impl FromStr for Policy {
         let numbers: Vec<Option<u32>> = parts.map(|part| part.parse().ok()).collect();
         let window = match numbers[..] {
             [] => (0, 0),
-            [Some(events), Some(us)] if delivery == Delivery::Batched && us <= 1_000_000 => (events, us),
+            [Some(events @ 1..), Some(us @ 1..=1_000_000)] if delivery == Delivery::Batched => (events, us),
             _ => return Err(format!("{text:?} is no policy; a window is written batched:EVENTS:US")),
         };
         Ok(Self { delivery, window })
@@ -81,7 +81,15 @@ mod tests {
         for word in ["synchronous", "batched", "batched:8:200"] {
             assert_eq!(word.parse::<Policy>().unwrap().to_string(), word);
         }
-        for word in ["lazy", "batched:8", "synchronous:8:200", "batched:x:1", "batched:1:9999999"] {
+        for word in [
+            "lazy",
+            "batched:8",
+            "synchronous:8:200",
+            "batched:x:1",
+            "batched:1:9999999",
+            "batched:0:20",
+            "batched:8:0",
+        ] {
             assert!(word.parse::<Policy>().is_err(), "{word}");
         }
     }

@@ -24,6 +24,18 @@ pub(crate) struct Sweep {
 }
 
 impl Sweep {
+    /// Puts both ways to idle beside each other, where both were measured.
+    pub(crate) fn compare_idling(&mut self) {
+        let plain: Vec<Point> = self.points.iter().filter(|point| point.idle == "plain").cloned().collect();
+        for point in self.points.iter_mut().filter(|point| point.idle == "timeout") {
+            let same = |one: &&Point| {
+                (one.guests, &one.suppress, &one.delivery) == (point.guests, &point.suppress, &point.delivery)
+            };
+            let base = plain.iter().find(same).map(|one| one.throughput).filter(|base| *base > 0.0);
+            point.factor = base.map(|base| point.throughput / base);
+        }
+    }
+
     /// As text.
     pub(crate) fn json(&self) -> Result<String> {
         Ok(serde_json::to_string_pretty(self).context("writing JSON")? + "\n")

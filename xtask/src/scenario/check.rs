@@ -75,12 +75,12 @@ pub(super) fn check(scenario: &Scenario, images: &dyn Fn(&str) -> bool) -> Resul
 /// That the domains up to an entry need more than is left for them.
 pub(super) fn too_much(scenario: &Scenario, entry: &Entry, needed: u64, left: u64) -> String {
     format!(
-        "more memory than there is: the domains up to {:?} need {}M, and of the machine's {} some {}M are left beside the \
+        "more memory than there is: the domains up to {:?} need {}M, and of the machine's {} {} left beside the \
          hypervisor (memory = ..., or --memory)",
         entry.name.get_ref(),
         needed.div_ceil(1 << 20),
         scenario.system.memory.get_ref(),
-        left >> 20,
+        if left >> 20 == 0 { "nothing is".to_owned() } else { format!("some {}M are", left >> 20) },
     )
 }
 

@@ -7,6 +7,8 @@
 mod machine;
 mod report;
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
@@ -104,7 +106,7 @@ pub(crate) fn measure(options: &Slices) -> Result<()> {
     interrupt::install()?;
 
     let mut points: Vec<Point> = Vec::new();
-    for &ms in &options.slices {
+    for ms in BTreeSet::from_iter(options.slices.iter().copied()) {
         let slice_us = ms * 1_000;
         let mut one = None;
         for &count in &guests {
