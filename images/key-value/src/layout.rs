@@ -5,7 +5,7 @@ use crate::sector::PAYLOAD_BYTES;
 /// Where the superblocks are: not in one block of 4 KiB, which some disks write as a whole.
 pub(crate) const SUPERBLOCKS: [u64; 2] = [0, 8];
 /// First sector of the first area.
-const FIRST: u64 = 16;
+pub(crate) const FIRST: u64 = 16;
 /// The fewest sectors of an area: with less, what is gained by moving to the other one would be too little.
 const AREA_MIN: u64 = 128;
 /// The most payload bytes of a record.

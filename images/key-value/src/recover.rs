@@ -6,7 +6,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::layout::{Layout, SUPERBLOCKS};
+use crate::layout::{FIRST, Layout, SUPERBLOCKS};
 use crate::medium::{Medium, SECTOR_BYTES};
 use crate::sector::{Head, PAYLOAD_BYTES};
 use crate::store::Store;
@@ -14,6 +14,8 @@ use crate::superblock::Superblock;
 
 /// Sectors that are read at once while looking for records.
 const WINDOW: u32 = 64;
+/// Sectors that are read at once while looking for anything at all.
+const PIECE: u64 = 256;
 
 /// Why a store cannot be opened. Nothing was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +48,7 @@ impl<E: fmt::Debug> fmt::Display for OpenError<E> {
 }
 
 impl<M: Medium> Store<M> {
-    /// Opens the store of a disk, or makes one on a disk of zeros.
+    /// Opens the store of a disk, or makes one on a disk that is zeros throughout, which is read once for that.
     ///
     /// # Errors
     /// As [`OpenError`] says.
@@ -65,14 +67,16 @@ impl<M: Medium> Store<M> {
     pub async fn examine(medium: M) -> Result<Self, OpenError<M::Error>> {
         let sectors = medium.sectors();
         let layout = Layout::of(sectors).ok_or(OpenError::Small(sectors))?;
-        let mut found = [[0; SECTOR_BYTES]; 2];
-        for (place, sector) in found.iter_mut().zip(SUPERBLOCKS) {
-            medium.read(sector, place).await.map_err(OpenError::Disk)?;
-        }
-        let newest = found.iter().filter_map(|sector| Superblock::read(sector)).max_by_key(|one| one.serial);
+        let mut front = vec![0; FIRST as usize * SECTOR_BYTES];
+        medium.read(0, &mut front).await.map_err(OpenError::Disk)?;
+        let found = SUPERBLOCKS.map(|place| front.chunks_exact(SECTOR_BYTES).nth(place as usize));
+        let newest = found.into_iter().flatten().filter_map(Superblock::read).max_by_key(|one| one.serial);
         let superblock = match newest {
+            _ if !is_zero_between(&front) => return Err(OpenError::NoStore),
             Some(superblock) => superblock,
-            None if is_new(&found, sectors) => Superblock { serial: 0, ..Superblock::first(sectors) },
+            None if is_new(found, sectors) && is_zero_behind(&medium).await? => {
+                Superblock { serial: 0, ..Superblock::first(sectors) }
+            }
             None => return Err(OpenError::NoStore),
         };
         if superblock.sectors != sectors {
@@ -155,12 +159,40 @@ struct Window {
     sectors: Vec<u8>,
 }
 
-/// Whether no store was ever opened here: zeros, but for what a power cut may have left of the first superblock.
-fn is_new(found: &[[u8; SECTOR_BYTES]; 2], sectors: u64) -> bool {
+/// Whether there is nothing beside the superblocks, where no store writes. What was put on a disk over an old store, and has left
+/// its superblock, is told from a store by that.
+fn is_zero_between(front: &[u8]) -> bool {
+    let sectors = (0..).zip(front.chunks_exact(SECTOR_BYTES));
+    sectors.filter(|(place, _)| !SUPERBLOCKS.contains(place)).all(|(_, sector)| is_zero(sector))
+}
+
+/// Whether no store was ever opened here, by the places of the superblocks: zeros, but for what a power cut may have left of the
+/// first one, before which nothing else is written.
+fn is_new(found: [Option<&[u8]>; 2], sectors: u64) -> bool {
     let opened = Superblock { mount: 1, ..Superblock::first(sectors) };
     let first = opened.write();
     let slots = [opened.slot(), 1 - opened.slot()];
-    let [torn, other] = slots.map(|slot| found.get(slot));
+    let [torn, other] = slots.map(|slot| found.get(slot).copied().flatten());
     torn.is_some_and(|torn| torn.iter().zip(first).all(|(byte, whole)| *byte == 0 || *byte == whole))
-        && other.is_some_and(|other| other.iter().all(|byte| *byte == 0))
+        && other.is_some_and(is_zero)
+}
+
+/// Whether all that follows the superblocks is zeros, up to the disk's end.
+async fn is_zero_behind<M: Medium>(medium: &M) -> Result<bool, OpenError<M::Error>> {
+    let (mut sector, sectors) = (FIRST, medium.sectors());
+    let mut piece = vec![0; PIECE as usize * SECTOR_BYTES];
+    while sector < sectors {
+        let count = PIECE.min(sectors - sector);
+        piece.truncate(count as usize * SECTOR_BYTES);
+        medium.read(sector, &mut piece).await.map_err(OpenError::Disk)?;
+        if !is_zero(&piece) {
+            return Ok(false);
+        }
+        sector += count;
+    }
+    Ok(true)
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
 }

@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use super::stamp::Stamp;
 use super::{Options, PROGRAM, arguments, shell};
+use crate::scenario::Drive;
 use crate::serial::Line;
 use crate::tied;
 
@@ -44,6 +45,7 @@ pub(crate) struct Machine {
     ended: Arc<AtomicBool>,
     complaints: Option<JoinHandle<String>>,
     log: PathBuf,
+    drives: Vec<Drive>,
 }
 
 /// What came next.
@@ -104,7 +106,8 @@ impl Machine {
             text
         });
         let stamp = Stamp::default();
-        Ok(Self { child, input, lines, stamp, ended, complaints: Some(complaints), log: log.to_path_buf() })
+        let (complaints, log, drives) = (Some(complaints), log.to_path_buf(), options.drives.clone());
+        Ok(Self { child, input, lines, stamp, ended, complaints, log, drives })
     }
 
     /// Where its serial lines are kept.
@@ -180,6 +183,9 @@ impl Machine {
         let complaint = self.complaints.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
         let complaint =
             complaint.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
+        if let Some(drive) = locked(&complaint).and_then(|number| self.drives.get(number)) {
+            return drive.in_use.clone().into();
+        }
         let how = match status {
             Some(status) if status.success() => "the processor reset itself".to_owned(),
             Some(status) if is_orderly(status) => "a domain powered it off".to_owned(),
@@ -213,6 +219,13 @@ impl Drop for Machine {
     }
 }
 
+/// Number of the drive that QEMU could not lock, if that is its complaint: another process has the image.
+fn locked(complaint: &str) -> Option<usize> {
+    let line = complaint.split("; ").find(|line| line.contains("Failed to get") && line.contains("lock"))?;
+    let (_, after) = line.split_once("drive=d").or_else(|| line.split_once("node-name=d"))?;
+    after.split(|letter: char| !letter.is_ascii_digit()).next()?.parse().ok()
+}
+
 /// The kind of record that answers a command. Others come unasked at any time: a domain's life, the audit after its end.
 fn answer(command: &str) -> &str {
     match command.split_whitespace().next() {
@@ -233,6 +246,15 @@ mod tests {
         assert_eq!(answer("audit"), "audit");
         assert_eq!(answer("trace on"), "ok");
         assert_eq!(answer("delivery web-* batched"), "ok");
+    }
+
+    #[test]
+    fn an_image_that_another_machine_has_is_told_by_its_drive() {
+        let complaint = "qemu-system-x86_64: -device virtio-blk-pci,drive=d12,addr=0x1c,disable-legacy=on: \
+                         Failed to get \"write\" lock; Is another process using the image [/x/kv.img]?";
+        assert_eq!(locked(complaint), Some(12));
+        assert_eq!(locked("qemu-system-x86_64: -drive file=d1: Could not open it"), None);
+        assert_eq!(locked(""), None);
     }
 
     #[test]

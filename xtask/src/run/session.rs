@@ -68,10 +68,12 @@ impl Session {
         let others = restarted
             .filter(|domain| domain.image.strip_prefix("guests/") != Some(subject) && !serves(domain));
         let mortal = others.map(|domain| domain.name.clone()).collect();
+        let devices = booted.plan.config.domains.iter().flat_map(|domain| &domain.devices);
+        let serving = devices.filter_map(|device| device.backend().map(str::to_owned)).collect();
         Self {
             machine: booted.machine,
             plan: booted.plan,
-            watch: Watch { mortal, ..Watch::default() },
+            watch: Watch { mortal, serving, ..Watch::default() },
             targets,
             pattern,
             started: Instant::now(),

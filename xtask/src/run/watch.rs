@@ -9,6 +9,9 @@ use super::coverage::Coverage;
 use crate::counters::Snapshot;
 use crate::serial::{Banner, Line};
 
+/// So many warnings are shown of a domain that serves others, and so many of all others: no guest may flood the terminal.
+const WARNINGS: u32 = 8;
+
 /// What the lines have said so far.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
@@ -36,6 +39,10 @@ pub(super) struct Watch {
     pub(super) faults: Vec<String>,
     /// Domains whose deaths belong to the run and are only counted.
     pub(super) mortal: HashSet<String>,
+    /// Domains that serve others.
+    pub(super) serving: HashSet<String>,
+    /// How many warnings were shown of each of these, and under no name of all others.
+    pub(super) warned: BTreeMap<String, u32>,
 }
 
 impl Watch {
@@ -51,6 +58,9 @@ impl Watch {
                     && (text.contains("panicked at") || text.starts_with("panic")) =>
             {
                 return Some(format!("{domain}: {text}"));
+            }
+            Line::Console { domain, text } if text.starts_with("WARN ") || text.starts_with("ERROR ") => {
+                return self.warning(domain, text);
             }
             Line::Log(_) | Line::Other(_) | Line::Console { .. } => {}
         }
@@ -93,6 +103,21 @@ impl Watch {
             _ => {}
         }
         None
+    }
+
+    /// A line by which a domain's log warns, unless there were enough of them.
+    fn warning(&mut self, domain: &str, text: &str) -> Option<String> {
+        if self.mortal.contains(domain) {
+            return None;
+        }
+        let whose = if self.serving.contains(domain) { domain } else { "" };
+        let shown = self.warned.entry(whose.to_owned()).or_default();
+        *shown = shown.saturating_add(1);
+        match *shown {
+            ..WARNINGS => Some(format!("{domain}: {text}")),
+            WARNINGS => Some(format!("{domain}: {text} (what follows of its kind is in the log alone)")),
+            _ => None,
+        }
     }
 
     fn fault(&mut self, text: String) -> String {
@@ -156,6 +181,22 @@ mod tests {
         assert!(!watch(&[dead, anew]).0.all_dead(1, nobody));
         assert!(!watch(&[dead]).0.all_dead(2, nobody));
         assert!(watch(&[dead, anew]).0.all_dead(1, |name| name == "web-2"), "who serves need not end");
+    }
+
+    #[test]
+    fn warnings_are_shown_and_those_of_guests_do_not_hide_a_driver_domains() {
+        let mut watch = Watch { serving: HashSet::from(["storage".to_owned()]), ..Watch::default() };
+        watch.mortal.insert("hostile".to_owned());
+        let mut shown = |line: &str| watch.see(&Line::parse(line));
+        assert_eq!(shown("hostile| ERROR x: y"), None);
+        assert_eq!(shown("web-1| INFO x: WARN "), None);
+        let flood: Vec<_> =
+            (0..100).filter_map(|guest| shown(&format!("web-{}| ERROR x: y", guest % 9))).collect();
+        assert_eq!(flood.len(), WARNINGS as usize);
+        assert!(flood[7].contains("in the log alone") && !flood[6].contains("alone"));
+        let full = "storage| WARN driver_domain: the overlay of kv is full with 65536 bytes";
+        assert_eq!(shown(full).as_deref(), Some(&*full.replace('|', ":")));
+        assert_eq!((0..100).filter_map(|_| shown(full)).count(), WARNINGS as usize - 1);
     }
 
     #[test]

@@ -13,7 +13,6 @@ use hypervisor_core::config;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::file::System;
 use super::units::Size;
 use super::{Refusal, Scenario};
 
@@ -65,6 +64,8 @@ pub(crate) struct Drive {
     pub(crate) recording: Option<PathBuf>,
     /// Device number on PCI bus 0.
     pub(crate) slot: u8,
+    /// Why nothing is started when another machine has the image.
+    pub(crate) in_use: Refusal,
     /// Name of the domain that owns it.
     backend: String,
 }
@@ -108,6 +109,14 @@ impl DiskDevice {
         Some(path.canonicalize().unwrap_or(path))
     }
 
+    /// What is said when another machine has the image.
+    fn in_use(&self, scenario: &Scenario) -> Refusal {
+        let source = self.image.as_ref().or(self.folder.as_ref()).unwrap_or(&self.mode);
+        let does = if self.writes() { "written to here" } else { "read here" };
+        let message = format!("{}: is in use by another machine, and is {does}", source.get_ref());
+        scenario.refuse(source.span(), message)
+    }
+
     fn bytes_of(size: Option<&Spanned<Size>>) -> u64 {
         size.map_or(0, |size| size.get_ref().0)
     }
@@ -132,9 +141,9 @@ impl DiskDevice {
 }
 
 /// The machine's drives, one for each image.
-pub(super) fn drives(system: &System) -> Vec<Drive> {
+pub(super) fn drives(scenario: &Scenario) -> Vec<Drive> {
     let mut drives: Vec<Drive> = Vec::new();
-    for disk in system.domain.iter().flat_map(|entry| &entry.disk) {
+    for disk in scenario.system.domain.iter().flat_map(|entry| &entry.disk) {
         let Some(path) = disk.path() else { continue };
         let backend = disk.backend.get_ref();
         match drives.iter_mut().find(|drive| drive.is_of(&path, backend)) {
@@ -142,8 +151,8 @@ pub(super) fn drives(system: &System) -> Vec<Drive> {
             None => {
                 let slot = FIRST_SLOT.saturating_add(u8::try_from(drives.len()).unwrap_or(u8::MAX));
                 let (read_only, folder) = (!disk.writes(), disk.folder());
-                let (backend, recording) = (backend.clone(), None);
-                drives.push(Drive { path, folder, read_only, recording, slot, backend });
+                let (backend, recording, in_use) = (backend.clone(), None, disk.in_use(scenario));
+                drives.push(Drive { path, folder, read_only, recording, slot, in_use, backend });
             }
         }
     }
@@ -226,7 +235,7 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), Refusal> {
             others.push(one);
         }
     }
-    if drives(&scenario.system).len() > DRIVES_MAX {
+    if drives(scenario).len() > DRIVES_MAX {
         return Err(Refusal::whole(&scenario.path, format!("more than {DRIVES_MAX} images")));
     }
     Ok(())

@@ -163,6 +163,12 @@ impl Entry {
     pub(crate) fn domains(&self) -> u32 {
         self.count.as_ref().map_or(1, |count| *count.get_ref())
     }
+
+    /// Names of the domains that serve its devices, once for each device.
+    pub(crate) fn backends(&self) -> impl Iterator<Item = &str> {
+        let nets = self.net.iter().map(|device| &device.backend);
+        nets.chain(self.disk.iter().map(|disk| &disk.backend)).map(|name| name.get_ref().as_str())
+    }
 }
 
 /// A network front end.

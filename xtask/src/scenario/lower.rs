@@ -66,7 +66,7 @@ pub(crate) fn lower(scenario: &Scenario) -> anyhow::Result<Plan> {
         guests: Vec::new(),
         subjects: 0,
         network,
-        drives: disks::drives(system),
+        drives: disks::drives(scenario),
         monitor: None,
     };
     let mut next = 0_u16;

@@ -3,16 +3,22 @@
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::judge::{figures, number};
 use super::keep::{Kept, PATIENCE};
-use crate::paths;
+use crate::{paths, setup, tied};
 
 /// Connections that the server has at once.
 const CONNECTIONS: usize = 16;
+/// What is said of a disk that holds something else.
+const NO_STORE: &str = "the disk holds something that is no store";
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A driver domain of the server crashes under load so often. No client sees an error, no change that was acknowledged is
 /// lost, all frames are there in the end: `kv load` fails otherwise.
@@ -41,13 +47,7 @@ pub(super) fn killed(times: u32) -> Result<String> {
 
 /// Connections that ask nothing hold every socket of the server. One more is served, and the others stay.
 pub(super) fn crowded() -> Result<String> {
-    let folder = paths::run("suite").join("kv-crowded");
-    std::fs::create_dir_all(&folder).context("making a folder")?;
-    let (image, scenario) = (folder.join("kv.img"), folder.join("scenario.toml"));
-    std::fs::write(&image, vec![0; 1 << 20]).context("making a disk")?;
-    let text = std::fs::read_to_string(paths::root().join("images/kv.toml")).context("reading a scenario")?;
-    std::fs::write(&scenario, text.replace("target/kv.img", &image.to_string_lossy()))
-        .context("writing a scenario")?;
+    let (_, scenario) = on_disk("kv-crowded", &vec![0; 1 << 20])?;
     let mut run = Kept::start("kv-crowded", &[&scenario.to_string_lossy()])?;
     let said = run.said();
     let address = said.lines().find_map(|line| line.strip_prefix("kv ")).map(str::trim);
@@ -78,6 +78,54 @@ pub(super) fn crowded() -> Result<String> {
     run.interrupt()?;
     ensure!(run.end()?, "the run did not end well:\n{}", run.said());
     Ok(format!("{CONNECTIONS} that ask nothing, one more: {ended} gave way, the others are served"))
+}
+
+/// A disk with a file system, whose first sectors are zeros: guest and checker say that it is no store, and it stays as it is.
+pub(super) fn refused() -> Result<String> {
+    let folder = paths::run("suite").join("kv-refused");
+    std::fs::create_dir_all(&folder).context("making a folder")?;
+    let made = folder.join("ext4.img");
+    std::fs::write(&made, vec![0; 4 << 20]).context("making a disk")?;
+    let status = tied::command(setup::MKE2FS)
+        .args(["-q", "-F", "-t", "ext4", "-b", "1024", "-d"])
+        .args([&paths::root().join("docs"), &made])
+        .status()
+        .context("starting mke2fs")?;
+    ensure!(status.success(), "mke2fs ended with {status}");
+    let before = std::fs::read(&made).context("reading a file system")?;
+    let empty = |sector: usize| before[sector * 512..][..512].iter().all(|byte| *byte == 0);
+    ensure!(empty(0) && empty(8), "the file system looks unlike a new disk where superblocks are");
+    let (image, scenario) = on_disk("kv-refused", &before)?;
+    let mut run = Kept::start("kv-refused", &[&scenario.to_string_lossy()])?;
+    let deadline = Instant::now() + PATIENCE;
+    while !run.said().contains(NO_STORE) {
+        ensure!(Instant::now() < deadline, "the run does not say that the disk is refused:\n{}", run.said());
+        std::thread::sleep(LOOK);
+    }
+    run.interrupt()?;
+    ensure!(run.end()?, "the run did not end well:\n{}", run.said());
+    ensure!(std::fs::read(&image).context("reading the disk")? == before, "the disk has changed");
+
+    let program = std::env::current_exe().context("finding this program")?;
+    let check = tied::command(&program.to_string_lossy())
+        .args(["kv", "check", &image.to_string_lossy()])
+        .output()
+        .context("checking the disk")?;
+    let said = String::from_utf8_lossy(&check.stderr);
+    ensure!(check.status.code() == Some(2) && said.contains(NO_STORE), "{}: {said}", check.status);
+    Ok(format!("{} bytes of ext4 refused", before.len()))
+}
+
+/// A scenario of this name with a disk that holds this; both paths.
+fn on_disk(name: &str, content: &[u8]) -> Result<(PathBuf, PathBuf)> {
+    let folder = paths::run("suite").join(name);
+    std::fs::create_dir_all(&folder).context("making a folder")?;
+    let (image, scenario) = (folder.join("kv.img"), folder.join("scenario.toml"));
+    std::fs::write(&image, content).context("making a disk")?;
+    let text = std::fs::read_to_string(paths::root().join("images/kv.toml")).context("reading a scenario")?;
+    std::fs::write(&scenario, text.replace("target/kv.img", &image.to_string_lossy()))
+        .context("writing a scenario")?;
+    Ok((image, scenario))
 }
 
 fn connect(address: &str) -> Result<TcpStream> {

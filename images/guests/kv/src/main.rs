@@ -35,14 +35,14 @@ async fn run(guest: Guest) {
         line.parse("connections", CONNECTIONS_DEFAULT).unwrap_or_else(|error| panic!("{error}"));
     let disk = match Disk::open(&guest, 0).await {
         Ok(disk) => disk,
-        Err(error) => return println!("disk 0: {error}"),
+        Err(error) => return log::error!("disk 0: {error}"),
     };
     if disk.is_read_only() {
-        return println!("disk 0: it is read-only, and is to be written to");
+        return log::error!("disk 0: it is read-only, and is to be written to");
     }
     let store = match Store::open(DiskMedium(disk)).await {
         Ok(store) => store,
-        Err(error) => return println!("disk 0: {error}"),
+        Err(error) => return log::error!("disk 0: {error}"),
     };
     let found = store.superblock();
     println!(
@@ -54,7 +54,7 @@ async fn run(guest: Guest) {
     );
     let network = match net::start::<{ CONNECTIONS_MAX + 1 }>(&guest) {
         Ok(network) => network,
-        Err(error) => return println!("{error}"),
+        Err(error) => return log::error!("{error}"),
     };
     let keeper = Rc::new(Keeper::new(store));
     guest.spawn(keeper::keep(keeper.clone()));

@@ -213,6 +213,55 @@ fn a_disk_that_holds_something_else_is_left_alone() {
 }
 
 #[test]
+fn a_disk_with_one_byte_of_something_else_anywhere_is_left_alone() {
+    // Larger than what is read at once, and with a sector at its end that belongs to no area.
+    let sectors = 3 * 256 + 33;
+    let mut random = fastrand::Rng::with_seed(1);
+    for sector in 0..sectors {
+        let foreign = Platter::new(sectors);
+        let (at, byte) = (random.usize(..512), random.u8(1..));
+        foreign.durable.borrow_mut()[sector][at] = byte;
+        let why = format!("byte {at} of sector {sector} is {byte}");
+        assert_eq!(block_on(Store::examine(&foreign)).err(), Some(OpenError::NoStore), "{why}");
+        assert_eq!(block_on(Store::open(&foreign)).err(), Some(OpenError::NoStore), "{why}");
+        assert_eq!(foreign.events.get(), 0, "{why}");
+    }
+    assert!(block_on(Store::open(&Platter::new(sectors))).is_ok());
+}
+
+#[test]
+fn what_the_first_write_left_of_a_superblock_is_a_new_store_only_on_zeros() {
+    let whole = Platter::new(SECTORS);
+    drop(block_on(Store::open(&whole)).unwrap());
+    let first = whole.durable.borrow()[8];
+    for length in 0..=first.len() {
+        for foreign in [None, Some(SECTORS - 1)] {
+            let torn = Platter::new(SECTORS);
+            torn.durable.borrow_mut()[8][..length].copy_from_slice(&first[..length]);
+            if let Some(sector) = foreign {
+                torn.durable.borrow_mut()[sector][511] = 1;
+            }
+            let opened = block_on(Store::open(&torn)).err();
+            // With its checksum whole it is a store, whose areas may hold anything.
+            let expected = (foreign.is_some() && length < 60).then_some(OpenError::NoStore);
+            assert_eq!(opened, expected, "{length} bytes of it, foreign: {foreign:?}");
+        }
+    }
+}
+
+#[test]
+fn a_superblock_among_what_was_put_over_its_store_makes_none() {
+    for sector in (0..16).filter(|sector| ![0, 8].contains(sector)) {
+        let platter = Platter::new(SECTORS);
+        drop(block_on(Store::open(&platter)).unwrap());
+        platter.durable.borrow_mut()[sector][200] = 0x53;
+        let events = platter.events.get();
+        assert_eq!(block_on(Store::open(&platter)).err(), Some(OpenError::NoStore));
+        assert_eq!(platter.events.get(), events);
+    }
+}
+
+#[test]
 fn to_examine_a_store_writes_nothing() {
     let platter = Platter::new(SECTORS);
     assert!(block_on(Store::examine(&platter)).unwrap().is_empty());

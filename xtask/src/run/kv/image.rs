@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use anyhow::{Result, anyhow, bail};
-use key_value::{Medium, SECTOR_BYTES, Store};
+use key_value::{Medium, OpenError, SECTOR_BYTES, Store};
 
 /// All keys and their values.
 pub(super) type Content = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -41,12 +41,27 @@ impl Medium for Image<'_> {
     }
 }
 
+/// What an image holds is no store, and never was one: why.
+#[derive(Debug)]
+pub(super) struct NoStore(String);
+
+impl std::fmt::Display for NoStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NoStore {}
+
 /// All that the store on an image holds.
 ///
 /// # Errors
-/// When there is no store, or something of it is damaged.
+/// [`NoStore`], or when something of a store is damaged.
 pub(super) fn content(bytes: &[u8]) -> Result<Content> {
-    let store = at_once(Store::examine(Image(bytes)))?.map_err(|error| anyhow!("{error}"))?;
+    let store = at_once(Store::examine(Image(bytes)))?.map_err(|error| match error {
+        OpenError::NoStore | OpenError::Small(_) => NoStore(error.to_string()).into(),
+        OpenError::Disk(_) | OpenError::Size(_) | OpenError::Damaged(_) => anyhow!("{error}"),
+    })?;
     let mut content = Content::new();
     for key in store.keys() {
         let shown = String::from_utf8_lossy(key);

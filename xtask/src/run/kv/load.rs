@@ -19,7 +19,7 @@ use crate::cli::KvLoad;
 use crate::run::boot::{self, How};
 use crate::run::crash::{Crashes, LOOK};
 use crate::run::session::Session;
-use crate::scenario::{Plan, Scenario, lower};
+use crate::scenario::{Entry, OnCrash, Plan, Scenario, lower};
 use crate::{BadInput, compile, interrupt, paths, qemu, setup};
 
 /// Bytes of the disk: so few that its log is moved every second or so.
@@ -63,14 +63,7 @@ pub(super) fn load(options: &KvLoad) -> Result<()> {
         image.image = Some(toml::Spanned::new(0..0, disk.to_string_lossy().into_owned()));
     }
     scenario.check(&compile::is_image)?;
-    let restarts = |name: &str| {
-        let found = scenario.system.domain.iter().find(|domain| domain.name.get_ref() == name);
-        found.is_some_and(|domain| domain.on_crash == crate::scenario::OnCrash::Restart)
-    };
-    if !restarts(&options.crash) {
-        let text = format!("--crash: scenario kv has no domain {:?} that is built again", options.crash);
-        return Err(BadInput(text).into());
-    }
+    crashable(&scenario, &options.crash)?;
     setup::need(setup::QEMU)?;
     setup::need_target()?;
     interrupt::install()?;
@@ -85,6 +78,22 @@ pub(super) fn load(options: &KvLoad) -> Result<()> {
     }
     let ended = server.ended(options)?;
     server.report(options, &folder, &ended)
+}
+
+/// Refuses a domain whose crash its clients would see: it must serve others, and be built again.
+fn crashable(scenario: &Scenario, name: &str) -> Result<(), BadInput> {
+    let domains = &scenario.system.domain;
+    let serves = |name: &str| domains.iter().flat_map(Entry::backends).any(|backend| backend == name);
+    let can = |domain: &&Entry| domain.on_crash == OnCrash::Restart && serves(domain.name.get_ref());
+    let names: Vec<&str> = domains.iter().filter(can).map(|domain| domain.name.get_ref().as_str()).collect();
+    if names.contains(&name) {
+        return Ok(());
+    }
+    let text = format!(
+        "--crash: {name:?} is no driver domain that is built again; scenario kv has {}",
+        names.join(", ")
+    );
+    Err(BadInput(text))
 }
 
 impl Server {
@@ -251,5 +260,22 @@ impl Server {
                 "store": ended.store, "audit": ended.audit,
             }),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_driver_domain_that_is_built_again_is_crashed_under_load() {
+        let scenario = Scenario::open(&paths::root(), "kv").unwrap();
+        for name in ["storage", "network"] {
+            assert!(crashable(&scenario, name).is_ok(), "{name}");
+        }
+        for name in ["kv", "nobody", ""] {
+            let why = crashable(&scenario, name).unwrap_err().to_string();
+            assert!(why.contains(&format!("{name:?}")) && why.ends_with("has network, storage"), "{why}");
+        }
     }
 }

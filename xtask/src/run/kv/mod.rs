@@ -14,6 +14,7 @@ use std::fs;
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 
+use self::image::NoStore;
 use self::promise::Promise;
 use crate::BadInput;
 use crate::cli::{self, Json};
@@ -27,6 +28,9 @@ pub(crate) fn kv(what: &cli::Kv) -> Result<()> {
 }
 
 /// Checks a disk.
+///
+/// # Errors
+/// [`BadInput`] for what is no store; others when one is damaged or breaks a promise.
 fn check(options: &cli::KvCheck) -> Result<()> {
     let shown = options.image.display();
     let bytes = fs::read(&options.image).map_err(|error| BadInput(format!("{shown}: {error}")))?;
@@ -38,7 +42,10 @@ fn check(options: &cli::KvCheck) -> Result<()> {
             serde_json::from_str(&text).map_err(|error| wrong(&error))?
         }
     };
-    let found = image::content(&bytes).with_context(|| shown.to_string())?;
+    let found = image::content(&bytes).map_err(|error| match error.downcast::<NoStore>() {
+        Ok(other) => BadInput(format!("{shown}: {other}")).into(),
+        Err(error) => error.context(shown.to_string()),
+    })?;
     let wrong: Vec<String> = promises.iter().filter_map(|promise| promise.broken(&found)).collect();
     say!("{shown}: {} keys, {} promises, {} of them broken", found.len(), promises.len(), wrong.len());
     let figures = json!({"keys": found.len(), "promises": promises.len(), "broken": wrong});
