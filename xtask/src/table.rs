@@ -38,8 +38,18 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
+/// So many guests in words.
+pub(crate) fn guests(number: u32) -> String {
+    if number == 1 { "1 guest".to_owned() } else { format!("{number} guests") }
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn one_guest_is_no_plural() {
+        assert_eq!([0, 1, 2, 1024].map(super::guests), ["0 guests", "1 guest", "2 guests", "1024 guests"]);
+    }
+
     #[test]
     fn digits_are_grouped_from_the_right() {
         for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {

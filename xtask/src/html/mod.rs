@@ -1,9 +1,13 @@
 //! The report of a run as one HTML file, plots included.
 //! It exists so that figures can be looked at and passed on without any tool.
 
+mod axis;
+mod bars;
 mod curves;
 mod plots;
+mod series;
 mod suite;
+mod ticks;
 
 use std::fmt::Write;
 
@@ -12,8 +16,10 @@ use anyhow::Result;
 use crate::figures::{Figures, Run};
 use crate::table::{fraction, grouped, or_dash};
 
-pub(crate) use curves::{Curve, Stack, Words, curves, stacks};
+pub(crate) use bars::{Bars, Stack, histogram, stacks};
+pub(crate) use curves::{Curve, Words, curves};
 pub(crate) use suite::{Row, suite};
+pub(crate) use ticks::written;
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;color:#1d2733;background:#f6f7f9;margin:0}\
 main{max-width:1080px;margin:0 auto;padding:24px}h1{margin:0 0 4px}h2{margin:32px 0 8px;font-size:19px}\

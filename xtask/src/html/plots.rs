@@ -2,16 +2,17 @@
 //! They exist because the effect of a policy is seen sooner than read.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use anyhow::{Result, anyhow};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
+use super::axis::Axis;
+use super::bars::{Bars, bars};
+use super::curves::{Curve, Words, lines, sized};
+use super::{series, ticks};
 use crate::figures::Run;
 
-pub(super) const COLOURS: [RGBColor; 4] =
-    [RGBColor(47, 111, 171), RGBColor(222, 120, 40), RGBColor(79, 150, 90), RGBColor(140, 90, 160)];
 const SMALL: (u32, u32) = (330, 260);
 const WIDE: (u32, u32) = (1040, 320);
 pub(super) const FONT: &str = "sans-serif";
@@ -74,19 +75,19 @@ fn policy_bars(title: &str, runs: &[Run], value: Value) -> Result<String> {
             .margin(8)
             .x_label_area_size(26)
             .y_label_area_size(52)
-            .build_cartesian_2d(0.0..runs.len().max(1) as f64, 0.0..top)
+            .build_cartesian_2d(0.0..runs.len().max(1) as f64, Axis::even(top))
             .map_err(failed)?;
         chart
             .configure_mesh()
             .disable_x_mesh()
             .light_line_style(TRANSPARENT)
             .x_labels(0)
-            .y_labels(5)
+            .y_label_formatter(&|value| ticks::written(*value))
             .label_style((FONT, 13))
             .draw()
             .map_err(failed)?;
         for (index, run) in runs.iter().enumerate() {
-            let (left, height, colour) = (index as f64, value(run), COLOURS[index % COLOURS.len()]);
+            let (left, height, colour) = (index as f64, value(run), series::colour(index));
             let bar = Rectangle::new([(left + 0.25, 0.0), (left + 0.75, height)], colour.filled());
             chart.draw_series(std::iter::once(bar)).map_err(failed)?;
             let above = Text::new(number(height), (left + 0.5, height), centred((FONT, 14)));
@@ -110,40 +111,19 @@ fn number(value: f64) -> String {
 
 /// Latency by percentile, one line a policy.
 fn curve(runs: &[Run]) -> Result<String> {
-    drawn((SMALL.0 * 3 + 36, SMALL.1 + 40), |area| {
-        let top = above(runs.iter().flat_map(|run| &run.http.curve).map(|&(_, us)| us as f64 / 1000.0));
-        let mut chart = ChartBuilder::on(area)
-            .caption("latency by percentile", (FONT, 16))
-            .margin(10)
-            .margin_right(28)
-            .x_label_area_size(36)
-            .y_label_area_size(60)
-            .build_cartesian_2d(0.0..100.0, 0.0..top)
-            .map_err(failed)?;
-        chart
-            .configure_mesh()
-            .x_desc("requests that took no longer, %")
-            .y_desc("ms")
-            .light_line_style(TRANSPARENT)
-            .label_style((FONT, 13))
-            .draw()
-            .map_err(failed)?;
-        for (run, colour) in runs.iter().zip(COLOURS.iter().cycle()) {
-            let points = run.http.curve.iter().map(|&(percentile, us)| (percentile, us as f64 / 1000.0));
-            chart
-                .draw_series(LineSeries::new(points, colour.stroke_width(2)).point_size(3))
-                .map_err(failed)?
-                .label(run.delivery.clone())
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
-        }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
-            .background_style(WHITE.mix(0.8))
-            .label_font((FONT, 13))
-            .draw()
-            .map_err(failed)
-    })
+    let curve = |run: &Run| Curve {
+        name: run.delivery.clone(),
+        points: run.http.curve.iter().map(|&(percentile, us)| (percentile, us as f64 / 1000.0)).collect(),
+    };
+    let all: Vec<Curve> = runs.iter().map(curve).collect();
+    let names: Vec<&str> = all.iter().map(|curve| curve.name.as_str()).collect();
+    let words = Words {
+        title: "latency by percentile",
+        across: "requests that took no longer, %",
+        up: "ms",
+        source: "",
+    };
+    sized(WIDE, words, &names, series::of_line, |area| lines(area, words, &Axis::even(100.0), &all))
 }
 
 /// The commonest hypercalls for each request, one bar a policy.
@@ -156,48 +136,11 @@ pub(super) fn hypercalls(runs: &[Run]) -> Result<String> {
     names.sort_by_key(|name| std::cmp::Reverse(totals[name]));
     names.truncate(10);
     let count =
-        |run: &Run, name: &str| per_request(run, run.hypercalls.get(name).map_or(0, |call| call.count));
-    drawn(WIDE, |area| {
-        let top = above(runs.iter().flat_map(|run| names.iter().map(move |name| count(run, name))));
-        let across: Range<f64> = 0.0..names.len().max(1) as f64;
-        let mut chart = ChartBuilder::on(area)
-            .caption("hypercalls per request", (FONT, 16))
-            .margin(10)
-            .x_label_area_size(30)
-            .y_label_area_size(52)
-            .build_cartesian_2d(across, 0.0..top)
-            .map_err(failed)?;
-        chart
-            .configure_mesh()
-            .disable_x_mesh()
-            .light_line_style(TRANSPARENT)
-            .x_labels(0)
-            .label_style((FONT, 13))
-            .draw()
-            .map_err(failed)?;
-        let width = 0.7 / runs.len().max(1) as f64;
-        for (which, run) in runs.iter().enumerate() {
-            let colour = COLOURS[which % COLOURS.len()];
-            let bars = names.iter().enumerate().map(|(index, name)| {
-                let left = index as f64 + 0.15 + width * which as f64;
-                Rectangle::new([(left, 0.0), (left + width, count(run, name))], colour.filled())
-            });
-            chart
-                .draw_series(bars)
-                .map_err(failed)?
-                .label(run.delivery.clone())
-                .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 14, y + 5)], colour.filled()));
-        }
-        for (index, name) in names.iter().enumerate() {
-            let (x, y) = chart.backend_coord(&(index as f64 + 0.5, 0.0));
-            area.draw_text(name, &centred((FONT, 12)), (x, y + 20)).map_err(failed)?;
-        }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperRight)
-            .background_style(WHITE.mix(0.8))
-            .label_font((FONT, 13))
-            .draw()
-            .map_err(failed)
-    })
+        |run: &Run, name: &&str| per_request(run, run.hypercalls.get(*name).map_or(0, |call| call.count));
+    let heights = |run: &Run| names.iter().map(|name| count(run, name)).collect();
+    let of = Bars {
+        columns: names.iter().map(|name| (*name).to_owned()).collect(),
+        series: runs.iter().map(|run| (run.delivery.clone(), heights(run))).collect(),
+    };
+    bars(WIDE, Words { title: "hypercalls per request", across: "", up: "", source: "" }, &of)
 }

@@ -3,7 +3,7 @@
 
 use super::point::Point;
 use super::sweep::Sweep;
-use crate::table::grouped;
+use crate::table::{self, grouped};
 
 /// A difference smaller than this is none.
 const SMALL: f64 = 0.01;
@@ -83,28 +83,30 @@ fn compared(first: &str, name: &str, suppress: &str, pairs: &[(&Point, &Point)])
     let (Some(&(base, best)), Some(&(under, worst))) = (best, worst) else { return Vec::new() };
     let subject = format!("{name} against {first} delivery, suppression {suppress}");
     let mut text = format!(
-        "{subject}: throughput changes by {} at {} guests at best and by {} at {} at worst, where the rounds have {} a second against {}.",
+        "{subject}: throughput changes by {} at {} at best and by {} at {} at worst, where the rounds have {} a second against {}.",
         percent(gain(base, best)),
-        best.guests,
+        table::guests(best.guests),
         percent(gain(under, worst)),
         worst.guests,
         range(worst),
         range(under),
     );
     let count = |holds: fn(f64) -> bool| {
-        let guests: Vec<String> = pairs
+        let numbers: Vec<u32> = pairs
             .iter()
             .filter(|(base, other)| holds(gain(base, other)))
-            .map(|(_, other)| other.guests.to_string())
+            .map(|(_, other)| other.guests)
             .collect();
-        guests.join(", ")
+        let (last, before) = numbers.split_last()?;
+        let before: String = before.iter().map(|number| format!("{number}, ")).collect();
+        Some(if before.is_empty() { table::guests(*last) } else { format!("{before}{last} guests") })
     };
     let (pays, harms) = (count(|gain| gain > SMALL), count(|gain| gain < -SMALL));
-    if !pays.is_empty() {
-        text.push_str(&format!(" It pays at {pays} guests."));
+    if let Some(pays) = pays {
+        text.push_str(&format!(" It pays at {pays}."));
     }
-    if !harms.is_empty() {
-        text.push_str(&format!(" It harms at {harms} guests."));
+    if let Some(harms) = harms {
+        text.push_str(&format!(" It harms at {harms}."));
     }
     let mut found = vec![text];
     if best.instructions_per_request.total.is_some() {
@@ -116,7 +118,8 @@ fn compared(first: &str, name: &str, suppress: &str, pairs: &[(&Point, &Point)])
         .filter_map(|pair| tail(&pair).map(|(base, other)| (pair.1.guests, other / base - 1.0)))
         .max_by(|a, b| a.1.total_cmp(&b.1));
     if let Some((guests, change)) = worst_tail {
-        found.push(format!("Its p99 latency changes by {} at worst, at {guests} guests.", percent(change)));
+        let at = table::guests(guests);
+        found.push(format!("Its p99 latency changes by {} at worst, at {at}.", percent(change)));
     }
     found
 }
@@ -131,10 +134,10 @@ fn why(base: &Point, other: &Point) -> String {
     let or = |value: Option<f64>| value.map_or_else(|| "?".to_owned(), |value| format!("{value:.2}"));
     let own = |point: &Point| Some(point.instructions_per_request.hypervisor.as_ref()?.total);
     format!(
-        "At {} guests a request takes another {} instructions in the driver domain, {} in the guests, {} in the clients and {} of idle time, of \
+        "At {} a request takes another {} instructions in the driver domain, {} in the guests, {} in the clients and {} of idle time, of \
          {}; {} of that are the hypervisor's own, which takes {} of them. A request switches domains {} times instead of {}, and an upcall handles {} events instead of {}. By wall time the ratio is {} \
          (n = {}), by QEMU's time on processors {} ({} to {}).",
-        other.guests,
+        table::guests(other.guests),
         change(before.driver, after.driver),
         change(before.guests, after.guests),
         change(before.clients, after.clients),
@@ -165,12 +168,11 @@ fn idle(figures: &Sweep) -> Vec<String> {
         let spun = guests(plain) - guests(timeout);
         let sleeps = |point: &Point| point.sleeps_per_request.unwrap_or(0.0);
         format!(
-            "{} {}, {} delivery: idle-with-timeout gives {:.2} times the throughput ({} against {} requests/s). Of the \
+            "{}, {} delivery: idle-with-timeout gives {:.2} times the throughput ({} against {} requests/s). Of the \
              processor without what the clients take of it, which are as if elsewhere, a request needs {} instructions \
              against {}: {:.2} times as many are served by it. {} of that are what guests spin. They go to sleep {:.1} times for a \
              request against {:.1}.",
-            timeout.guests,
-            if timeout.guests == 1 { "guest" } else { "guests" },
+            table::guests(timeout.guests),
             timeout.delivery,
             timeout.factor.unwrap_or(0.0),
             whole(timeout.throughput),

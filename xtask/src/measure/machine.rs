@@ -17,6 +17,7 @@ use super::traced::{Delays, delays};
 use crate::paths;
 use crate::qemu::{Clock, Next, is_orderly};
 use crate::run::boot::{self, How};
+use crate::table;
 
 /// How long a machine may be silent.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -60,7 +61,7 @@ pub(crate) fn follow(
                 collected.see(&line, machine.stamp())?;
                 let done = collected.snapshots.len() / 2;
                 let what = if view == View::Plain { "measured" } else { "accounted for" };
-                bar.set_message(format!("{} guests, {what}: {done} segments", cell.guests));
+                bar.set_message(format!("{}, {what}: {done} segments", table::guests(cell.guests)));
             }
             Next::Timeout if last.elapsed() < PATIENCE => {}
             Next::Timeout => {

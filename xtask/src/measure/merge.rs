@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 
 use super::sweep::Sweep;
 use crate::BadInput;
+use crate::table::guests;
 
 /// Reads parts and puts them together.
 ///
@@ -71,7 +72,7 @@ fn add(whole: &mut Sweep, part: Sweep) -> Result<(), String> {
                 == (point.guests, &point.delivery, &point.suppress, &point.idle)
         };
         if whole.points.iter().any(same) {
-            return Err(format!("both have {} guests under {} delivery", point.guests, point.delivery));
+            return Err(format!("both have {} under {} delivery", guests(point.guests), point.delivery));
         }
         whole.points.push(point);
     }

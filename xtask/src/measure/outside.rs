@@ -17,6 +17,7 @@ use crate::paths;
 use crate::qemu::Clock;
 use crate::run::boot::{self, How};
 use crate::run::session::Session;
+use crate::table;
 
 /// The same as a kind of accelerator.
 pub(crate) const ACCELERATOR: &str = "TCG, in real time";
@@ -43,7 +44,8 @@ pub(crate) fn measure(
     let count = settings.policies.len();
     for number in 0..count * settings.rounds as usize {
         let policy = settings.policies[policy_of(number, count)];
-        bar.set_message(format!("{} guests, segment {} under {policy} delivery", cell.guests, number + 1));
+        let guests = table::guests(cell.guests);
+        bar.set_message(format!("{guests}, segment {} under {policy} delivery", number + 1));
         session.deliver_as(&policy.command())?;
         loaded(settings, cell, &session, settings.warm_ms)?;
         snapshot(&mut session, &mut collected, 2 * number)?;

@@ -11,6 +11,7 @@ use super::histograms::{HISTOGRAMS, most};
 use super::point::Point;
 use super::sweep::Sweep;
 use crate::html::{self, Curve, Stack, Words};
+use crate::table::guests;
 
 /// A figure of a point that is drawn over the guests.
 struct Drawn {
@@ -116,9 +117,9 @@ pub(crate) fn write(figures: &Sweep, folder: &Path) -> Result<PathBuf> {
         page.push_str(&svg);
     }
     for histogram in HISTOGRAMS {
-        let title = format!("{}, {} guests", histogram.title, most(figures));
+        let title = format!("{}, {}", histogram.title, guests(most(figures)));
         let words = Words { title: &title, across: histogram.across, up: "percent", source: &source };
-        let svg = html::curves(words, &histogram.curves(figures))?;
+        let svg = html::histogram(words, &histogram.bars(figures))?;
         put(&folder.join(format!("{kind}-{}.svg", histogram.file)), &svg)?;
         page.push_str(&svg);
     }

@@ -16,7 +16,7 @@ use crate::qemu::{Clock, Next};
 use crate::run::boot::{self, How};
 use crate::scenario::{Scenario, Size, lower};
 use crate::serial::Line;
-use crate::table::{grouped, new};
+use crate::table::{self, grouped, new};
 use crate::{BadInput, compile, host, interrupt, paths, setup};
 
 /// How long the machine may be silent.
@@ -70,7 +70,7 @@ pub(crate) fn measure(options: &Scale) -> Result<()> {
     interrupt::install()?;
     let mut points = Vec::new();
     for &count in &guests {
-        tell!("beside {count} guests ...");
+        tell!("beside {} ...", table::guests(count));
         points.push(Point { guests: count, instructions: run(&scenario(count, options)?, count)? });
     }
     let growth = growth(&points);

@@ -18,7 +18,7 @@ use crate::cli::{Bench, Policies};
 use crate::qemu::Clock;
 use crate::run::boot::{self, How};
 use crate::scenario::{Plan, Scenario, Size, lower};
-use crate::table::{grouped, new, or_dash};
+use crate::table::{self, grouped, new, or_dash};
 use crate::{compile, interrupt, paths, setup, trace};
 
 /// Numbers of guests when none are given.
@@ -64,7 +64,7 @@ pub(super) fn bench(options: &Bench) -> Result<()> {
     let mut points = Vec::new();
     for &count in &guests {
         for delivery in [Policies::Synchronous, Policies::Batched] {
-            tell!("{count} guests, {} ...", word(delivery));
+            tell!("{}, {} ...", table::guests(count), word(delivery));
             points.push(point(count, delivery)?);
         }
     }

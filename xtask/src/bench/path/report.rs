@@ -9,13 +9,15 @@ use super::stages::{Stage, Target};
 use super::{Figures, Point, Stages};
 use crate::html::{self, Curve, Words};
 use crate::paths;
-use crate::table::grouped;
+use crate::table::{self, grouped};
 
 /// Room of one histogram.
 const WIDTH: u64 = 240;
 const HEIGHT: u64 = 110;
 /// Room of its words.
-const FOOT: u64 = 30;
+const FOOT: u64 = 24;
+/// Room of its name and of its figures above it.
+const HEAD: u64 = 42;
 
 /// Writes it.
 pub(super) fn write(figures: &Figures) -> Result<()> {
@@ -69,8 +71,8 @@ fn curves(figures: &Figures, delivery: &str) -> Vec<Curve> {
 fn histograms(page: &mut String, point: &Point) -> Result<()> {
     write!(
         page,
-        "<h2>{} guests, {}</h2><p class=\"sub\">{} events, {} requests, {} records lost</p>",
-        point.guests,
+        "<h2>{}, {}</h2><p class=\"sub\">{} events, {} requests, {} records lost</p>",
+        table::guests(point.guests),
         point.delivery,
         grouped(point.events),
         grouped(point.requests),
@@ -100,12 +102,13 @@ fn histogram(page: &mut String, stage: &Stages) -> Result<()> {
     let most = stage.histogram_ns.values().copied().max().unwrap_or(1).max(1);
     let first = stage.histogram_ns.keys().next().copied().unwrap_or(1).trailing_zeros();
     let last = stage.histogram_ns.keys().next_back().copied().unwrap_or(1).trailing_zeros();
-    let wide = WIDTH / u64::from(last - first + 1).max(4);
-    let (width, height) = (WIDTH + 20, HEIGHT + FOOT + 22);
+    let wide = WIDTH / u64::from(last - first + 1);
+    let (width, height) = (WIDTH + 20, HEAD + HEIGHT + FOOT);
     write!(
         page,
         "<svg width=\"{width}\" height=\"{height}\" font-family=\"sans-serif\" font-size=\"11\">\
-         <text x=\"10\" y=\"15\" font-size=\"13\">{}: p50 {}, p99 {}, n {}</text>",
+         <text x=\"10\" y=\"17\" font-size=\"13\" font-weight=\"bold\">{}</text>\
+         <text x=\"10\" y=\"33\">p50 {}, p99 {}, n {}</text>",
         html::escaped(stage.stage.word()),
         grouped(stage.summary.p50_ns),
         grouped(stage.summary.p99_ns),
@@ -114,7 +117,7 @@ fn histogram(page: &mut String, stage: &Stages) -> Result<()> {
     for (upto, count) in &stage.histogram_ns {
         let x = 10 + wide * u64::from(upto.trailing_zeros() - first);
         let tall = (count * HEIGHT).div_ceil(most);
-        let y = 22 + HEIGHT - tall;
+        let y = HEAD + HEIGHT - tall;
         write!(
             page,
             "<rect x=\"{x}\" y=\"{y}\" width=\"{}\" height=\"{tall}\" fill=\"#3465a4\"><title>up to {} instructions: \
@@ -124,12 +127,13 @@ fn histogram(page: &mut String, stage: &Stages) -> Result<()> {
             grouped(*count)
         )?;
     }
-    let foot = 22 + HEIGHT + 14;
+    let foot = HEAD + HEIGHT + 14;
     write!(
         page,
         "<text x=\"10\" y=\"{foot}\">{}</text><text x=\"{}\" y=\"{foot}\" text-anchor=\"end\">{} instructions</text></svg>",
-        grouped(1 << first),
-        WIDTH + 10,
+        // The first bucket begins where one more before it would end.
+        grouped((1 << first) / 2),
+        10 + wide * u64::from(last - first + 1),
         grouped(1 << last)
     )?;
     Ok(())

@@ -16,7 +16,7 @@ use self::machine::{Computed, Wanted, equal, neighbours, run, weighted};
 use super::point::round;
 use super::sweep::qemu_version;
 use crate::cli::Slices;
-use crate::table::{grouped, new};
+use crate::table::{self, grouped, new};
 use crate::{interrupt, setup};
 
 /// Weights that are compared.
@@ -111,7 +111,7 @@ pub(crate) fn measure(options: &Slices) -> Result<()> {
         let mut one = None;
         for &count in &guests {
             let wanted = Wanted { slice_us, window_ms: options.window, seed: options.seed };
-            tell!("{count} guests, slices of {ms} ms ...");
+            tell!("{}, slices of {ms} ms ...", table::guests(count));
             let point = point(slice_us, count, one, &run(&equal(wanted, count, options)?)?);
             one = one.or(Some(point.units));
             points.push(point);

@@ -8,6 +8,7 @@ use super::Figures;
 use crate::cli::Json;
 use crate::html::{self, Curve, Words};
 use crate::paths;
+use crate::table::guests;
 
 /// What is asked of weights and of neighbours.
 const LIMIT: f64 = 0.02;
@@ -17,9 +18,9 @@ pub(super) fn findings(figures: &Figures) -> Vec<String> {
     let mut found = Vec::new();
     if let Some(worst) = figures.points.iter().min_by(|a, b| a.against_one.total_cmp(&b.against_one)) {
         found.push(format!(
-            "Guests together do {:.2} % less work than one alone at worst: {} guests, slices of {} ms.",
+            "Guests together do {:.2} % less work than one alone at worst: {}, slices of {} ms.",
             (1.0 - worst.against_one) * 100.0,
-            worst.guests,
+            guests(worst.guests),
             worst.slice_us / 1_000
         ));
     }
