@@ -52,7 +52,7 @@ pub(crate) struct Run {
     /// How often
     #[arg(long, value_name = "N", default_value_t = 1, requires = "crash", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) crashes: u32,
-    /// Use KVM instead of emulation
+    /// Use KVM instead of emulation (no test does, see docs/CAVEATS.md)
     #[arg(long, conflicts_with = "icount")]
     pub(crate) kvm: bool,
     /// First host port of the guests [default: free ones from 18000]

@@ -98,6 +98,10 @@ impl Session {
                     if let Some(text) = self.watch.see(&line) {
                         bar.suspend(|| tell!("{text}"));
                     }
+                    if let Some(why) = self.watch.hopeless() {
+                        bar.abandon();
+                        bail!("{why}; the log is {}", self.machine.log().display());
+                    }
                     let now = names.iter().filter(|name| self.watch.banners.contains_key(*name)).count();
                     if now > count {
                         count = now;

@@ -12,6 +12,9 @@ use crate::serial::{Banner, Line};
 /// So many warnings are shown of a domain that serves others, and so many of all others: no guest may flood the terminal.
 const WARNINGS: u32 = 8;
 
+/// A domain that has died so often without a word will not come up.
+const STILLBIRTHS: u32 = 10;
+
 /// What the lines have said so far.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
@@ -41,6 +44,8 @@ pub(super) struct Watch {
     pub(super) mortal: HashSet<String>,
     /// Domains that serve others.
     pub(super) serving: HashSet<String>,
+    /// How often each domain has died that never said that it runs.
+    pub(super) stillborn: BTreeMap<String, u32>,
     /// How many warnings were shown of each of these, and under no name of all others.
     pub(super) warned: BTreeMap<String, u32>,
 }
@@ -95,6 +100,9 @@ impl Watch {
                     let (name, reason) = (text("name"), text("reason"));
                     let expected = reason == "poweroff" || self.mortal.contains(&name);
                     let message = (!expected).then(|| format!("{name} ended: {reason}"));
+                    if !expected && !self.banners.contains_key(&name) {
+                        *self.stillborn.entry(name.clone()).or_default() += 1;
+                    }
                     self.deaths.push((name, reason));
                     return message;
                 }
@@ -103,6 +111,13 @@ impl Watch {
             _ => {}
         }
         None
+    }
+
+    /// A domain that dies again and again before it says that it runs, in words.
+    pub(super) fn hopeless(&self) -> Option<String> {
+        let (name, times) = self.stillborn.iter().find(|(_, times)| **times >= STILLBIRTHS)?;
+        let reason = self.deaths.iter().rev().find(|(one, _)| one == name).map(|(_, reason)| reason.as_str());
+        Some(format!("{name} died {times} times before it ran: {}", reason.unwrap_or("no reason given")))
     }
 
     /// A line by which a domain's log warns, unless there were enough of them.
@@ -181,6 +196,24 @@ mod tests {
         assert!(!watch(&[dead, anew]).0.all_dead(1, nobody));
         assert!(!watch(&[dead]).0.all_dead(2, nobody));
         assert!(watch(&[dead, anew]).0.all_dead(1, |name| name == "web-2"), "who serves need not end");
+    }
+
+    #[test]
+    fn who_dies_again_and_again_before_it_runs_is_hopeless() {
+        let dead = |name: &str| {
+            Line::parse(&format!(
+                "@domain {{\"id\":3,\"name\":\"{name}\",\"state\":\"dead\",\"reason\":\"crash\"}}"
+            ))
+        };
+        let mut watch = Watch { mortal: HashSet::from(["bad".to_owned()]), ..Watch::default() };
+        watch.see(&Line::parse("web-1| @guest {\"cpl\":3}"));
+        for _ in 1..STILLBIRTHS {
+            ["web-1", "web-2", "bad"].iter().for_each(|name| drop(watch.see(&dead(name))));
+        }
+        ["web-1", "bad"].iter().for_each(|name| drop(watch.see(&dead(name))));
+        assert_eq!(watch.hopeless(), None);
+        watch.see(&dead("web-2"));
+        assert_eq!(watch.hopeless().as_deref(), Some("web-2 died 10 times before it ran: crash"));
     }
 
     #[test]
