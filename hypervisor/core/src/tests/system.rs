@@ -63,6 +63,10 @@ pub(super) fn synchronous(name: &str) -> config::Domain {
     config::Domain { delivery, ..domain(name) }
 }
 
+/// Frames of a machine, and as many for each domain if those are more.
+const FRAMES: u64 = 4096;
+const FRAMES_A_DOMAIN: u64 = 320;
+
 impl System {
     /// A system of these domains, up to its first return to a guest.
     pub(super) fn new(domains: Vec<config::Domain>) -> Self {
@@ -71,7 +75,7 @@ impl System {
 
     /// The same of another image.
     pub(super) fn of_image(image: &TestImage, domains: Vec<config::Domain>) -> Self {
-        let Fixture { world, machine } = Fixture::new(4096);
+        let Fixture { world, machine } = Fixture::new(FRAMES.max(FRAMES_A_DOMAIN * domains.len() as u64));
         let mut system = Self {
             world,
             machine,

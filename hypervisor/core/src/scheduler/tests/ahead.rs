@@ -1,7 +1,7 @@
 //! Adaptive delivery's promises: synchronous while there is time to spare, graces only where they pay.
 
 use super::*;
-use crate::scheduler::ahead::{CROWD, FAN, GRACE_NS, REFUSALS_FIRST, SAMPLE, SATURATED_NS};
+use crate::scheduler::ahead::{CROWD, FAN, GRACE_NS, REFUSALS_FIRST, SAMPLE, SATURATED_NS, TELLS};
 
 const SENDER: DomId = DomId(0);
 const BYSTANDER: DomId = DomId(1);
@@ -9,12 +9,12 @@ const TARGETS: [DomId; 2] = [DomId(2), DomId(3)];
 /// When the processor has been busy for long enough.
 const LATER: Time = Time(SATURATED_NS);
 
-/// The sender runs, the targets sleep with a rest of their turns, and nobody has idled for long.
-fn saturated() -> Scheduler {
-    saturated_beside(&TARGETS)
+/// So many targets as make who tells them one that tells many.
+fn many() -> Vec<DomId> {
+    (2..).take(FAN.try_into().unwrap()).map(DomId).collect()
 }
 
-/// The same with these targets, which follow the bystander in order.
+/// The sender runs, the targets, which follow the bystander in order, sleep with a rest of their turns, and nobody has idled for long.
 fn saturated_beside(targets: &[DomId]) -> Scheduler {
     let mut scheduler = scheduler(&vec![256; targets.len() + 3]);
     let idler = DomId(u16::try_from(targets.len() + 2).unwrap());
@@ -53,12 +53,15 @@ fn is_graced(scheduler: &mut Scheduler, target: DomId, again: usize) -> bool {
     graced
 }
 
-/// The same, the sender having told many.
+/// The same, the sender having told all but one of many; the first ones of the two are told already.
 fn one_that_tells_many() -> Scheduler {
-    let mut scheduler = saturated();
-    for target in TARGETS.into_iter().cycle().take(usize::from(FAN) - 1) {
+    let many = many();
+    let mut scheduler = saturated_beside(&many);
+    let (last, others) = many.split_last().unwrap();
+    for &target in others {
         assert!(!is_graced(&mut scheduler, target, 0), "not many yet");
     }
+    assert!(is_graced(&mut scheduler, *last, 1), "many now");
     scheduler
 }
 
@@ -89,7 +92,8 @@ fn graces_in_which_events_join_are_given_again_and_others_are_not() {
     for (again, paid) in [(1, true), (0, false)] {
         let mut scheduler = one_that_tells_many();
         let mut targets = TARGETS.into_iter().rev().cycle();
-        for target in targets.by_ref().take(usize::from(SAMPLE)) {
+        // One wait is noted already.
+        for target in targets.by_ref().take(usize::from(SAMPLE) - 1) {
             assert!(is_graced(&mut scheduler, target, again), "it is tried");
         }
         for target in targets.by_ref().take(usize::from(REFUSALS_FIRST)) {
@@ -99,15 +103,16 @@ fn graces_in_which_events_join_are_given_again_and_others_are_not() {
     }
 }
 
-/// The sender tells so many targets one after the other, again and again, and another first; each finds so many events left out when it has
-/// waited. How many more than those before it counted as one that tells many did not wait.
-fn let_in(targets: u16, left_out: u64) -> usize {
-    let mut targets: Vec<DomId> = (2..).take(targets.into()).map(DomId).collect();
-    let mut scheduler = saturated_beside(&targets);
+/// The sender tells so many of its targets one after the other, again and again, and another first; each finds so many events left out when
+/// it has waited. How many did not wait.
+fn let_in(together: u16, left_out: u64) -> usize {
+    let mut targets = many();
+    let mut scheduler = one_that_tells_many();
     let mut at_once = 0;
     for _ in 0..SAMPLE {
         let mut waiting = 0;
-        for &target in &targets {
+        let together = &targets[..together.into()];
+        for &target in together {
             let running = told(&mut scheduler, target, LATER);
             if running == Some(SENDER) {
                 waiting += 1;
@@ -119,7 +124,7 @@ fn let_in(targets: u16, left_out: u64) -> usize {
             assert_eq!(scheduler.pick(LATER), Some(SENDER));
         }
         scheduler.sleep(SENDER);
-        for target in &targets[targets.len() - waiting..] {
+        for target in &together[together.len() - waiting..] {
             assert_eq!(scheduler.pick(LATER), Some(*target));
             assert_eq!(scheduler.end_wait(*target), Some(SENDER));
             assert_eq!(scheduler.end_wait(*target), None, "a wait ends once");
@@ -130,7 +135,7 @@ fn let_in(targets: u16, left_out: u64) -> usize {
         assert_eq!(scheduler.pick(LATER), Some(SENDER));
         targets.rotate_left(1);
     }
-    at_once - (usize::from(FAN) - 1)
+    at_once
 }
 
 #[test]
@@ -142,11 +147,24 @@ fn what_drivers_left_out_meanwhile_speaks_for_a_grace_of_many() {
 }
 
 #[test]
-fn who_tells_one_alone_gets_no_grace() {
-    let mut scheduler = saturated();
-    for _ in 0..2 * FAN {
-        assert!(!is_graced(&mut scheduler, TARGETS[0], 0));
+fn who_tells_few_gets_no_grace() {
+    let many = many();
+    let (_, few) = many.split_last().unwrap();
+    for few in [&few[..1], &few[..2], few] {
+        let mut scheduler = saturated_beside(few);
+        for target in few.iter().cycle().take(3 * usize::from(TELLS)) {
+            assert!(!is_graced(&mut scheduler, *target, 1));
+        }
     }
+}
+
+#[test]
+fn who_no_longer_tells_many_gets_no_grace_any_more() {
+    let mut scheduler = one_that_tells_many();
+    for target in TARGETS.into_iter().cycle().take(2 * usize::from(TELLS)) {
+        is_graced(&mut scheduler, target, 1);
+    }
+    assert!(!is_graced(&mut scheduler, TARGETS[0], 1));
 }
 
 #[test]
