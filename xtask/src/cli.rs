@@ -22,12 +22,12 @@ pub(crate) use self::measure::{
     Batching, Course, Creation, IdleSweep, Load as MeasuredLoad, MeasureKind, Scale, Slices, Spread, Ticks,
     Window,
 };
-pub(crate) use self::output::Json;
+pub(crate) use self::output::{Json, spare};
 pub(crate) use self::replay::Replay;
 pub(crate) use self::run::{Idle, Policies, Run, Switch};
 pub(crate) use self::strike::{StrikeKind, StrikePaced, StrikeSweep};
 pub(crate) use self::suite::{Soak, Test};
-pub(crate) use self::trace::{Control, Live, Record, RecordMode, Report, Sort, Timeline};
+pub(crate) use self::trace::{Choice, Control, Live, Record, RecordMode, Report, Sort, Timeline};
 pub(crate) use self::view::{Column, Filter, Format, Ns, Trace, TraceView, Why};
 
 /// Builds, runs and measures Denizen.

@@ -1,9 +1,12 @@
 //! Files that commands write: looked at before anything starts, since what takes an hour must not fail when it is written down.
 
 use std::fs::OpenOptions;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+
+use crate::BadInput;
 
 /// The option of each command that reports.
 #[derive(Clone, Debug, Default, Args)]
@@ -11,6 +14,52 @@ pub(crate) struct Json {
     /// Write the figures here as JSON
     #[arg(long, value_name = "FILE", value_parser = writable)]
     pub(crate) json: Option<PathBuf>,
+}
+
+impl Json {
+    /// As one of the files that a command writes.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.json.as_deref()
+    }
+}
+
+/// Refuses to write over what is read, or two outputs into one file, whatever their names; to be asked before anything is written.
+///
+/// # Errors
+/// [`BadInput`] that names the file.
+pub(crate) fn spare<'a>(
+    read: impl IntoIterator<Item = &'a Path>,
+    written: impl IntoIterator<Item = Option<&'a Path>>,
+) -> Result<(), BadInput> {
+    let read: Vec<&Path> = read.into_iter().collect();
+    let written: Vec<&Path> = written.into_iter().flatten().collect();
+    for (index, output) in written.iter().enumerate() {
+        if read.iter().any(|input| same(input, output)) {
+            return Err(BadInput(format!("{}: it is read, and would be overwritten", output.display())));
+        }
+        if written.iter().take(index).any(|other| same(other, output)) {
+            return Err(BadInput(format!("{}: two outputs cannot go there", output.display())));
+        }
+    }
+    Ok(())
+}
+
+/// Whether two paths lead to one file, or would if it were made. Terminals and pipes may be named twice.
+fn same(one: &Path, other: &Path) -> bool {
+    match (one.metadata(), other.metadata()) {
+        (Ok(first), Ok(second)) => {
+            first.is_file() && (first.dev(), first.ino()) == (second.dev(), second.ino())
+        }
+        (Err(_), Err(_)) => place(one).is_some_and(|first| place(other) == Some(first)),
+        _ => false,
+    }
+}
+
+/// Where a file that is not there yet would be.
+fn place(path: &Path) -> Option<PathBuf> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or_else(|| Path::new(".")).canonicalize().ok()?;
+    Some(folder.join(path.file_name()?))
 }
 
 /// What can be made where it is to be, as far as its folder says.
@@ -45,6 +94,25 @@ pub(super) fn writable(text: &str) -> Result<PathBuf, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_read_is_not_written_whatever_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let (read, new) = (path("trace.bin"), path("new"));
+        std::fs::write(&read, "kept").unwrap();
+        std::os::unix::fs::symlink(&read, path("link")).unwrap();
+        std::fs::hard_link(&read, path("hard")).unwrap();
+        for name in ["trace.bin", "link", "hard", "./trace.bin"] {
+            let written = path(name);
+            assert!(spare([read.as_path()], [None, Some(written.as_path())]).is_err(), "{name}");
+        }
+        assert!(spare([read.as_path()], [Some(new.as_path()), None]).is_ok());
+        let again = path("./new");
+        assert!(spare([], [Some(new.as_path()), Some(again.as_path())]).is_err());
+        let null = Path::new("/dev/null");
+        assert!(spare([], [Some(null), Some(null)]).is_ok());
+    }
 
     #[test]
     fn what_can_be_written_is_left_as_it_is_and_what_cannot_is_refused() {

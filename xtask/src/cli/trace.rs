@@ -62,17 +62,16 @@ pub(crate) struct Choice {
 }
 
 impl Choice {
-    /// As settings, `KEY=VALUE`.
-    pub(crate) fn settings(&self) -> Vec<String> {
-        let longer = self.longer.map(|ns| ns.to_string());
+    /// As settings, key and value; the keys are the options' names.
+    pub(crate) fn settings(&self) -> impl Iterator<Item = (&'static str, String)> {
         let texts = [
-            ("categories", &self.categories),
-            ("domains", &self.domains),
-            ("calls", &self.calls),
-            ("longer", &longer),
-            ("stop", &self.stop),
+            ("categories", self.categories.clone()),
+            ("domains", self.domains.clone()),
+            ("calls", self.calls.clone()),
+            ("longer", self.longer.map(|ns| ns.to_string())),
+            ("stop", self.stop.clone()),
         ];
-        texts.iter().filter_map(|(key, value)| value.as_ref().map(|value| format!("{key}={value}"))).collect()
+        texts.into_iter().filter_map(|(key, value)| value.map(|value| (key, value)))
     }
 }
 
@@ -83,20 +82,33 @@ pub(crate) struct Record {
     #[arg(long, short, value_name = "FILE", default_value = "trace.bin", value_parser = writable)]
     pub(crate) output: PathBuf,
     /// Record a run that is up, instead of one of its own; SCENARIO says which, --connections loads it
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = OF_OWN_RUNS)]
     pub(crate) attach: bool,
     /// What happens when the shared memory is full
     #[arg(long, value_name = "MODE", default_value = "live")]
     pub(crate) mode: RecordMode,
-    /// Most bytes of the file in mode live
-    #[arg(long, value_name = "SIZE", default_value = "1G")]
-    pub(crate) limit: Size,
+    /// Most bytes of the file in mode live [default: 1G]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) limit: Option<Size>,
     /// What is recorded
     #[command(flatten)]
     pub(crate) choice: Choice,
     /// The run
     #[command(flatten)]
     pub(crate) run: Run,
+}
+
+/// Options that say how a run is started: one that is up does not take them.
+const OF_OWN_RUNS: [&str; 17] = [
+    "guests", "delivery", "suppress", "idle", "ring", "memory", "seed", "load", "icount", "crash", "kvm",
+    "port", "monitor", "record", "gdb", "keep", "trace",
+];
+
+impl Record {
+    /// Most bytes of the file in mode live.
+    pub(crate) fn most(&self) -> u64 {
+        self.limit.map_or(1 << 30, |limit| limit.0)
+    }
 }
 
 /// What happens when the shared memory is full.
@@ -186,8 +198,8 @@ pub(crate) struct Timeline {
     #[arg(long, value_name = "N", default_value_t = 60)]
     pub(crate) lines: usize,
     /// Letters across
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    pub(crate) width: usize,
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(20..=160))]
+    pub(crate) width: u16,
     /// Where the figures go
     #[command(flatten)]
     pub(crate) json: Json,

@@ -33,6 +33,7 @@ mod table;
 mod traced;
 mod work;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -44,7 +45,7 @@ use self::settings::{Cell, Settings};
 pub(crate) use self::shard::Shard;
 use self::sweep::Sweep;
 use crate::cli::{Course, Json, MeasureKind};
-use crate::{host, interrupt, paths, setup};
+use crate::{cli, host, interrupt, paths, setup};
 
 /// How QEMU runs in all measurements.
 const ACCELERATOR: &str = "TCG, -icount shift=0,sleep=off";
@@ -59,7 +60,10 @@ pub(crate) fn measure(what: &MeasureKind) -> Result<()> {
         MeasureKind::Creation(options) => creation::measure(options),
         MeasureKind::Slices(options) => slices::measure(options),
         MeasureKind::Scale(options) => scale::measure(options),
-        MeasureKind::Merge { files, json } => finish(merge::merge(files)?, json),
+        MeasureKind::Merge { files, json } => {
+            cli::spare(files.iter().map(PathBuf::as_path), [json.path()])?;
+            finish(merge::merge(files)?, json)
+        }
     }
 }
 

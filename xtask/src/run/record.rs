@@ -27,6 +27,8 @@ pub(crate) fn record(options: &cli::Record, output: &Path) -> Result<()> {
         return Err(BadInput(text.to_owned()).into());
     }
     let scenario = prepared(run)?;
+    let trace = paths::run(&scenario.name).join("trace.bin");
+    cli::spare([trace.as_path()], [Some(output), run.json.path(), run.record.as_deref()])?;
     let mut plan = wanted::plan(run, &scenario)?;
     let from_host = scenario.subject().is_some() && !wanted::from_inside(run);
     // What the host loads is recorded under load; else the start belongs to it.
@@ -35,8 +37,7 @@ pub(crate) fn record(options: &cli::Record, output: &Path) -> Result<()> {
         plan.config.trace_settings.push("mode live".to_owned());
     }
     let mut session = Session::new(boot::boot(wanted::how(run, &scenario), &scenario, plan)?, &scenario);
-    let trace = paths::run(&scenario.name).join("trace.bin");
-    let limit = options.limit.0;
+    let limit = options.most();
     let spool =
         (options.mode == RecordMode::Live).then(|| Spool::start(&trace, output, limit)).transpose()?;
     if from_host {

@@ -13,6 +13,9 @@ use crate::BadInput;
 use crate::cli::Json;
 use crate::table::new;
 
+/// What is said of runs in which the hypervisor did the same.
+const NO_DIFFERENCE: &str = "there is no difference in the hypervisor's work";
+
 /// Two runs compared.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Diff {
@@ -47,6 +50,10 @@ impl Change {
         Self { what: what.into(), count: scaled(one.0, other.0), ns: scaled(one.1, other.1), share: 0.0 }
     }
 
+    fn changed(&self) -> bool {
+        self.ns[0] != self.ns[1] || self.count[0] != self.count[1]
+    }
+
     fn delta(&self) -> f64 {
         self.ns[1] - self.ns[0]
     }
@@ -61,7 +68,7 @@ pub(super) fn diff(one: &Path, other: &Path, per: Option<&str>, json: &Json) -> 
     let diff = of(&first, &second, per)?;
     print(&diff);
     for (path, stats) in [(one, &first), (other, &second)] {
-        if stats.lost > 0 {
+        if stats.is_short() {
             say!("{}: {}", path.display(), stats.remark);
         }
     }
@@ -105,7 +112,8 @@ fn of(one: &Stats, other: &Stats, per: Option<&str>) -> Result<Diff, BadInput> {
     for table in [&mut work, &mut rest, &mut delays] {
         ranked(table);
     }
-    let largest = work.first().map_or_else(|| "nothing".to_owned(), |change| sentence(change, &name));
+    let changed = work.first().filter(|change| change.changed());
+    let largest = changed.map_or_else(|| NO_DIFFERENCE.to_owned(), |change| sentence(change, &name));
     Ok(Diff { per: name, work, rest, delays, largest })
 }
 
@@ -130,7 +138,11 @@ fn ranked(table: &mut [Change]) {
     for change in table.iter_mut() {
         change.share = if all > 0.0 { change.delta().abs() / all } else { 0.0 };
     }
-    table.sort_by(|one, other| other.share.total_cmp(&one.share));
+    // Where no time changed, what happened more or less often.
+    table.sort_by(|one, other| {
+        let by_share = other.share.total_cmp(&one.share);
+        by_share.then(other.changed().cmp(&one.changed()))
+    });
 }
 
 fn sentence(change: &Change, per: &str) -> String {
@@ -175,7 +187,11 @@ fn print(diff: &Diff) {
         }
         say!("{table}\n");
     }
-    say!("largest change: {}", diff.largest);
+    if diff.largest == NO_DIFFERENCE {
+        say!("{NO_DIFFERENCE}");
+    } else {
+        say!("largest change: {}", diff.largest);
+    }
 }
 
 /// Compares whatever came out of two damaged traces.
@@ -223,5 +239,6 @@ mod tests {
     fn runs_that_are_alike_differ_in_nothing() {
         let diff = of(&stats(5, 5), &stats(5, 5), None).unwrap();
         assert!(diff.work.iter().all(|change| change.share == 0.0));
+        assert_eq!(diff.largest, NO_DIFFERENCE);
     }
 }

@@ -33,9 +33,6 @@ pub(super) fn export(
     let mut reader = input::open(file)?;
     let names = Names::new(reader.names());
     let filter = Filter::new(filter, &names)?;
-    if same(file, output) {
-        return Err(BadInput(format!("{} is the trace itself", output.display())).into());
-    }
     let is_folder = format == Format::Ctf;
     if output.exists() && output.is_dir() != is_folder {
         let what = if is_folder { "no folder, which ctf is written to" } else { "a folder" };
@@ -90,14 +87,6 @@ const WRITTEN: usize = 1 << 18;
 fn create(path: &Path) -> Result<BufWriter<File>> {
     let file = File::create(path).with_context(|| format!("writing {}", path.display()))?;
     Ok(BufWriter::with_capacity(WRITTEN, file))
-}
-
-/// Whether two paths name the same file.
-fn same(one: &Path, other: &Path) -> bool {
-    match (std::fs::canonicalize(one), std::fs::canonicalize(other)) {
-        (Ok(one), Ok(other)) => one == other,
-        _ => false,
-    }
 }
 
 /// Writes whatever came out of a damaged trace, in each format.

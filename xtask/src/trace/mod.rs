@@ -9,6 +9,7 @@ mod damage;
 mod diff;
 mod drain;
 mod export;
+mod files;
 mod filter;
 mod follow;
 mod input;
@@ -47,6 +48,7 @@ pub(crate) use stats::Stats;
 
 /// Shows a trace.
 pub(crate) fn trace(options: &Trace) -> Result<()> {
+    files::check(&options.view)?;
     match &options.view {
         TraceView::Record(options) => record::record(options),
         TraceView::Live(options) => live::live(options),
@@ -115,7 +117,13 @@ pub(crate) fn printed(write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>)
     }
 }
 
-/// What is missing from a trace, in words.
+/// What is missing from a trace, in words, if anything is.
+fn missing(tally: &Tally) -> Option<String> {
+    let whole = tally.lost == 0 && tally.unknown == 0 && tally.damaged_blocks == 0 && !tally.truncated;
+    (!whole).then(|| remark(tally))
+}
+
+/// What there is of a trace and what is missing, in words.
 fn remark(tally: &Tally) -> String {
     let mut text = format!(
         "{} records, {} lost of which {} were overwritten by newer ones",

@@ -32,7 +32,8 @@ impl Names {
 
     /// The domains whose names fit a pattern: a name, a prefix with `*`, or a number.
     pub(crate) fn fitting(&self, pattern: &str) -> Vec<DomId> {
-        let number = pattern.parse().ok().map(DomId);
+        let number =
+            pattern.parse().ok().map(DomId).filter(|id| self.0.is_empty() || self.0.contains_key(id));
         let fits = |name: &str| match pattern.strip_suffix('*') {
             Some(prefix) => name.starts_with(prefix),
             None => name == pattern,

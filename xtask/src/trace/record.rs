@@ -9,8 +9,9 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::attach::Attached;
-use super::{Spool, input, remark, setting, write_json};
-use crate::cli::{Record, RecordMode};
+use super::setting::{chosen, setting};
+use super::{Spool, input, remark, write_json};
+use crate::cli::{Record, RecordMode, spare};
 use crate::load::load;
 use crate::table::grouped;
 use crate::{BadInput, interrupt, paths, run};
@@ -43,13 +44,18 @@ struct Recorded {
 /// [`BadInput`] for bad options, and all that can go wrong with a run.
 pub(super) fn record(options: &Record) -> Result<()> {
     let mut options = options.clone();
-    let chosen = options.choice.settings();
-    options.run.trace_set.extend(chosen);
+    chosen(&options.choice)?;
+    let choice = options.choice.settings().map(|(key, value)| format!("{key}={value}"));
+    options.run.trace_set.extend(choice);
     let settings = options.run.trace_set.iter().filter(|text| *text != "on");
     let settings: Vec<String> =
         settings.map(|text| setting("--trace-set", text)).collect::<Result<_, BadInput>>()?;
     if settings.iter().any(|setting| setting.starts_with("mode ")) {
         return Err(BadInput("say --mode instead of --trace-set mode".to_owned()).into());
+    }
+    if options.mode == RecordMode::Flight && options.limit.is_some() {
+        let text = "--limit is for --mode live; in mode flight the file is as large as the shared memory";
+        return Err(BadInput(text.to_owned()).into());
     }
     let output = options.output.clone();
     if output.is_dir() {
@@ -72,10 +78,11 @@ pub(super) fn record(options: &Record) -> Result<()> {
 fn attached(options: &Record, output: &Path, settings: &[String]) -> Result<()> {
     interrupt::install()?;
     let mut run = Attached::find(options.run.scenario.as_deref())?;
+    spare([run.trace().as_path()], [Some(output), options.run.json.path()])?;
     let live = options.mode == RecordMode::Live;
     run.begin(if live { "live" } else { "flight" }, settings)?;
     let trace = run.trace().clone();
-    let spool = live.then(|| Spool::start(&trace, output, options.limit.0)).transpose()?;
+    let spool = live.then(|| Spool::start(&trace, output, options.most())).transpose()?;
     interrupt::be_gentle();
     let stop = Arc::new(AtomicBool::new(false));
     let end = options.run.seconds.map(|seconds| Instant::now() + Duration::from_secs_f64(seconds));

@@ -14,7 +14,7 @@ use super::follow::{Delivery, Fact, Follow};
 use super::names::Names;
 use super::stats::{Gather, Ring, Stats};
 use super::timeline::window::Window;
-use super::{input, remark, write_json};
+use super::{files, input, missing, write_json};
 use crate::cli::Report;
 use crate::html::{END, escaped, opening};
 use crate::table::{grouped, or_dash};
@@ -32,10 +32,7 @@ const MARGIN: u64 = 200_000;
 /// [`BadInput`] for a file that is no trace or holds nothing.
 pub(super) fn report(options: &Report) -> Result<()> {
     let file = &options.file;
-    let output = options.output.clone().unwrap_or_else(|| file.with_extension("html"));
-    if output == *file {
-        return Err(BadInput(format!("{} is the trace itself", file.display())).into());
-    }
+    let output = files::page(options);
     let mut reader = input::open(file)?;
     let mut seen = Seen::default();
     for entry in reader.by_ref() {
@@ -48,11 +45,14 @@ pub(super) fn report(options: &Report) -> Result<()> {
     let names = Names::new(reader.names());
     let whole = tally.lost == 0 && !tally.truncated;
     let (mut stats, lanes, slowest) = seen.finish(&names, whole, Some(reader.header()));
-    (stats.lost, stats.remark) = (tally.lost, remark(&tally));
+    stats.note(&tally);
     let closer = slowest.map(|event| closer(file, event)).transpose()?;
     let page = page(file, &stats, &lanes, closer.as_ref(), &names)?;
     std::fs::write(&output, page).with_context(|| format!("writing {}", output.display()))?;
     say!("{}", paths::shown(&output));
+    if let Some(missing) = missing(&tally) {
+        say!("{missing}");
+    }
     write_json(&options.json, &stats)
 }
 

@@ -7,6 +7,7 @@ mod rings;
 
 use std::collections::BTreeMap;
 
+use hypervisor_core::trace::reader::Tally;
 use serde::Serialize;
 
 use super::audit::Counters;
@@ -55,6 +56,23 @@ pub(crate) struct Stats {
     pub(crate) counters: Option<Counters>,
     /// What is missing, in words.
     pub(crate) remark: String,
+}
+
+impl Stats {
+    /// Takes in what the reader missed.
+    pub(crate) fn note(&mut self, tally: &Tally) {
+        self.lost = tally.lost;
+        self.overwritten = tally.overwritten;
+        self.unknown = tally.unknown;
+        self.damaged_blocks = tally.damaged_blocks;
+        self.truncated = tally.truncated;
+        self.remark = super::remark(tally);
+    }
+
+    /// Whether records are missing that nobody left out on purpose.
+    pub(crate) const fn is_short(&self) -> bool {
+        self.lost > 0 || self.unknown > 0 || self.damaged_blocks > 0 || self.truncated
+    }
 }
 
 /// One hypercall.

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::names::Names;
 use super::text::{fields, seconds};
-use super::{input, printed, write_json};
+use super::{input, missing, printed, write_json};
 use crate::BadInput;
 use crate::cli::Timeline;
 use window::Window;
@@ -51,7 +51,7 @@ struct RecordOf {
 /// # Errors
 /// [`BadInput`] for a file that is no trace, a domain that it does not name, or a time that it does not reach.
 pub(super) fn timeline(options: &Timeline) -> Result<()> {
-    let reader = input::open(&options.file)?;
+    let mut reader = input::open(&options.file)?;
     let names = Names::new(reader.names());
     let mut domains = Vec::new();
     for pattern in &options.domain {
@@ -63,7 +63,7 @@ pub(super) fn timeline(options: &Timeline) -> Result<()> {
     }
     let half = options.window.saturating_mul(1000) / 2;
     let (from, to) = (options.around.0.saturating_sub(half), options.around.0.saturating_add(half));
-    let window = Window::of(reader, from, to, options.lines);
+    let window = Window::of(reader.by_ref(), from, to, options.lines);
     let Some((first, last)) = window.reach.filter(|_| !window.is_empty()) else {
         return Err(
             BadInput(format!("nothing is recorded around {} s", seconds(options.around.0).trim())).into()
@@ -76,7 +76,7 @@ pub(super) fn timeline(options: &Timeline) -> Result<()> {
     }
     let wanted = |id| domains.is_empty() || domains.contains(&id);
     printed(|output| {
-        output.write_all(chart::text(&window, &names, wanted, options.width).as_bytes())?;
+        output.write_all(chart::text(&window, &names, wanted, options.width.into()).as_bytes())?;
         writeln!(output)?;
         let mut before = from;
         for entry in window.entries.iter().filter(|entry| wanted(entry.domain)) {
@@ -96,6 +96,9 @@ pub(super) fn timeline(options: &Timeline) -> Result<()> {
         }
         Ok(())
     })?;
+    if let Some(missing) = missing(&reader.tally()) {
+        eprintln!("up to there: {missing}");
+    }
     write_json(&options.json, &shown(&window, &names, wanted))
 }
 

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::names::Names;
 use super::text::seconds;
-use super::{input, remark, write_json};
+use super::{input, missing, write_json};
 use crate::BadInput;
 use crate::cli::Why;
 use crate::counters::ratio;
@@ -77,7 +77,7 @@ struct Blame {
 /// # Errors
 /// [`BadInput`] for a domain that the trace does not name, or if there is no such request.
 pub(super) fn why(options: &Why) -> Result<()> {
-    let reader = input::open(&options.file)?;
+    let mut reader = input::open(&options.file)?;
     let names = Names::new(reader.names());
     let whose = match &options.domain {
         None => None,
@@ -92,11 +92,12 @@ pub(super) fn why(options: &Why) -> Result<()> {
     };
     let at = options.at.map(|at| at.0);
     let wanted = |id: DomId| whose.as_ref().is_none_or(|whose| whose.contains(&id));
-    let found = requests::slowest(reader, wanted, at, options.slowest as usize);
+    let found = requests::slowest(&mut reader, wanted, at, options.slowest as usize);
     if found.is_empty() {
-        return Err(BadInput("the trace has no such request from beginning to end".to_owned()).into());
+        let also = missing(&reader.tally()).map_or_else(String::new, |missing| format!("; {missing}"));
+        return Err(BadInput(format!("the trace has no such request from beginning to end{also}")).into());
     }
-    let answer = answer(&options.file, &found, &names)?;
+    let answer = answer(&options.file, &found, &names, missing(&reader.tally()))?;
     for told in &answer.requests {
         print(told);
     }
@@ -104,10 +105,8 @@ pub(super) fn why(options: &Why) -> Result<()> {
     write_json(&options.json, &answer)
 }
 
-fn answer(file: &Path, found: &[Request], names: &Names) -> Result<Answer> {
-    let mut reader = input::open(file)?;
-    let parts = work::of(reader.by_ref(), found);
-    let tally = reader.tally();
+fn answer(file: &Path, found: &[Request], names: &Names, missing: Option<String>) -> Result<Answer> {
+    let parts = work::of(input::open(file)?, found);
     let mut requests = Vec::new();
     for (request, pieces) in found.iter().zip(&parts) {
         let (steps, blame) = chain::of(request, pieces, names);
@@ -140,8 +139,8 @@ fn answer(file: &Path, found: &[Request], names: &Names) -> Result<Answer> {
             format!("held up most by {}: {} of the time{then}", worst.domain, share(worst.share))
         }
     };
-    if tally.lost > 0 {
-        verdict.push_str(&format!("\n{}", remark(&tally)));
+    if let Some(missing) = missing {
+        verdict.push_str(&format!("\n{missing}"));
     }
     Ok(Answer { requests, blame, verdict })
 }

@@ -18,10 +18,11 @@ use anyhow::{Context, Result};
 
 use super::attach::Attached;
 use super::input::{self, Records};
-use super::{setting, write_json};
+use super::setting::{chosen, setting};
+use super::write_json;
 use crate::cli::Live;
+use crate::interrupt;
 use crate::load::load;
-use crate::{BadInput, interrupt};
 use board::Board;
 use picture::Picture;
 
@@ -87,9 +88,7 @@ impl Stream {
 /// # Errors
 /// [`BadInput`] for a bad setting and if no run is up; else when the run ends.
 pub(super) fn live(options: &Live) -> Result<()> {
-    let settings = options.choice.settings();
-    let settings: Vec<String> =
-        settings.iter().map(|text| setting("--", text)).collect::<Result<_, BadInput>>()?;
+    let settings = chosen(&options.choice)?;
     let run = Attached::find(options.run.as_deref())?;
     interrupt::install()?;
     interrupt::be_gentle();

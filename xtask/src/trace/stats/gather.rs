@@ -32,12 +32,7 @@ pub(crate) fn of_some<S: Source>(mut reader: Reader<S>, wanted: impl Fn(&Entry) 
     let tally = reader.tally();
     let whole = whole && tally.lost == 0 && !tally.truncated;
     let mut stats = gather.stats(&Names::new(reader.names()), whole, Some(reader.header()));
-    stats.lost = tally.lost;
-    stats.overwritten = tally.overwritten;
-    stats.unknown = tally.unknown;
-    stats.damaged_blocks = tally.damaged_blocks;
-    stats.truncated = tally.truncated;
-    stats.remark = crate::trace::remark(&tally);
+    stats.note(&tally);
     stats
 }
 

@@ -66,7 +66,7 @@ struct Open {
 /// Finds the slowest requests of the domains that are wanted; with a point of time, only those under way then. If none
 /// is, the first that begins later.
 pub(super) fn slowest<S: Source>(
-    mut reader: Reader<S>,
+    reader: &mut Reader<S>,
     wanted: impl Fn(DomId) -> bool,
     at: Option<u64>,
     most: usize,
