@@ -281,6 +281,6 @@ mod tests {
             Reader::new(bytes.as_slice()).unwrap().map(|entry| (entry.domain.0, entry.record)).collect();
         assert_eq!(read, records);
         let stats = crate::trace::stats::of(Reader::new(bytes.as_slice()).unwrap());
-        assert_eq!(stats.processor.overlap_ns, 0, "one domain at a time has the processor");
+        assert_eq!(stats.processor.unwrap().overlap_ns, 0, "one domain at a time has the processor");
     }
 }

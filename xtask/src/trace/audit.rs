@@ -162,6 +162,11 @@ impl Audit {
         }
     }
 
+    /// Categories that were recorded all the time, if the trace says.
+    pub(super) const fn categories(&self) -> Option<u32> {
+        self.categories
+    }
+
     /// The comparison; `None` if there were no counters, or what they count was left out on purpose.
     pub(super) fn against(&self, names: &Names, header: Option<&Header>) -> Option<Counters> {
         let recorded = self.categories.unwrap_or(u32::MAX);

@@ -5,6 +5,7 @@ use hypervisor_core::trace::{Category, Mode};
 use serde::Serialize;
 
 use super::attach::Attached;
+use super::stats::left_out;
 use super::{input, setting, write_json};
 use crate::BadInput;
 use crate::cli::Control;
@@ -59,13 +60,12 @@ pub(super) fn control(options: &Control) -> Result<()> {
 fn standing(run: &Attached) -> Result<Standing> {
     let reader = input::open(run.trace())?;
     let header = reader.header();
-    let left = [(1, "domains"), (2, "hypercalls"), (4, "short hypercalls")];
     Ok(Standing {
         scenario: run.scenario().to_owned(),
         on: header.categories != 0,
         mode: if header.mode == Mode::Live { "live" } else { "flight" },
         categories: words(header.categories),
-        left_out: left.iter().filter(|(bit, _)| header.left_out & bit != 0).map(|(_, word)| *word).collect(),
+        left_out: left_out(header.left_out),
         triggered: header.triggered.map(|condition| format!("{condition:?}").to_lowercase()),
         dropped: header.dropped.values().fold(0, |sum, count| sum.saturating_add(*count)),
     })

@@ -7,7 +7,7 @@ use anyhow::Result;
 use hypervisor_core::trace::records::DESCRIPTIONS;
 use serde::Serialize;
 
-use super::stats::Stats;
+use super::stats::{Processor, Stats};
 use super::{stats_of, write_json};
 use crate::BadInput;
 use crate::cli::Json;
@@ -15,6 +15,9 @@ use crate::table::new;
 
 /// What is said of runs in which the hypervisor did the same.
 const NO_DIFFERENCE: &str = "there is no difference in the hypervisor's work";
+
+/// What is said of traces that have no figure in common.
+const NOTHING_TO_COMPARE: &str = "both traces can tell nothing of the hypervisor's work";
 
 /// Two runs compared.
 #[derive(Clone, Debug, Serialize)]
@@ -29,6 +32,8 @@ pub(crate) struct Diff {
     delays: Vec<Change>,
     /// The largest change, in words.
     largest: String,
+    /// What was recorded differently, and what is therefore not compared.
+    left_out: Vec<String>,
 }
 
 /// One line.
@@ -91,40 +96,71 @@ fn of(one: &Stats, other: &Stats, per: Option<&str>) -> Result<Diff, BadInput> {
             (format!("one {}", about.name), counts.map(|count| count as f64))
         }
     };
-    let mut work: Vec<Change> = Vec::new();
-    let names: std::collections::BTreeSet<&String> =
-        one.hypercalls.keys().chain(other.hypercalls.keys()).collect();
-    for name in names {
-        let of =
-            |stats: &Stats| stats.hypercalls.get(name).map_or((0, 0), |call| (call.count, call.total_ns));
-        work.push(Change::new(format!("hypercall {name}"), of(one), of(other), per));
-    }
-    let of = |stats: &Stats| (stats.processor.switches, stats.processor.switches_ns);
-    work.push(Change::new("domain switches", of(one), of(other), per));
-    let of = |stats: &Stats| (stats.batches.values().sum(), stats.processor.upcalls_ns);
-    work.push(Change::new("entries of upcalls", of(one), of(other), per));
-    let of = |stats: &Stats| (0, stats.processor.guests_ns);
-    let guests = Change::new("guests", of(one), of(other), per);
-    let of = |stats: &Stats| (0, stats.processor.idle_ns);
-    let idle = Change::new("nothing to do", of(one), of(other), per);
+    let mut work = calls(one, other, per);
+    // What one of them cannot tell is not compared.
+    let both = |what: &str, of: &dyn Fn(&Stats) -> Option<(u64, u64)>| {
+        Some(Change::new(what, of(one)?, of(other)?, per))
+    };
+    let processor = |stats: &Stats, of: fn(&Processor) -> (u64, u64)| stats.processor.as_ref().map(of);
+    work.extend(both("domain switches", &|stats| processor(stats, |time| (time.switches, time.switches_ns))));
+    work.extend(both("entries of upcalls", &|stats| {
+        Some((stats.batches.as_ref()?.values().sum(), stats.processor.as_ref()?.upcalls_ns))
+    }));
+    let guests = both("guests", &|stats| processor(stats, |time| (0, time.guests_ns)));
+    let idle = both("nothing to do", &|stats| processor(stats, |time| (0, time.idle_ns)));
     let mut delays = stages(one, other, per);
-    let mut rest = vec![guests, idle];
+    let mut rest: Vec<Change> = guests.into_iter().chain(idle).collect();
     for table in [&mut work, &mut rest, &mut delays] {
         ranked(table);
     }
     let changed = work.first().filter(|change| change.changed());
-    let largest = changed.map_or_else(|| NO_DIFFERENCE.to_owned(), |change| sentence(change, &name));
-    Ok(Diff { per: name, work, rest, delays, largest })
+    let largest = match changed {
+        Some(change) => sentence(change, &name),
+        None if work.is_empty() => NOTHING_TO_COMPARE.to_owned(),
+        None => NO_DIFFERENCE.to_owned(),
+    };
+    Ok(Diff { per: name, work, rest, delays, largest, left_out: left_out(one, other) })
+}
+
+/// What is not compared, and why.
+fn left_out(one: &Stats, other: &Stats) -> Vec<String> {
+    let mut figures: Vec<String> = one.recorded.differs(&other.recorded).into_iter().collect();
+    if !one.recorded.leaves_out_as(&other.recorded) {
+        figures.push("hypercalls: they were not recorded of the same".to_owned());
+    }
+    for figure in one.left_out.iter().chain(&other.left_out) {
+        if !figures.contains(figure) {
+            figures.push(figure.clone());
+        }
+    }
+    figures
+}
+
+/// Hypercalls, if both have them of the same choice and with durations.
+fn calls(one: &Stats, other: &Stats, per: [f64; 2]) -> Vec<Change> {
+    if !(one.durations && other.durations && one.recorded.leaves_out_as(&other.recorded)) {
+        return Vec::new();
+    }
+    let names: std::collections::BTreeSet<&String> =
+        one.hypercalls.keys().chain(other.hypercalls.keys()).collect();
+    let change = |name: &String| {
+        let of = |stats: &Stats| {
+            stats.hypercalls.get(name).map_or((0, 0), |call| (call.count, call.total_ns.unwrap_or(0)))
+        };
+        Change::new(format!("hypercall {name}"), of(one), of(other), per)
+    };
+    names.into_iter().map(change).collect()
 }
 
 /// Delays by stage.
 fn stages(one: &Stats, other: &Stats, per: [f64; 2]) -> Vec<Change> {
-    let mut names: Vec<&str> = one.delays.iter().chain(&other.delays).map(|delay| delay.stage).collect();
+    let (Some(first), Some(second)) = (&one.delays, &other.delays) else { return Vec::new() };
+    let mut names: Vec<&str> = first.iter().chain(second).map(|delay| delay.stage).collect();
     names.sort_unstable();
     names.dedup();
     names.retain(|name| *name != "whole");
     let of = |stats: &Stats, name: &str| {
-        let delays = stats.delays.iter().filter(|delay| delay.stage == name);
+        let delays = stats.delays.iter().flatten().filter(|delay| delay.stage == name);
         delays.fold((0, 0_u64), |sum, delay| {
             (sum.0 + delay.spread.count, sum.1.saturating_add(delay.spread.total_ns))
         })
@@ -187,10 +223,12 @@ fn print(diff: &Diff) {
         }
         say!("{table}\n");
     }
-    if diff.largest == NO_DIFFERENCE {
-        say!("{NO_DIFFERENCE}");
-    } else {
-        say!("largest change: {}", diff.largest);
+    for figure in &diff.left_out {
+        say!("left out: {figure}");
+    }
+    match diff.largest.as_str() {
+        nothing @ (NO_DIFFERENCE | NOTHING_TO_COMPARE) => say!("{nothing}"),
+        change => say!("largest change: {change}"),
     }
 }
 
@@ -203,14 +241,16 @@ pub(super) fn tried(one: &Stats, other: &Stats) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::stats::{Call, Processor};
+    use crate::trace::stats::Call;
 
     fn stats(switches: u64, calls: u64) -> Stats {
-        let call = Call { count: calls, total_ns: calls * 400, ..Call::default() };
+        let call = Call { count: calls, total_ns: Some(calls * 400), ..Call::default() };
         Stats {
             span_ns: 2_000_000_000,
             hypercalls: [("event_channel_op".to_owned(), call)].into(),
-            processor: Processor { switches, switches_ns: switches * 900, ..Processor::default() },
+            processor: Some(Processor { switches, switches_ns: switches * 900, ..Processor::default() }),
+            batches: Some([(1, 10)].into()),
+            durations: true,
             kinds: [("Upcall".to_owned(), 10)].into(),
             ..Stats::default()
         }
@@ -240,5 +280,16 @@ mod tests {
         let diff = of(&stats(5, 5), &stats(5, 5), None).unwrap();
         assert!(diff.work.iter().all(|change| change.share == 0.0));
         assert_eq!(diff.largest, NO_DIFFERENCE);
+    }
+
+    #[test]
+    fn what_one_trace_cannot_tell_is_not_compared() {
+        let mut other = stats(3, 5);
+        (other.processor, other.left_out) = (None, vec!["the processor's time: run-state".to_owned()]);
+        let diff = of(&stats(5, 5), &other, None).unwrap();
+        assert!(diff.work.iter().all(|change| change.what != "domain switches") && diff.rest.is_empty());
+        assert_eq!(diff.left_out, other.left_out);
+        other.durations = false;
+        assert_eq!(of(&stats(5, 5), &other, None).unwrap().largest, NOTHING_TO_COMPARE);
     }
 }

@@ -7,6 +7,7 @@ use hypervisor_core::trace::reader::Entry;
 use hypervisor_core::trace::records::DESCRIPTIONS;
 
 use super::names::Names;
+use super::text::seconds;
 use crate::BadInput;
 use crate::cli;
 
@@ -18,6 +19,12 @@ pub(crate) struct Filter {
     categories: Option<u32>,
     from: u64,
     to: u64,
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self { domains: None, kinds: None, categories: None, from: 0, to: u64::MAX }
+    }
 }
 
 impl Filter {
@@ -65,10 +72,51 @@ impl Filter {
         })
     }
 
+    /// Categories of which every record is wanted.
+    pub(crate) fn categories(&self) -> u32 {
+        let mut all = self.categories.unwrap_or(Category::EVERY);
+        for about in DESCRIPTIONS {
+            if self.kinds.is_some_and(|kinds| !kinds[usize::from(about.kind)]) {
+                all &= !about.category.bit();
+            }
+        }
+        all
+    }
+
+    /// Whether records of all domains are wanted.
+    pub(crate) const fn all_domains(&self) -> bool {
+        self.domains.is_none()
+    }
+
+    /// Whether those of this one are.
+    pub(crate) fn means(&self, domain: DomId) -> bool {
+        self.domains.as_ref().is_none_or(|domains| domains.contains(&domain))
+    }
+
+    /// The part of a time that is wanted.
+    pub(crate) fn clipped(&self, from: u64, to: u64) -> (u64, u64) {
+        let from = from.max(self.from);
+        (from, to.min(self.to).max(from))
+    }
+
+    /// Refuses times that a trace does not reach.
+    ///
+    /// # Errors
+    /// [`BadInput`] that says how far it does.
+    pub(crate) fn must_meet(&self, reach: Option<(u64, u64)>) -> Result<(), BadInput> {
+        let Some((first, last)) = reach.filter(|(first, last)| self.from > *last || self.to < *first) else {
+            return Ok(());
+        };
+        let when = if self.from > last { ("from", self.from, "on") } else { ("up to", self.to, "") };
+        let [asked, first, last] = [when.1, first, last].map(|ns| seconds(ns).trim().to_owned());
+        let nothing = format!("nothing is recorded {} {asked} s {}", when.0, when.2);
+        Err(BadInput(format!("{}; the trace goes from {first} s to {last} s", nothing.trim_end())))
+    }
+
     /// Whether a record is wanted.
     pub(crate) fn wants(&self, entry: &Entry) -> bool {
         (self.from..=self.to).contains(&entry.time_ns)
-            && self.domains.as_ref().is_none_or(|domains| domains.contains(&entry.domain))
+            && self.means(entry.domain)
             && self.categories.is_none_or(|wanted| wanted & entry.record.category().bit() != 0)
             && self.kinds.is_none_or(|kinds| kinds[usize::from(entry.record.kind())])
     }

@@ -65,7 +65,8 @@ pub(crate) fn trace(options: &Trace) -> Result<()> {
         TraceView::Stats { file, filter, json } => {
             let reader = input::open(file)?;
             let filter = Filter::new(filter, &Names::new(reader.names()))?;
-            let stats = stats::of_some(reader, |entry| filter.wants(entry));
+            let stats = stats::of_some(reader, filter.clone());
+            filter.must_meet(stats.reach)?;
             stats::print(&stats);
             write_json(json, &stats)
         }
@@ -91,8 +92,13 @@ fn write_text(file: &Path, filter: &cli::Filter, columns: &[cli::Column], json: 
     let columns = if columns.is_empty() { text::COLUMNS } else { columns };
     let mut last = None;
     let mut kept = json.json.as_deref().map(text::Kept::create).transpose()?;
+    let mut reach = None;
     printed(|output| {
-        for entry in reader.by_ref().filter(|entry| filter.wants(entry)) {
+        for entry in reader.by_ref() {
+            reach = Some((reach.map_or(entry.time_ns, |(first, _)| first), entry.time_ns));
+            if !filter.wants(&entry) {
+                continue;
+            }
             let before = last.replace(entry.time_ns).unwrap_or(entry.time_ns);
             writeln!(output, "{}", text::line(&names, columns, before, &entry))?;
             if let Some(kept) = &mut kept {
@@ -104,6 +110,7 @@ fn write_text(file: &Path, filter: &cli::Filter, columns: &[cli::Column], json: 
     if let Some(kept) = kept {
         kept.finish()?;
     }
+    filter.must_meet(reach)?;
     tell!("{}", remark(&reader.tally()));
     Ok(())
 }

@@ -12,7 +12,7 @@ use hypervisor_core::trace::reader::Header;
 
 use super::follow::{Delivery, Fact, Follow};
 use super::names::Names;
-use super::stats::{Gather, Ring, Stats};
+use super::stats::{Gather, Processor, Ring, Stats};
 use super::timeline::window::Window;
 use super::{files, input, missing, write_json};
 use crate::cli::Report;
@@ -46,7 +46,7 @@ pub(super) fn report(options: &Report) -> Result<()> {
     let whole = tally.lost == 0 && !tally.truncated;
     let (mut stats, lanes, slowest) = seen.finish(&names, whole, Some(reader.header()));
     stats.note(&tally);
-    let closer = slowest.map(|event| closer(file, event)).transpose()?;
+    let closer = slowest.filter(|_| stats.delays.is_some()).map(|event| closer(file, event)).transpose()?;
     let page = page(file, &stats, &lanes, closer.as_ref(), &names)?;
     std::fs::write(&output, page).with_context(|| format!("writing {}", output.display()))?;
     say!("{}", paths::shown(&output));
@@ -67,7 +67,7 @@ struct Seen {
 
 impl Seen {
     fn see(&mut self, entry: &hypervisor_core::trace::reader::Entry) {
-        self.gather.see(entry, true);
+        self.gather.see(entry);
         let Self { follow, lanes, slowest, .. } = self;
         lanes.reach(entry.time_ns);
         follow.see(entry, |fact| match fact {
@@ -114,13 +114,18 @@ fn page(
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let mut page = opening(&format!("Denizen: trace {name}"))?;
     write!(page, "<p class=\"sub\">{}</p>", escaped(&stats.remark))?;
+    for figure in &stats.left_out {
+        write!(page, "<p class=\"sub\">Left out: {}.</p>", escaped(figure))?;
+    }
     tiles(&mut page, stats)?;
     let section = |page: &mut String, title: &str, text: &str, plot: &str| {
         write!(page, "<h2>{title}</h2><p class=\"sub\">{text}</p><div class=\"plots\">{plot}</div>")
     };
     let text = "Each moment's height is shared out: running below, waiting for the processor above, sleep is empty. Domains that ran \
                 most come first.";
-    section(&mut page, "Who had the processor", text, &plots::lanes(lanes, names))?;
+    if stats.domains.iter().all(|domain| domain.running_ns.is_some()) {
+        section(&mut page, "Who had the processor", text, &plots::lanes(lanes, names))?;
+    }
     if let Some((event, window)) = closer {
         let text = format!(
             "The event that waited longest: {:.1} &micro;s for {}, which was {} when {} raised it at port {}. \
@@ -135,14 +140,14 @@ fn page(
         );
         section(&mut page, "A closer look", &text, &plots::closer(event, window, names))?;
     }
-    if !stats.delays.is_empty() {
+    if let Some(delays) = stats.delays.as_ref().filter(|delays| !delays.is_empty()) {
         let text = "From raise to handler, by what the target did when the event was raised. The bar goes from the shortest \
                     to the longest, dark from the median to the 99th percentile.";
-        section(&mut page, "Delays of events by stage", text, &plots::delays(&stats.delays))?;
+        section(&mut page, "Delays of events by stage", text, &plots::delays(delays))?;
     }
-    if !stats.batches.is_empty() {
+    if let Some(batches) = stats.batches.as_ref().filter(|batches| !batches.is_empty()) {
         let text = "How many upcalls found so many events: the more, the fewer entries an event costs.";
-        section(&mut page, "Events that an upcall finds", text, &plots::batches(&stats.batches))?;
+        section(&mut page, "Events that an upcall finds", text, &plots::batches(batches))?;
     }
     if !stats.calls.is_empty() {
         let text = "How often each domain made each hypercall; the colour's scale is logarithmic.";
@@ -156,19 +161,22 @@ fn page(
 }
 
 fn tiles(page: &mut String, stats: &Stats) -> Result<()> {
-    let time = &stats.processor;
-    let share = |ns: u64| format!("{:.1} %", ns as f64 / stats.span_ns.max(1) as f64 * 100.0);
-    let upcalls: u64 = stats.batches.values().sum();
-    let events: u64 = stats.batches.iter().map(|(events, count)| events.saturating_mul(*count)).sum();
+    let share = |of: fn(&Processor) -> u64| {
+        let ns = stats.processor.as_ref().map(of);
+        or_dash(ns.map(|ns| format!("{:.1} %", ns as f64 / stats.span_ns.max(1) as f64 * 100.0)))
+    };
+    let batches = || stats.batches.iter().flatten();
+    let upcalls: u64 = batches().map(|(_, count)| count).sum();
+    let events: u64 = batches().map(|(events, count)| events.saturating_mul(*count)).sum();
     let batch = crate::counters::ratio(events, upcalls).map(|mean| format!("{mean:.2}"));
     let tiles = [
         (format!("{:.3} s", stats.span_ns as f64 / 1e9), "from first to last"),
         (grouped(stats.records), "records"),
         (grouped(stats.lost), "lost"),
-        (share(time.guests_ns), "in guests"),
-        (share(time.hypercalls_ns), "in hypercalls"),
-        (share(time.switches_ns), "in switches"),
-        (share(time.idle_ns), "nothing to do"),
+        (share(|time| time.guests_ns), "in guests"),
+        (share(|time| time.hypercalls_ns), "in hypercalls"),
+        (share(|time| time.switches_ns), "in switches"),
+        (share(|time| time.idle_ns), "nothing to do"),
         (or_dash(batch), "events an upcall"),
     ];
     page.push_str("<div class=\"tiles\">");
@@ -189,14 +197,14 @@ fn calls(page: &mut String, stats: &Stats) -> Result<()> {
     for (name, call) in calls.iter().take(ROWS) {
         write!(
             page,
-            "<tr><td>{}</td><td>{}</td><td>{:.1} %</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
             escaped(name),
             grouped(call.count),
-            call.share * 100.0,
+            or_dash(call.share.map(|share| format!("{:.1} %", share * 100.0))),
             or_dash(call.mean_ns.map(|mean| format!("{mean:.0}"))),
-            grouped(call.p50_ns),
-            grouped(call.p99_ns),
-            grouped(call.max_ns),
+            or_dash(call.p50_ns.map(grouped)),
+            or_dash(call.p99_ns.map(grouped)),
+            or_dash(call.max_ns.map(grouped)),
             grouped(call.errors),
         )?;
     }
@@ -205,14 +213,12 @@ fn calls(page: &mut String, stats: &Stats) -> Result<()> {
 }
 
 fn interrupts(page: &mut String, stats: &Stats) -> Result<()> {
-    if stats.interrupts.is_empty() {
-        return Ok(());
-    }
+    let Some(rows) = stats.interrupts.as_ref().filter(|rows| !rows.is_empty()) else { return Ok(()) };
     page.push_str(
         "<h2>Who interrupts whom</h2><table><tr><th>from</th><th>to</th><th>events raised</th><th>merged</th>\
          <th>preempted</th></tr>",
     );
-    let mut rows: Vec<_> = stats.interrupts.iter().collect();
+    let mut rows: Vec<_> = rows.iter().collect();
     rows.sort_by_key(|row| std::cmp::Reverse(row.raised));
     for row in rows.iter().take(ROWS) {
         write!(
@@ -222,7 +228,7 @@ fn interrupts(page: &mut String, stats: &Stats) -> Result<()> {
             escaped(&row.to),
             grouped(row.raised),
             grouped(row.merged),
-            grouped(row.preempted),
+            or_dash(row.preempted.map(grouped)),
         )?;
     }
     page.push_str("</table>");
@@ -231,12 +237,10 @@ fn interrupts(page: &mut String, stats: &Stats) -> Result<()> {
 
 /// The busiest sides of rings.
 fn rings(page: &mut String, stats: &Stats) -> Result<()> {
-    if stats.rings.is_empty() {
-        return Ok(());
-    }
+    let Some(rows) = stats.rings.as_ref().filter(|rows| !rows.is_empty()) else { return Ok(()) };
     let heads: String = Ring::HEADS.iter().map(|head| format!("<th>{head}</th>")).collect();
     write!(page, "<h2>What went through rings</h2><table><tr>{heads}</tr>")?;
-    let mut rows: Vec<_> = stats.rings.iter().collect();
+    let mut rows: Vec<_> = rows.iter().collect();
     rows.sort_by_key(|ring| std::cmp::Reverse(ring.produced.saturating_add(ring.consumed)));
     for ring in rows.iter().take(ROWS) {
         let [domain, side, numbers @ ..] = ring.cells();

@@ -3,6 +3,7 @@
 
 mod gather;
 mod print;
+mod recorded;
 mod rings;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,8 @@ use super::spread::Summary;
 
 pub(crate) use gather::{Gather, of, of_some};
 pub(super) use print::print;
+pub(crate) use recorded::Recorded;
+pub(super) use recorded::left_out;
 pub(crate) use rings::Ring;
 
 /// What a trace amounts to.
@@ -32,8 +35,18 @@ pub(crate) struct Stats {
     pub(crate) damaged_blocks: u64,
     /// Whether the file ends too early.
     pub(crate) truncated: bool,
-    /// From the first record to the last.
+    /// From the first record to the last, as far as that time is asked for.
     pub(crate) span_ns: u64,
+    /// Times of both, whatever is asked for.
+    #[serde(skip)]
+    pub(crate) reach: Option<(u64, u64)>,
+    /// What was recorded.
+    pub(crate) recorded: Recorded,
+    /// Whether hypercalls have durations.
+    #[serde(skip)]
+    pub(crate) durations: bool,
+    /// Figures that cannot be told from that, and why; they are null.
+    pub(crate) left_out: Vec<String>,
     /// By name of the hypercall.
     pub(crate) hypercalls: BTreeMap<String, Call>,
     /// By hypercall and domain.
@@ -43,15 +56,15 @@ pub(crate) struct Stats {
     /// By domain, in order of number.
     pub(crate) domains: Vec<Domain>,
     /// Where the processor's time went.
-    pub(crate) processor: Processor,
+    pub(crate) processor: Option<Processor>,
     /// Upcalls by the number of events that each found.
-    pub(crate) batches: BTreeMap<u64, u64>,
+    pub(crate) batches: Option<BTreeMap<u64, u64>>,
     /// Delays of events, by what the target did when they were raised and by stage.
-    pub(crate) delays: Vec<Delay>,
+    pub(crate) delays: Option<Vec<Delay>>,
     /// Who raised events for whom.
-    pub(crate) interrupts: Vec<Interrupt>,
+    pub(crate) interrupts: Option<Vec<Interrupt>>,
     /// What went through rings, by domain and side.
-    pub(crate) rings: Vec<Ring>,
+    pub(crate) rings: Option<Vec<Ring>>,
     /// The hypervisor's own counters over the trace's time, if it holds them and lacks nothing else.
     pub(crate) counters: Option<Counters>,
     /// What is missing, in words.
@@ -85,17 +98,17 @@ pub(crate) struct Call {
     /// Mean duration.
     pub(crate) mean_ns: Option<f64>,
     /// Sum of durations.
-    pub(crate) total_ns: u64,
+    pub(crate) total_ns: Option<u64>,
     /// Shortest.
-    pub(crate) min_ns: u64,
+    pub(crate) min_ns: Option<u64>,
     /// Median.
-    pub(crate) p50_ns: u64,
+    pub(crate) p50_ns: Option<u64>,
     /// 99 of 100 are no longer.
-    pub(crate) p99_ns: u64,
+    pub(crate) p99_ns: Option<u64>,
     /// Longest.
-    pub(crate) max_ns: u64,
+    pub(crate) max_ns: Option<u64>,
     /// Share of the time of all hypercalls.
-    pub(crate) share: f64,
+    pub(crate) share: Option<f64>,
     /// Exits with an error.
     pub(crate) errors: u64,
 }
@@ -122,23 +135,23 @@ pub(crate) struct Domain {
     /// Records about it.
     pub(crate) records: u64,
     /// Hypercalls that it made.
-    pub(crate) hypercalls: u64,
+    pub(crate) hypercalls: Option<u64>,
     /// Events raised for it.
-    pub(crate) raised: u64,
+    pub(crate) raised: Option<u64>,
     /// Of those, merged.
-    pub(crate) merged: u64,
+    pub(crate) merged: Option<u64>,
     /// Upcalls.
-    pub(crate) upcalls: u64,
+    pub(crate) upcalls: Option<u64>,
     /// Times that it was switched to.
-    pub(crate) switches: u64,
+    pub(crate) switches: Option<u64>,
     /// Time with the processor.
-    pub(crate) running_ns: u64,
+    pub(crate) running_ns: Option<u64>,
     /// Time of waiting for it.
-    pub(crate) runnable_ns: u64,
+    pub(crate) runnable_ns: Option<u64>,
     /// Time of sleep.
-    pub(crate) blocked_ns: u64,
+    pub(crate) blocked_ns: Option<u64>,
     /// Time that the trace says nothing about; after its end, or before its first sign of life.
-    pub(crate) unknown_ns: u64,
+    pub(crate) unknown_ns: Option<u64>,
 }
 
 /// Where the processor's time went.
@@ -184,7 +197,7 @@ pub(crate) struct Interrupt {
     /// Of those, merged.
     pub(crate) merged: u64,
     /// Times that the one lost the processor to the other before its turn was over.
-    pub(crate) preempted: u64,
+    pub(crate) preempted: Option<u64>,
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Statistics as tables.
 
-use super::{Call, Ring, Stats};
+use super::{Call, Processor, Ring, Stats};
 use crate::table::{grouped, new, or_dash};
 
 /// How many lines a table by domain has on a terminal.
@@ -30,11 +30,16 @@ pub(crate) fn print(stats: &Stats) {
     }
     say!("{table}\n");
     domains(stats);
-    processor(stats);
+    if let Some(time) = &stats.processor {
+        processor(time, stats.span_ns);
+    }
     batches(stats);
     delays(stats);
     interrupts(stats);
     rings(stats);
+    for figure in &stats.left_out {
+        say!("left out: {figure}");
+    }
     say!("{} over {:.3} s", stats.remark, stats.span_ns as f64 / 1e9);
     if let Some(counters) = &stats.counters {
         let verdict = if counters.differing.is_empty() {
@@ -61,12 +66,12 @@ fn calls_heading(first: &[&'static str]) -> Vec<&'static str> {
 fn cells(call: &Call) -> [String; 8] {
     [
         grouped(call.count),
-        format!("{:.1} %", call.share * 100.0),
+        or_dash(call.share.map(|share| format!("{:.1} %", share * 100.0))),
         or_dash(call.mean_ns.map(|mean| format!("{mean:.0}"))),
-        grouped(call.min_ns),
-        grouped(call.p50_ns),
-        grouped(call.p99_ns),
-        grouped(call.max_ns),
+        or_dash(call.min_ns.map(grouped)),
+        or_dash(call.p50_ns.map(grouped)),
+        or_dash(call.p99_ns.map(grouped)),
+        or_dash(call.max_ns.map(grouped)),
         grouped(call.errors),
     ]
 }
@@ -96,7 +101,7 @@ fn domains(stats: &Stats) {
     let share = |ns: u64| format!("{:.2}", ns as f64 / stats.span_ns.max(1) as f64 * 100.0);
     for domain in stats.domains.iter().take(MOST) {
         let numbers = [
-            domain.records,
+            Some(domain.records),
             domain.hypercalls,
             domain.raised,
             domain.merged,
@@ -104,14 +109,14 @@ fn domains(stats: &Stats) {
             domain.switches,
         ];
         let states = [domain.running_ns, domain.runnable_ns, domain.blocked_ns];
-        let cells = numbers.map(grouped).into_iter().chain(states.map(share));
+        let numbers = numbers.map(|number| or_dash(number.map(grouped)));
+        let cells = numbers.into_iter().chain(states.map(|ns| or_dash(ns.map(share))));
         table.add_row(std::iter::once(domain.name.clone()).chain(cells));
     }
     say!("{table}{}", more(stats.domains.len()));
 }
 
-fn processor(stats: &Stats) {
-    let time = &stats.processor;
+fn processor(time: &Processor, span_ns: u64) {
     let mut table = new(&["the processor's time", "ms", "share"]);
     let rows = [
         ("guests", time.guests_ns),
@@ -121,7 +126,7 @@ fn processor(stats: &Stats) {
         ("nothing to do", time.idle_ns),
     ];
     for (name, ns) in rows {
-        let share = format!("{:.1} %", ns as f64 / stats.span_ns.max(1) as f64 * 100.0);
+        let share = format!("{:.1} %", ns as f64 / span_ns.max(1) as f64 * 100.0);
         let share = if time.overlap_ns == 0 { share } else { "-".to_owned() };
         table.add_row([name.to_owned(), format!("{:.3}", ns as f64 / 1e6), share]);
     }
@@ -136,17 +141,19 @@ fn processor(stats: &Stats) {
 }
 
 fn batches(stats: &Stats) {
+    let Some(batches) = &stats.batches else { return };
     let mut table = new(&["events an upcall finds", "upcalls"]);
-    for (events, count) in stats.batches.iter().take(MOST) {
+    for (events, count) in batches.iter().take(MOST) {
         table.add_row([grouped(*events), grouped(*count)]);
     }
-    say!("{table}{}", more(stats.batches.len()));
+    say!("{table}{}", more(batches.len()));
 }
 
 fn delays(stats: &Stats) {
+    let Some(delays) = &stats.delays else { return };
     let mut table =
         new(&["target", "stage of the delay", "count", "min ns", "mean ns", "p50 ns", "p99 ns", "max ns"]);
-    for delay in &stats.delays {
+    for delay in delays {
         let spread = &delay.spread;
         table.add_row([
             delay.target.to_owned(),
@@ -163,23 +170,23 @@ fn delays(stats: &Stats) {
 }
 
 fn interrupts(stats: &Stats) {
+    let Some(interrupts) = &stats.interrupts else { return };
     let mut table = new(&["event from", "to", "raised", "merged", "preempted"]);
-    let mut rows: Vec<_> = stats.interrupts.iter().collect();
+    let mut rows: Vec<_> = interrupts.iter().collect();
     rows.sort_by_key(|row| std::cmp::Reverse(row.raised));
     for row in rows.iter().take(MOST) {
-        let numbers = [row.raised, row.merged, row.preempted].map(grouped);
+        let numbers =
+            [Some(row.raised), Some(row.merged), row.preempted].map(|count| or_dash(count.map(grouped)));
         table.add_row([row.from.clone(), row.to.clone()].into_iter().chain(numbers));
     }
     say!("{table}{}", more(rows.len()));
 }
 
 fn rings(stats: &Stats) {
-    if stats.rings.is_empty() {
-        return;
-    }
+    let Some(rings) = stats.rings.as_ref().filter(|rings| !rings.is_empty()) else { return };
     let mut table = new(&Ring::HEADS);
-    for ring in stats.rings.iter().take(MOST) {
+    for ring in rings.iter().take(MOST) {
         table.add_row(ring.cells());
     }
-    say!("{table}{}", more(stats.rings.len()));
+    say!("{table}{}", more(rings.len()));
 }

@@ -7,14 +7,20 @@ use hypervisor_core::trace::{Category, Record};
 
 use super::gather::Gather;
 use super::{Ring, Stats};
+use crate::cli;
+use crate::trace::filter::Filter;
 use crate::trace::names::Names;
 
 const SCHED: u8 = Hypercall::SchedOp.raw() as u8;
 
 fn trace(entries: &[(u64, u16, Record)]) -> Stats {
-    let mut gather = Gather::default();
+    asked(entries, Filter::default())
+}
+
+fn asked(entries: &[(u64, u16, Record)], filter: Filter) -> Stats {
+    let mut gather = Gather::new(filter);
     for &(time_ns, id, record) in entries {
-        gather.see(&Entry { time_ns, cpu: 0, vcpu: 0, domain: DomId(id), record }, true);
+        gather.see(&Entry { time_ns, cpu: 0, vcpu: 0, domain: DomId(id), record });
     }
     gather.finish();
     gather.stats(&Names::default(), true, None)
@@ -35,11 +41,11 @@ fn a_hypercall_has_its_count_its_durations_and_its_errors() {
     let call = &stats.hypercalls["sched_op"];
     assert_eq!(
         (call.count, call.mean_ns, call.min_ns, call.max_ns, call.errors),
-        (2, Some(175.0), 100, 250, 1)
+        (2, Some(175.0), Some(100), Some(250), 1)
     );
     let of: Vec<_> =
         stats.calls.iter().map(|of| (of.domain.as_str(), of.call.count, of.call.max_ns)).collect();
-    assert_eq!(of, [("d1", 1, 250), ("d2", 1, 100)]);
+    assert_eq!(of, [("d1", 1, Some(250)), ("d2", 1, Some(100))]);
 }
 
 #[test]
@@ -47,8 +53,8 @@ fn domains_that_run_at_once_are_told_of() {
     let runs = |time, id, state| (time, id, Record::RunState { state, reason: 0 });
     let overlap =
         |first_ends| trace(&[runs(0, 1, 0), runs(first_ends, 1, 1), runs(100, 2, 0), runs(200, 2, 2)]);
-    assert_eq!(overlap(100).processor.overlap_ns, 0);
-    assert_eq!(trace(&[runs(0, 1, 0), runs(100, 2, 0), runs(200, 2, 2)]).processor.overlap_ns, 100);
+    assert_eq!(overlap(100).processor.unwrap().overlap_ns, 0);
+    assert_eq!(trace(&[runs(0, 1, 0), runs(100, 2, 0), runs(200, 2, 2)]).processor.unwrap().overlap_ns, 100);
 }
 
 #[test]
@@ -104,10 +110,10 @@ fn events_are_counted_for_their_target_and_between_domains() {
     let raised = |merged| Record::EventRaised { port: 3, from: 2, merged };
     let stats = trace(&[(1, 1, raised(0)), (2, 1, raised(1)), (3, 1, Record::Upcall { selector: 1 })]);
     let domain = &stats.domains[0];
-    assert_eq!((domain.raised, domain.merged, domain.upcalls), (2, 1, 1));
-    let [pair] = &stats.interrupts[..] else { panic!("{:?}", stats.interrupts) };
+    assert_eq!((domain.raised, domain.merged, domain.upcalls), (Some(2), Some(1), Some(1)));
+    let [pair] = &stats.interrupts.as_ref().unwrap()[..] else { panic!("{:?}", stats.interrupts) };
     assert_eq!((pair.from.as_str(), pair.to.as_str(), pair.raised, pair.merged), ("d2", "d1", 2, 1));
-    assert_eq!(stats.batches, [(2, 1)].into());
+    assert_eq!(stats.batches, Some([(2, 1)].into()));
 }
 
 #[test]
@@ -121,8 +127,9 @@ fn run_states_add_up_to_the_trace_s_time() {
         (500, 1, end(0)),
     ]);
     for domain in &stats.domains {
-        let sum = domain.running_ns + domain.runnable_ns + domain.blocked_ns;
-        assert_eq!((sum, domain.unknown_ns), (stats.span_ns, 0), "{domain:?}");
+        let states = [domain.running_ns, domain.runnable_ns, domain.blocked_ns].map(Option::unwrap);
+        let sum: u64 = states.iter().sum();
+        assert_eq!((sum, domain.unknown_ns), (stats.span_ns, Some(0)), "{domain:?}");
     }
 }
 
@@ -138,7 +145,7 @@ fn rings_are_counted_by_the_side_that_tells_of_them() {
         (6, 2, Record::RingConsumed { ring: 5, peer: 1, index: 9000, count: 9000, waiting: 1 }),
         (7, 2, Record::RingConsumed { ring: 5, peer: 1, index: 9005, count: 5, waiting: 2 }),
     ]);
-    let [front, back] = &stats.rings[..] else { panic!("{:?}", stats.rings) };
+    let [front, back] = &stats.rings.as_ref().unwrap()[..] else { panic!("{:?}", stats.rings) };
     let expected = Ring {
         domain: "d1".to_owned(),
         ring: "FrontBlock".to_owned(),
@@ -151,4 +158,70 @@ fn rings_are_counted_by_the_side_that_tells_of_them() {
     };
     assert_eq!(*front, expected);
     assert_eq!((back.ring.as_str(), back.consumed, back.batch), ("BackBlock", 5, None));
+}
+
+fn two_domains(categories: u32) -> Vec<(u64, u16, Record)> {
+    vec![
+        (0, 1, Record::State { on: 1, categories }),
+        (100, 1, begin()),
+        (150, 1, Record::RunState { state: 2, reason: 0 }),
+        (160, 2, Record::Switch { from: 1, why: 0 }),
+        (300, 1, Record::Wake { ahead: 0 }),
+        (400, 1, Record::Switch { from: 2, why: 1 }),
+        (500, 1, end(0)),
+    ]
+}
+
+#[test]
+fn what_was_not_recorded_is_left_out_and_said() {
+    let all = trace(&two_domains(u32::MAX));
+    assert!(all.processor.is_some() && all.left_out.is_empty(), "{:?}", all.left_out);
+    let calls = trace(&two_domains(Category::Hypercall.bit()));
+    assert!(calls.processor.is_none() && calls.delays.is_none() && calls.batches.is_none());
+    assert_eq!((calls.domains[0].running_ns, calls.domains[0].raised), (None, None));
+    assert_eq!(calls.domains[0].hypercalls, Some(1));
+    assert_eq!((calls.hypercalls["sched_op"].count, calls.hypercalls["sched_op"].mean_ns), (1, None));
+    assert!(
+        calls.left_out.contains(&"run states: run-state was not recorded".to_owned()),
+        "{:?}",
+        calls.left_out
+    );
+    let states = trace(&two_domains(Category::RunState.bit()));
+    assert!(states.processor.is_none() && states.domains[0].running_ns.is_some());
+}
+
+#[test]
+fn a_part_of_the_time_has_that_part_of_each_figure() {
+    let names = Names::default();
+    let window = |from, to| {
+        let options =
+            cli::Filter { from: Some(cli::Ns(from)), to: Some(cli::Ns(to)), ..cli::Filter::default() };
+        Filter::new(&options, &names).unwrap()
+    };
+    let stats = asked(&two_domains(u32::MAX), window(200, 420));
+    assert_eq!(stats.span_ns, 220);
+    for domain in &stats.domains {
+        let states = [domain.running_ns, domain.runnable_ns, domain.blocked_ns].map(Option::unwrap);
+        assert_eq!(states.iter().sum::<u64>(), 220, "{domain:?}");
+    }
+    // No record lies in it, but somebody has the processor.
+    assert_eq!(asked(&two_domains(u32::MAX), window(310, 320)).span_ns, 10);
+    let reach = stats.reach;
+    window(500, 900).must_meet(reach).unwrap();
+    let late = window(501, 900).must_meet(reach).unwrap_err().0;
+    assert_eq!(
+        late,
+        "nothing is recorded from 0.000000501 s on; the trace goes from 0.000000000 s to 0.000000500 s"
+    );
+}
+
+#[test]
+fn of_one_domain_the_processor_s_time_is_not_told() {
+    let names = Names::default();
+    let options = cli::Filter { domain: vec!["1".to_owned()], ..cli::Filter::default() };
+    let stats = asked(&two_domains(u32::MAX), Filter::new(&options, &names).unwrap());
+    let whole = trace(&two_domains(u32::MAX));
+    assert!(stats.processor.is_none());
+    assert_eq!(stats.domains.len(), 1);
+    assert_eq!(stats.domains[0].running_ns, whole.domains[0].running_ns);
 }
