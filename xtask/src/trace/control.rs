@@ -5,6 +5,7 @@ use hypervisor_core::trace::{Category, Mode};
 use serde::Serialize;
 
 use super::attach::Attached;
+use super::names::Names;
 use super::stats::left_out;
 use super::{input, setting, write_json};
 use crate::BadInput;
@@ -41,10 +42,12 @@ pub(super) fn control(options: &Control) -> Result<()> {
     };
     let lines: Vec<String> = options.settings.iter().map(line).collect::<Result<_, BadInput>>()?;
     let mut run = Attached::find(options.run.as_deref())?;
+    fits(&run, &options.settings)?;
     for line in lines {
         run.ask(&line)?;
     }
     let standing = standing(&run)?;
+    strangers(&run, &options.settings)?;
     let list = |words: &[&str]| if words.is_empty() { "none".to_owned() } else { words.join(", ") };
     say!("{}: the trace is {}", standing.scenario, if standing.on { "on" } else { "off" });
     say!("mode        {}", standing.mode);
@@ -55,6 +58,32 @@ pub(super) fn control(options: &Control) -> Result<()> {
     }
     say!("dropped     {}", grouped(standing.dropped));
     write_json(&options.json, &standing)
+}
+
+/// Refuses a buffer that the shared memory cannot hold.
+fn fits(run: &Attached, settings: &[String]) -> Result<()> {
+    let most = std::fs::metadata(run.trace()).map_or(u64::MAX, |about| about.len());
+    let asked = settings.iter().filter_map(|text| text.strip_prefix("buffer="));
+    match asked.filter_map(|bytes| bytes.parse::<u64>().ok()).find(|bytes| *bytes > most) {
+        Some(bytes) => {
+            let text = format!("setting buffer={bytes}: the shared memory has {most} bytes");
+            Err(BadInput(text).into())
+        }
+        None => Ok(()),
+    }
+}
+
+/// Says which patterns fit no domain that there is now: one may come that they fit.
+fn strangers(run: &Attached, settings: &[String]) -> Result<()> {
+    let reader = input::open(run.trace())?;
+    let names = Names::new(reader.names());
+    let lists = settings.iter().filter_map(|text| text.strip_prefix("domains="));
+    for pattern in lists.flat_map(|list| list.split(',')).filter(|pattern| *pattern != "all") {
+        if names.fitting(pattern).is_empty() {
+            say!("no domain fits  {pattern}; there are {}", names.all());
+        }
+    }
+    Ok(())
 }
 
 fn standing(run: &Attached) -> Result<Standing> {

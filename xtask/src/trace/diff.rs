@@ -17,7 +17,7 @@ use crate::table::new;
 const NO_DIFFERENCE: &str = "there is no difference in the hypervisor's work";
 
 /// What is said of traces that have no figure in common.
-const NOTHING_TO_COMPARE: &str = "both traces can tell nothing of the hypervisor's work";
+const NOTHING_TO_COMPARE: &str = "the two traces have no figure of the hypervisor's work in common";
 
 /// Two runs compared.
 #[derive(Clone, Debug, Serialize)]

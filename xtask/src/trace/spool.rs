@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use hypervisor_core::trace::layout::{
@@ -20,6 +20,9 @@ use super::input::Words;
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(5);
+
+/// After so long also what is not complete is written, so that the file has what was recorded whenever the recording ends.
+const FLUSH: Duration = Duration::from_millis(200);
 
 /// A thread that writes.
 #[derive(Debug)]
@@ -73,7 +76,10 @@ struct Copy {
 /// Blocks of the guests' stream.
 #[derive(Debug, Default)]
 struct Aside {
+    /// Sequence number of the last that is complete.
     copied: u64,
+    /// Blocks in `words`: those, and perhaps the one in use.
+    held: u64,
     words: Vec<u64>,
 }
 
@@ -96,11 +102,16 @@ impl Copy {
     }
 
     fn run(mut self, stop: &AtomicBool, over: &AtomicBool) -> Result<()> {
+        let mut flushed = Instant::now();
         loop {
             let last = stop.load(Ordering::Acquire);
             // Before the hypervisor has come up there is no header.
             if let Ok(header) = Header::read(&mut self.source) {
-                self.pass(&header, last)?;
+                let all = last || flushed.elapsed() >= FLUSH;
+                self.pass(&header, all, last)?;
+                if all {
+                    flushed = Instant::now();
+                }
                 if header.triggered.is_some() || self.full {
                     over.store(true, Ordering::Release);
                 }
@@ -112,15 +123,15 @@ impl Copy {
         }
     }
 
-    /// Copies the blocks that are complete; at last also the one in use, and the header.
-    fn pass(&mut self, header: &Header, last: bool) -> Result<()> {
+    /// Copies the blocks that are complete, of all also the one in use, and the header.
+    fn pass(&mut self, header: &Header, all: bool, last: bool) -> Result<()> {
         let mut live = header.streams.iter().enumerate().filter(|(_, stream)| !stream.of_nmis);
         let Some((index, stream)) = live.next() else { return Ok(()) };
         if let Some((_, guests)) = live.next() {
-            self.take_aside(guests, last)?;
+            self.take_aside(guests, all, last)?;
         }
         ensure!(live.next().is_none(), "the trace has more live streams than can be copied");
-        let complete = if last { stream.head } else { stream.head.saturating_sub(1) };
+        let complete = if all { stream.head } else { stream.head.saturating_sub(1) };
         if complete < self.copied {
             bail!("the trace was begun anew while it was copied");
         }
@@ -134,7 +145,9 @@ impl Copy {
                 break;
             }
             self.read(stream.block((sequence - 1) % stream.blocks.max(1)), &mut block)?;
-            ensure!(block.first() == Some(&sequence), "block {sequence} of the live trace was overwritten");
+            if !is(&block, sequence, stream, last)? {
+                break;
+            }
             self.write(at, &block)?;
             reached = sequence;
         }
@@ -143,28 +156,34 @@ impl Copy {
         self.copied = reached.min(stream.head.saturating_sub(1));
         let consumed = stream.consumed_at as u64 * 8;
         self.shared.write_all_at(&self.copied.to_le_bytes(), consumed).context("saying what is consumed")?;
-        if new || last {
-            self.head(header, index, reached, last)?;
+        if new || all {
+            self.head(header, index, reached, all)?;
         }
         Ok(())
     }
 
-    /// Copies the blocks of the guests' stream that are complete; at last also the one in use.
-    fn take_aside(&mut self, stream: &StreamHeader, last: bool) -> Result<()> {
+    /// Copies the blocks of the guests' stream that are complete; of all also the one in use.
+    fn take_aside(&mut self, stream: &StreamHeader, all: bool, last: bool) -> Result<()> {
         let complete = stream.head.saturating_sub(1);
         ensure!(complete >= self.aside.copied, "the trace was begun anew while it was copied");
         let mut block = vec![0; stream.block_words];
-        for sequence in self.aside.copied + 1..=if last { stream.head } else { complete } {
+        // The one that was in use has grown.
+        self.aside.words.truncate(self.aside.copied as usize * stream.block_words);
+        self.aside.held = self.aside.copied;
+        for sequence in self.aside.copied + 1..=if all { stream.head } else { complete } {
             if self.aside.words.len() as u64 * 8 > self.limit {
                 self.full = true;
                 break;
             }
             self.read(stream.block((sequence - 1) % stream.blocks.max(1)), &mut block)?;
-            ensure!(block.first() == Some(&sequence), "block {sequence} of the live trace was overwritten");
+            if !is(&block, sequence, stream, last)? {
+                break;
+            }
             self.aside.words.extend_from_slice(&block);
-            self.aside.copied = sequence;
+            self.aside.held = sequence;
         }
-        let consumed = self.aside.copied.min(complete);
+        self.aside.copied = self.aside.held.min(complete);
+        let consumed = self.aside.copied;
         let at = stream.consumed_at as u64 * 8;
         self.shared.write_all_at(&consumed.to_le_bytes(), at).context("saying what is consumed")
     }
@@ -175,7 +194,7 @@ impl Copy {
     }
 
     /// Writes header, names, and past the blocks the streams of non-maskable interrupts and of guests.
-    fn head(&mut self, header: &Header, live: usize, blocks: u64, last: bool) -> Result<()> {
+    fn head(&mut self, header: &Header, live: usize, blocks: u64, all: bool) -> Result<()> {
         let mut words = vec![0; BLOCKS_START];
         self.read(Some(0), &mut words)?;
         let mut next = BLOCKS_START as u64;
@@ -189,9 +208,9 @@ impl Copy {
                 words[descriptor + STREAM_BLOCKS] = blocks;
                 words[descriptor + STREAM_HEAD] = blocks;
             } else if !stream.of_nmis {
-                // Until the end the other blocks grow over its place.
-                let words_aside = if last { self.aside.words.as_slice() } else { &[] };
-                let blocks = if last { self.aside.copied } else { 0 };
+                // The other blocks grow over its place.
+                let words_aside = if all { self.aside.words.as_slice() } else { &[] };
+                let blocks = if all { self.aside.held } else { 0 };
                 self.write(next, words_aside)?;
                 words[descriptor + STREAM_FIRST] = next;
                 words[descriptor + STREAM_BLOCKS] = blocks;
@@ -220,4 +239,12 @@ impl Copy {
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         self.to.write_all_at(&bytes, at * 8).with_context(|| format!("writing {}", self.path.display()))
     }
+}
+
+/// Whether this is the block of that number; while the recording goes on, the one in use may not be yet.
+fn is(block: &[u64], sequence: u64, stream: &StreamHeader, last: bool) -> Result<bool> {
+    let found = block.first() == Some(&sequence);
+    let may_come = !last && sequence == stream.head;
+    ensure!(found || may_come, "block {sequence} of the live trace was overwritten");
+    Ok(found)
 }

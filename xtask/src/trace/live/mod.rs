@@ -6,6 +6,7 @@ mod keys;
 mod picture;
 mod plain;
 mod screen;
+mod wrap;
 
 use std::fs::{File, OpenOptions};
 use std::io::IsTerminal;

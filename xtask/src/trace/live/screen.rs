@@ -12,6 +12,7 @@ use ratatui::{DefaultTerminal, Frame};
 
 use super::keys::{Act, View};
 use super::picture::{Picture, Row, percent, rate};
+use super::wrap::wrapped;
 use super::{LOOK, Stream};
 use crate::cli::{Live, Sort};
 use crate::interrupt;
@@ -152,22 +153,30 @@ fn follow(
 fn draw(frame: &mut Frame<'_>, picture: &Picture, view: &View) {
     let most = (frame.area().height / 4).max(1);
     let calls = u16::try_from(picture.hypercalls.len()).unwrap_or(u16::MAX).min(most) + 1;
+    // Half of the screen is left to the domains, however much is said.
+    let mut said = wrapped(&view.message, frame.area().width);
+    said.truncate(usize::from(frame.area().height / 2));
+    if view.typed.is_some() {
+        said.clear();
+    }
     let rows = [
         Constraint::Length(2),
         Constraint::Min(3),
         Constraint::Length(calls),
-        Constraint::Length(1),
+        Constraint::Length(said.len().max(1) as u16),
         Constraint::Length(1),
     ];
     let [head, domains, hypercalls, message, keys] = Layout::vertical(rows).areas(frame.area());
     frame.render_widget(Paragraph::new(heading(picture, view)), head);
     draw_domains(frame, domains, picture, view);
     draw_calls(frame, hypercalls, picture);
-    let typed = view.typed.as_ref().map(|typed| Line::from(format!(":{typed}_")));
-    let said = typed.unwrap_or_else(|| match view.message.as_str() {
-        "" => Line::styled(hidden(picture.domains.len(), view.top, domains.height), FAINT),
-        message => Line::styled(message.to_owned(), Style::new().fg(Color::Yellow)),
-    });
+    let said: Vec<Line<'_>> = match &view.typed {
+        Some(typed) => vec![Line::from(format!(":{typed}_"))],
+        None if said.is_empty() => {
+            vec![Line::styled(hidden(picture.domains.len(), view.top, domains.height), FAINT)]
+        }
+        None => said.into_iter().map(|line| Line::styled(line, Style::new().fg(Color::Yellow))).collect(),
+    };
     frame.render_widget(Paragraph::new(said), message);
     let line = match frame.area().width {
         80.. => " q quit  s sort  r turn  p pause  +/- interval  arrows scroll  : control  h help",
@@ -351,6 +360,20 @@ mod tests {
         view.top = 5;
         let text = drawn(120, 40, &view);
         assert!(text.contains("switch/s") && text.contains("web-25") && !text.contains("web-5 "), "{text}");
+    }
+
+    #[test]
+    fn a_long_message_is_wrapped_to_its_end() {
+        let mut view = View::new(Sort::Cpu, 1000);
+        view.message =
+            format!("unknown category: foo; there are {} interrupt, trace", "hypercall, ".repeat(12));
+        let text = drawn(80, 24, &view);
+        assert!(
+            text.contains("interrupt, trace") && text.contains("q quit") && text.contains("web-1 "),
+            "{text}"
+        );
+        assert!(wrapped(&view.message, 80).iter().all(|line| line.len() <= 80));
+        drawn(10, 5, &view);
     }
 
     #[test]
