@@ -97,7 +97,7 @@ pub(super) fn timeline(options: &Timeline) -> Result<()> {
         Ok(())
     })?;
     if let Some(missing) = missing(&reader.tally()) {
-        eprintln!("up to there: {missing}");
+        tell!("up to there: {missing}");
     }
     write_json(&options.json, &shown(&window, &names, wanted))
 }
