@@ -54,6 +54,8 @@ impl<M: Medium> Store<M> {
     /// As [`OpenError`] says.
     pub async fn open(medium: M) -> Result<Self, OpenError<M::Error>> {
         let mut store = Self::examine(medium).await?;
+        // Who opened it before may have ended before its superblock was durable, and ours goes where the older one is.
+        store.medium.flush().await.map_err(OpenError::Disk)?;
         let old = store.superblock;
         let new = Superblock { serial: old.serial + 1, mount: old.mount + 1, ..old };
         store.turn_to(new).await.map_err(OpenError::Disk)?;

@@ -77,6 +77,22 @@ fn a_disk_whose_power_is_cut_again_and_again_keeps_what_was_promised() {
 }
 
 #[test]
+fn a_guest_that_ends_while_it_opens_a_store_leaves_one_to_the_next() {
+    for seed in 0..4000 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let (platter, mut client) = (Platter::new(SECTORS), Client::default());
+        run(&platter, &mut client, seed, 1);
+        // The first ends, and the disk goes on; the second is there when the power is cut.
+        for _ in 0..2 {
+            platter.fuse.set(platter.events.get() + random.u64(..4));
+            let _ = block_on(Store::open(&platter));
+        }
+        platter.cut(&mut random);
+        client.open(&platter, &format!("seed {seed}")).expect("there is power");
+    }
+}
+
+#[test]
 fn parts_of_two_records_make_none() {
     // Both have three sectors, from the same place on.
     for kept in 0..64_u32 {
