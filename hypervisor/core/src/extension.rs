@@ -14,8 +14,18 @@ use crate::{charge, control, delivery, devices, sched, trace};
 /// # Errors
 /// [`Errno::NoSys`] for an unknown operation, [`Errno::Fault`] for a bad pointer, else by operation.
 pub fn extension<M: Machine>(call: &mut Call<'_, M>, args: Arguments) -> Result<u64, Errno> {
-    let [op, a, b, c, _] = args;
+    let [op, deadline, ..] = args;
     match u32::try_from(op).ok().and_then(ExtensionOp::from_raw).ok_or(Errno::NoSys)? {
+        ExtensionOp::IdleUntil => sched::idle_until(call, deadline),
+        other => others(call, other, args),
+    }
+}
+
+/// All but sleeping, which comes before each change of the domain and stands for itself.
+#[inline(never)]
+fn others<M: Machine>(call: &mut Call<'_, M>, op: ExtensionOp, args: Arguments) -> Result<u64, Errno> {
+    let [_, a, b, c, _] = args;
+    match op {
         ExtensionOp::Version => Ok(u64::from((MAJOR << 16) | MINOR)),
         ExtensionOp::IdleUntil => sched::idle_until(call, a),
         ExtensionOp::SetDelivery => {

@@ -66,6 +66,9 @@ pub trait Machine: MachineMemory + Storage {
     /// Loads a top-level table of who has the processor, whose kernel is in `ring`, at once. A root that is left may become anything in the same
     /// call, and the hypervisor itself stands on the one that is loaded.
     fn load_root(&mut self, ring: Ring, root: Mfn);
+    /// A domain is about to get the processor, with this top-level table: that may be loaded at once, so that the processor looks
+    /// up what is done for the domain once, and not before the change and after it.
+    fn load_root_ahead(&mut self, _ring: Ring, _root: Mfn) {}
     /// Reads 1, 2 or 4 bytes of configuration space at a multiple of `width`.
     fn pci_read(&mut self, device: PciAddress, offset: u16, width: u8) -> u32;
     /// Writes 1, 2 or 4 bytes of configuration space at a multiple of `width`.

@@ -139,6 +139,7 @@ fn take_up<M: Machine, const RECORDED: bool>(
         }
         return;
     };
+    m.load_root_ahead(domain.vcpu.ring, domain.vcpu.root());
     world.idle_since = None;
     *regs = domain.vcpu.registers;
     world.shared_page = MachineAddress::in_frame(domain.shared_info, 0);

@@ -14,7 +14,7 @@ use crate::account::Account;
 use crate::apic::local::LocalApic;
 use crate::clock::Clock;
 use crate::cpu;
-use crate::cpu::control::Features;
+use crate::cpu::control::{self, Features};
 use crate::cpu::string;
 use crate::heap;
 use crate::paging::direct;
@@ -48,6 +48,8 @@ pub(crate) struct Hardware {
     pub(crate) area_user: Option<(DomId, u32, Mfn)>,
     /// Whether the base of GS that was loaded is one of processes alone.
     pub(crate) user_gs: bool,
+    /// The root that was loaded for who is about to get the processor.
+    pub(crate) root_ahead: Option<u64>,
 }
 
 /// A word of RAM.
@@ -130,6 +132,16 @@ impl Machine for Hardware {
     #[inline(always)]
     fn load_root(&mut self, ring: Ring, root: Mfn) {
         crate::switch::load_guest_root(ring, root.address());
+    }
+
+    #[inline(always)]
+    fn load_root_ahead(&mut self, ring: Ring, root: Mfn) {
+        // Between rings there is more to do first.
+        let apart = ring != Ring::Three || self.ring != Ring::Three;
+        self.root_ahead = (!apart).then_some(root.address());
+        if let Some(root) = self.root_ahead {
+            control::load_root(root);
+        }
     }
 
     fn pci_read(&mut self, device: PciAddress, offset: u16, width: u8) -> u32 {

@@ -24,7 +24,10 @@ pub(crate) fn to(system: &mut System, from: Option<DomId>, to: DomId) {
     if vcpu.ring != hardware.ring {
         change_ring(hardware, vcpu.ring);
     }
-    load_guest_root(vcpu.ring, vcpu.root().address());
+    let root = vcpu.root().address();
+    if hardware.root_ahead != Some(root) {
+        load_guest_root(vcpu.ring, root);
+    }
     if vcpu.ring == Ring::One {
         let user = (to, domain.incarnation, domain.shared_info);
         if hardware.area_user != Some(user) {
@@ -69,6 +72,9 @@ pub(crate) fn load_guest_root(ring: Ring, root: u64) {
 pub(crate) fn to_idle(system: &mut System, from: Option<DomId>) {
     if from.is_some() {
         put_away(system, from);
+    }
+    // Whose root was loaded ahead may be gone.
+    if from.is_some() || system.hardware.root_ahead.take().is_some() {
         control::load_root(system.hardware.root);
     }
 }

@@ -6,8 +6,8 @@
 //! at is checked: it must be some domain's memory, never a device or the hypervisor's own. A range that crosses
 //! pages is translated page by page before anything is copied, so a refused write has written nothing.
 //!
-//! A [`View`] is one domain's memory for the length of a call. It remembers the last page that it found, in the domain's
-//! [`crate::paging::AddressSpace`], which forgets it when an entry changes that the way there may lead through.
+//! A [`View`] is one domain's memory for the length of a call. It remembers the last pages that it found, in the domain's
+//! [`crate::paging::AddressSpace`], which forgets them when an entry changes that the way there may lead through.
 
 mod remembered;
 mod view;

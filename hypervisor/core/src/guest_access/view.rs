@@ -40,7 +40,7 @@ impl<'a> View<'a> {
         Self { frames, root, remembered: None }
     }
 
-    /// Memory as seen through a `root` of the domain whose last page is `remembered`.
+    /// Memory as seen through a `root` of the domain whose last pages are `remembered`.
     #[inline]
     pub(crate) const fn remembering(frames: &'a FrameTable, root: Mfn, remembered: &'a Remembered) -> Self {
         Self { frames, root, remembered: Some(remembered) }
@@ -90,6 +90,9 @@ impl<'a> View<'a> {
         va: u64,
         access: Access,
     ) -> Result<MachineAddress, Errno> {
+        if let Some(at) = remembered.and_then(|remembered| remembered.recall(root, va)) {
+            return Ok(at);
+        }
         let (at, granted) = walk(memory, frames, root, va)?;
         if granted & pte::WRITABLE != 0 {
             if let Some(remembered) = remembered {

@@ -84,7 +84,7 @@ impl AddressSpace {
         }
     }
 
-    /// The page that was translated last.
+    /// The pages that were translated last.
     #[inline]
     pub(crate) const fn remembered(&self) -> &Remembered {
         &self.remembered

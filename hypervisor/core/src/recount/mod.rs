@@ -72,15 +72,16 @@ fn check_remembered<M: MachineMemory>(
     domains: &Domains,
 ) -> Result<(), Violation> {
     for domain in domains.iter() {
-        let Some((root, page, at)) = domain.address_space.remembered().get() else { continue };
-        let is_root =
-            frames.owner(root) == Some(domain.id) && frames.frame_type(root) == FrameType::Table(Level::L4);
-        let found = guest_access::translate(memory, frames, root, page, Access::Write);
-        if !is_root || found != Ok(at) {
-            return Err(Violation(format!(
-                "{}: remembers {page:#x} at {at:?} under {root}, where there is {found:?}",
-                domain.id
-            )));
+        for (root, page, at) in domain.address_space.remembered().get() {
+            let is_root = frames.owner(root) == Some(domain.id)
+                && frames.frame_type(root) == FrameType::Table(Level::L4);
+            let found = guest_access::translate(memory, frames, root, page, Access::Write);
+            if !is_root || found != Ok(at) {
+                return Err(Violation(format!(
+                    "{}: remembers {page:#x} at {at:?} under {root}, where there is {found:?}",
+                    domain.id
+                )));
+            }
         }
     }
     Ok(())

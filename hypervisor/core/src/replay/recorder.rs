@@ -226,6 +226,10 @@ impl<M: Machine, S: Sink> Machine for Recorder<M, S> {
         self.inner.load_root(ring, root);
     }
 
+    fn load_root_ahead(&mut self, ring: Ring, root: Mfn) {
+        self.inner.load_root_ahead(ring, root);
+    }
+
     fn pci_read(&mut self, device: PciAddress, offset: u16, width: u8) -> u32 {
         let value = self.inner.pci_read(device, offset, width);
         let says = [u64::from(device.raw()), u64::from(offset), u64::from(width)];

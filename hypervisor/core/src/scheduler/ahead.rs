@@ -24,7 +24,7 @@ pub(super) const SATURATED_NS: u64 = 10_000_000;
 /// How long who runs may go on although somebody waits ahead.
 pub(super) const GRACE_NS: u64 = 500_000;
 /// So many different targets among [`TELLS`] of a domain make it one that tells many. (Batching gains nothing with eight guests and a client,
-/// and 7 % with sixteen.)
+/// and 7 to 10 % with sixteen.)
 pub(super) const FAN: u32 = 12;
 /// Tells that are looked at together for that.
 pub(super) const TELLS: u8 = 64;

@@ -81,6 +81,7 @@ pub(crate) extern "C" fn enter(protocol: u32, information: u32) -> ! {
         root: space.root(),
         timer: Time::NEVER,
         user_gs: false,
+        root_ahead: None,
         ring: Ring::Three,
         area_user: None,
     };

@@ -53,7 +53,7 @@ fn is_graced(scheduler: &mut Scheduler, target: DomId, again: usize) -> bool {
     graced
 }
 
-/// The same, the sender having told all but one of many; the first ones of the two are told already.
+/// The same beside many targets, all of which the sender has told, the last one with a grace.
 fn one_that_tells_many() -> Scheduler {
     let many = many();
     let mut scheduler = saturated_beside(&many);
