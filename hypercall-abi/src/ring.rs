@@ -22,7 +22,7 @@ mod progress;
 #[cfg(test)]
 mod tests;
 
-pub use back::BackRing;
+pub use back::{BackRing, Slot};
 #[cfg(any(test, feature = "fake"))]
 pub use fake::FakePage;
 pub use front::FrontRing;

@@ -2,10 +2,10 @@
 //! Its medium outlives every driver, so that tests can look at what is there after a crash.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use drivers_backend::block::{Data, Disk, DiskError, DiskOp, Memory, Outcome, Work};
+use drivers_backend::block::{Data, Disk, DiskError, DiskOp, Finished, Memory, Waiting, Work};
 
 use crate::BackPlatform;
 
@@ -23,7 +23,7 @@ pub struct Medium {
     cache: Vec<(u64, u64, Sector)>,
     next: u64,
     queue: Vec<(u64, Job)>,
-    done: VecDeque<(Job, Outcome)>,
+    done: Finished<Data<BackPlatform>>,
     /// Who decides what is done when.
     pub random: fastrand::Rng,
     /// Of a thousand pieces of work, how many fail.
@@ -54,7 +54,7 @@ impl TestDisk {
             cache: Vec::new(),
             next: 0,
             queue: Vec::new(),
-            done: VecDeque::new(),
+            done: Finished::new(),
             random: fastrand::Rng::with_seed(seed),
             failures: 0,
             stuck: false,
@@ -90,7 +90,7 @@ impl Medium {
                 self.carry_out(number, &mut work);
                 Ok(())
             };
-            self.done.push_back((work, outcome));
+            self.done.push((work, outcome));
         }
         !self.done.is_empty()
     }
@@ -193,21 +193,20 @@ impl Disk<Data<BackPlatform>> for TestDisk {
         !self.read_only
     }
 
-    fn submit(&mut self, work: Job) -> Result<(), Job> {
+    fn submit(&mut self, waiting: &mut Waiting<Data<BackPlatform>>) {
         let mut medium = self.medium.borrow_mut();
-        if medium.queue.len() >= medium.depth {
-            return Err(work);
+        let room = medium.depth.saturating_sub(medium.queue.len());
+        for work in waiting.drain(..room.min(waiting.len())) {
+            let end = work.sector.checked_add(work.sectors).expect("work lies on the disk");
+            assert!(end <= self.sectors || work.operation == DiskOp::Flush, "work lies on the disk");
+            assert!(!self.read_only || work.operation == DiskOp::Read, "nothing is written to this disk");
+            let number = medium.next;
+            medium.queue.push((number, work));
         }
-        let end = work.sector.checked_add(work.sectors).expect("work lies on the disk");
-        assert!(end <= self.sectors || work.operation == DiskOp::Flush, "work lies on the disk");
-        assert!(!self.read_only || work.operation == DiskOp::Read, "nothing is written to this disk");
-        let number = medium.next;
-        medium.queue.push((number, work));
-        Ok(())
     }
 
-    fn poll(&mut self) -> Option<(Job, Outcome)> {
-        self.medium.borrow_mut().done.pop_front()
+    fn poll(&mut self, done: &mut Finished<Data<BackPlatform>>) {
+        done.append(&mut self.medium.borrow_mut().done);
     }
 
     fn kick(&mut self) {}

@@ -236,6 +236,51 @@ fn refuses_wrong_requests(promise: u32) {
     assert_eq!(disks.world.state().mapped_of(DomId(11)), 1, "only the device page stays mapped");
 }
 
+/// What becomes of requests with numbers by chance, mostly nearly right, each after one that is right; and pages used in place.
+fn judged(promise: u32) -> (Vec<i16>, u64) {
+    let (mut disks, mut hostile) = lending(1, promise);
+    let mut ring = FrontRing::<_, Block>::new(hostile.ring.clone());
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut statuses = Vec::new();
+    let right = BlockSegment { gref: hostile.grefs[0], first_sector: 0, last_sector: 7, pad: 0 };
+    for at in 0..2000_u64 {
+        let mut request = BlockRequest { segments: 1, id: at, ..BlockRequest::zeroed() };
+        request.segment = [right; 11];
+        if at % 2 == 1 {
+            request.operation = random.u8(0..4);
+            request.segments = random.u8(0..13);
+            request.sector =
+                random.choice([0, 1, 424, 425, 504, 505, 511, 512, u64::MAX - 7, u64::MAX]).unwrap();
+            for segment in &mut request.segment {
+                if random.u8(0..20) == 0 {
+                    segment.gref =
+                        random.choice([hostile.grefs[1], hostile.grefs[2], 9_999, u32::MAX]).unwrap();
+                }
+                if random.u8(0..10) == 0 {
+                    (segment.first_sector, segment.last_sector) = (random.u8(0..9), random.u8(0..9));
+                }
+            }
+        }
+        ring.push(&request).unwrap();
+        let _ = ring.publish();
+        hostile.ring();
+        disks.run();
+        let answer = ring.pop().unwrap().expect("each is answered");
+        assert_eq!(answer.id, at);
+        statuses.push(answer.status);
+    }
+    (statuses, disks.back().totals().in_place)
+}
+
+#[test]
+fn the_short_way_of_usual_requests_judges_as_the_long_one() {
+    let ((short, in_place), (long, nowhere)) = (judged(block_features::PERSISTENT), judged(0));
+    assert!(in_place > 1000 && nowhere == 0, "{in_place} pages were used in place, {nowhere}");
+    assert_eq!(short, long);
+    let refused = long.iter().filter(|status| **status != 0).count();
+    assert!((200..900).contains(&refused), "{refused} were refused");
+}
+
 /// Asks for a page of the disk to be read into the first granted page, which holds 77.
 fn ask_for_page(hostile: &mut Hostile, ring: &mut FrontRing<FakePage, Block>) {
     let mut request = BlockRequest { operation: 0, segments: 1, id: 5, ..BlockRequest::zeroed() };

@@ -13,11 +13,12 @@ use hypercall_abi::{Errno, GrantRef, Port};
 use super::SEGMENTS_MAX;
 use super::credit::Rounds;
 use super::data::Data;
-use super::disk::{Disk, Outcome, Work};
+use super::disk::{Disk, Finished};
 use super::jobs::Jobs;
-use super::offences::{Offence, Offences};
+use super::offences::Offence;
 use super::request::Run;
-use super::share::{Access, DiskId, Share, Shelf};
+use super::share::{Access, DiskId, Shelf};
+use super::slot::Slot;
 use super::sparse::Sparse;
 use super::vbd::{Client, Vbd, VbdId};
 use crate::link::Step;
@@ -69,22 +70,6 @@ enum Purpose {
     Ring,
 }
 
-/// A place for a front end. What must outlive it stands here.
-pub(super) struct Slot<G> {
-    pub(super) vbd: Option<Vbd<G>>,
-    /// Changes over a disk, kept while its owner is gone.
-    pub(super) overlay: Option<(Share, Sparse)>,
-    /// Counts connections.
-    pub(super) epoch: u32,
-    /// Requests of earlier connections that the disk has not done yet. Until then nothing new begins: it could be
-    /// overtaken by what is old.
-    pub(super) stale: u32,
-    /// Whether the overlay was full and nobody has been told.
-    full: bool,
-    told: bool,
-    offences: Offences,
-}
-
 /// The back end of all block devices of a driver domain.
 pub struct BlockBack<P: Platform> {
     pub(super) platform: P,
@@ -108,7 +93,7 @@ pub struct BlockBack<P: Platform> {
     /// Nobody may begin anything before a page is given back.
     pub(super) short: bool,
     /// Work that is done and not answered yet.
-    pub(super) finished: Vec<(Box<Work<Data<P>>>, Outcome)>,
+    pub(super) finished: Finished<Data<P>>,
     pub(super) copies: Vec<CopyGrant>,
     /// The request that is judged, and its runs.
     pub(super) request: BlockRequest,
@@ -119,6 +104,8 @@ pub struct BlockBack<P: Platform> {
     pub(super) work: u32,
     /// Front ends of whose offences somebody is to be told.
     offenders: WorkList<VbdId>,
+    /// Front ends of whose full overlays somebody is to be told.
+    filled: Vec<VbdId>,
 }
 
 impl<P: Platform> BlockBack<P> {
@@ -154,6 +141,7 @@ impl<P: Platform> BlockBack<P> {
             rounds: Rounds::default(),
             work: 0,
             offenders: WorkList::default(),
+            filled: Vec::new(),
         })
     }
 
@@ -192,15 +180,7 @@ impl<P: Platform> BlockBack<P> {
         client.share = share;
         let page = self.platform.map(client.peer, page).map_err(AddError::Page)?;
         while self.slots.len() <= at {
-            self.slots.push(Slot {
-                vbd: None,
-                overlay: None,
-                epoch: 0,
-                stale: 0,
-                full: false,
-                told: false,
-                offences: Offences::default(),
-            });
+            self.slots.push(Slot::empty());
         }
         if let Some(slot) = self.slots.get_mut(at) {
             // The changes of a front end that was there before, if they are over the same sectors.
@@ -254,13 +234,16 @@ impl<P: Platform> BlockBack<P> {
         }
     }
 
-    /// Does a bounded piece of the work that is due.
+    /// Does a bounded piece of the work that is due. It stands alone, beside what it calls for each request.
+    #[inline(never)]
     pub fn turn(&mut self) -> Turn {
-        self.step_states();
+        if !self.states.is_empty() {
+            self.step_states();
+        }
         self.collect();
         self.take_requests();
         for shelf in &mut self.disks {
-            shelf.disk.kick();
+            shelf.feed();
         }
         self.collect();
         self.finish();
@@ -323,9 +306,7 @@ impl<P: Platform> BlockBack<P> {
 
     /// A front end whose overlay has become full since it was added, each once.
     pub fn take_full(&mut self) -> Option<VbdId> {
-        let (at, slot) = (0..).zip(&mut self.slots).find(|(_, slot)| slot.full && !slot.told)?;
-        slot.told = true;
-        Some(VbdId(at))
+        self.filled.pop()
     }
 
     /// A front end whose connection ended for what it did, if somebody is to be told: of the first time, the second, the fourth,
@@ -345,11 +326,14 @@ impl<P: Platform> BlockBack<P> {
     }
 
     pub(super) fn note_full(&mut self, id: VbdId) {
-        if let Some(slot) = self.slots.get_mut(usize::from(id)) {
-            slot.full = true;
+        if let Some(slot) = self.slots.get_mut(usize::from(id))
+            && !core::mem::replace(&mut slot.full, true)
+        {
+            self.filled.push(id);
         }
     }
 
+    #[inline(never)]
     fn step_states(&mut self) {
         for _ in 0..self.states.len().min(STATE_BUDGET) {
             let Some(id) = self.states.take() else { break };
@@ -381,6 +365,7 @@ impl<P: Platform> BlockBack<P> {
     }
 
     /// Ends one front end's connection for what it did.
+    #[cold]
     pub(super) fn fail(&mut self, id: VbdId, error: BlockError) {
         let Some(slot) = self.slots.get_mut(usize::from(id)) else { return };
         let Some(vbd) = &mut slot.vbd else { return };

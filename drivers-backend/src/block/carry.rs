@@ -1,32 +1,28 @@
 //! Work on its way back: done by a disk, carried to its front end, answered.
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
+use alloc::vec::{Drain, Vec};
 
 use hypercall_abi::blkif::BlockStatus;
 use hypercall_abi::device::BlockError;
-use hypercall_abi::grant_table::{CopyGrant, CopySide, GrantStatus, copy_flags};
+use hypercall_abi::grant_table::{CopySide, GrantStatus, copy_flags};
 
-use super::blockback::{BlockBack, Slot};
+use super::blockback::BlockBack;
+use super::copies::{copy_of, theirs_at};
 use super::data::Data;
-use super::disk::{DiskError, DiskOp, Outcome, Piece, Work};
-use super::jobs::{Job, Stage};
+use super::disk::{DiskError, DiskOp, Finished, Outcome, Piece, Work};
+use super::jobs::{Done, Job, Stage};
 use super::lent::unmap_last;
 use super::overlay;
-use super::take::{copy_of, theirs_at};
+use super::slot::Slot;
 use super::vbd::VbdId;
 use crate::platform::{Buffer, Platform};
-
-/// Copies in one hypercall.
-const BATCH: usize = 64;
 
 impl<P: Platform> BlockBack<P> {
     /// Takes back what the disks have done, and answers it.
     pub(super) fn collect(&mut self) {
-        for at in 0..self.disks.len() {
-            if self.disks.get_mut(at).is_some_and(|shelf| core::mem::take(&mut shelf.ready)) {
-                self.take_back(at);
-            }
+        for shelf in &mut self.disks {
+            shelf.take_back(&mut self.finished);
         }
         // A barrier's next step may be done at once, if its disk is an overlay.
         while !self.finished.is_empty() {
@@ -38,102 +34,128 @@ impl<P: Platform> BlockBack<P> {
         }
     }
 
-    /// Takes back what one disk has done.
-    #[inline]
-    fn take_back(&mut self, at: usize) {
-        while let Some((work, outcome)) = self.disks.get_mut(at).and_then(|shelf| shelf.disk.poll()) {
-            let left = if outcome.is_ok() { self.answer_in_place(work) } else { Some(work) };
-            if let Some(work) = left {
-                self.finished.push((work, outcome));
-            }
-        }
-        if let Some(shelf) = self.disks.get_mut(at) {
-            shelf.feed();
-            shelf.disk.kick();
-        }
-    }
-
-    /// Answers work that is done if what its front end wanted is where it wanted it, as it nearly always is; otherwise returns
-    /// it.
-    #[inline]
-    fn answer_in_place(&mut self, mut work: Box<Work<Data<P>>>) -> Option<Box<Work<Data<P>>>> {
-        let job = &work.job;
-        let Some(Slot { vbd: Some(vbd), overlay: None, epoch, .. }) =
-            self.slots.get_mut(usize::from(job.vbd))
-        else {
-            return Some(work);
-        };
-        if *epoch != job.epoch || job.stage != Stage::Only || !work.is_in_place() {
-            return Some(work);
-        }
-        let waits = vbd.done(job, BlockStatus::Okay);
-        while let Some(piece) = work.pieces.pop() {
-            if let Data::Theirs(page) = piece.page {
-                let _last = unmap_last(&mut self.platform, page, &mut self.lent);
-            }
-        }
-        let Job { vbd: id, pages, .. } = work.job;
-        self.free(pages);
-        self.answered(id, waits);
-        self.jobs.end(work);
-        None
-    }
-
-    #[inline(never)]
-    fn carry(&mut self, finished: &mut Vec<(Box<Work<Data<P>>>, Outcome)>) {
+    fn carry(&mut self, finished: &mut Finished<Data<P>>) {
         let mut outgoing = Vec::new();
-        for (mut work, outcome) in finished.drain(..) {
-            let Job { vbd, stage, sector, epoch, .. } = work.job;
-            let Some(slot) = self.slots.get(usize::from(vbd)) else { continue };
-            let live = slot.vbd.as_ref().filter(|_| slot.epoch == epoch);
-            let Some(peer) = live.map(|vbd| vbd.client.peer) else {
-                self.answer(work, BlockStatus::Error);
-                continue;
+        let mut finished = finished.drain(..);
+        let mut next = finished.next();
+        while let Some((work, outcome)) = next {
+            next = if outcome.is_ok() && work.job.stage == Stage::InPlace {
+                self.answer_in_place(work, &mut finished)
+            } else {
+                self.carry_one(work, outcome, &mut outgoing);
+                finished.next()
             };
-            match (outcome, stage, work.operation) {
-                (Ok(()), Stage::Only, DiskOp::Read) => {
-                    if let Some((_, overlay)) = &slot.overlay {
-                        work.sector = sector;
-                        overlay::patch(overlay, &mut work);
-                    }
-                    match self.bring(peer.0, &work) {
-                        0 => self.answer(work, BlockStatus::Okay),
-                        copies => {
-                            if let Some(Slot { vbd: Some(vbd), .. }) = self.slots.get_mut(usize::from(vbd)) {
-                                vbd.counters.copied += copies as u64;
-                            }
-                            outgoing.push((work, copies));
+        }
+        if !outgoing.is_empty() {
+            self.bring(outgoing);
+        }
+    }
+
+    /// Answers work whose data is where its front end wanted it, and all work like that of the same connection that follows it.
+    /// Returns what comes then.
+    #[inline]
+    fn answer_in_place(
+        &mut self,
+        mut work: Box<Work<Data<P>>>,
+        finished: &mut Drain<'_, (Box<Work<Data<P>>>, Outcome)>,
+    ) -> Option<(Box<Work<Data<P>>>, Outcome)> {
+        let of = work.job.of;
+        let Some(Slot { vbd: Some(vbd), epoch, .. }) = self.slots.get_mut(usize::from(of.vbd())) else {
+            return self.orphan(work, finished);
+        };
+        let Some(wire) = vbd.link.mapped().filter(|_| *epoch == of.epoch()) else {
+            return self.orphan(work, finished);
+        };
+        let mut done = Done::default();
+        let next = loop {
+            wire.answer(work.job.id, work.job.operation, BlockStatus::Okay);
+            done.requests += 1;
+            for piece in work.pieces.drain(..) {
+                done.pages += 1;
+                done.bytes += u64::from(piece.bytes);
+                release(piece.page, &mut self.platform, &mut self.pool, &mut self.lent);
+            }
+            self.jobs.keep(work);
+            match finished.next() {
+                Some((more, Ok(()))) if more.job.of == of && more.job.stage == Stage::InPlace => work = more,
+                other => break other,
+            }
+        };
+        let waits = vbd.done(&done, BlockStatus::Okay);
+        self.ended(of.vbd(), &done, waits);
+        next
+    }
+
+    /// Ends work whose connection is gone. Returns what comes then.
+    #[cold]
+    fn orphan(
+        &mut self,
+        work: Box<Work<Data<P>>>,
+        finished: &mut Drain<'_, (Box<Work<Data<P>>>, Outcome)>,
+    ) -> Option<(Box<Work<Data<P>>>, Outcome)> {
+        self.answer(work, BlockStatus::Error);
+        finished.next()
+    }
+
+    /// Answers work, or takes its next step, or gathers copies that it needs before it is answered.
+    #[inline(never)]
+    fn carry_one(
+        &mut self,
+        mut work: Box<Work<Data<P>>>,
+        outcome: Outcome,
+        outgoing: &mut Vec<(Box<Work<Data<P>>>, usize)>,
+    ) {
+        let Job { of, stage, sector, .. } = work.job;
+        let Some(slot) = self.slots.get(usize::from(of.vbd())) else { return };
+        let live = slot.vbd.as_ref().filter(|_| slot.epoch == of.epoch());
+        let Some(peer) = live.map(|vbd| vbd.client.peer) else {
+            return self.answer(work, BlockStatus::Error);
+        };
+        match (outcome, stage, work.operation) {
+            (Ok(()), Stage::Only, DiskOp::Read) => {
+                if let Some((_, overlay)) = &slot.overlay {
+                    work.sector = sector;
+                    overlay::patch(overlay, &mut work);
+                }
+                match self.gather_out(peer.0, &work) {
+                    0 => self.answer(work, BlockStatus::Okay),
+                    copies => {
+                        if let Some(Slot { vbd: Some(vbd), .. }) = self.slots.get_mut(usize::from(of.vbd())) {
+                            vbd.counters.copied += copies as u64;
                         }
+                        outgoing.push((work, copies));
                     }
-                }
-                (Ok(()), Stage::BarrierBefore, _) => {
-                    work.job.stage = Stage::BarrierWrite;
-                    (work.operation, work.sector) = (DiskOp::Write, sector);
-                    self.submit(work);
-                }
-                (Ok(()), Stage::BarrierWrite, _) => {
-                    work.job.stage = Stage::BarrierAfter;
-                    (work.operation, work.sector) = (DiskOp::Flush, sector);
-                    self.submit(work);
-                }
-                (Ok(()), _, _) => self.answer(work, BlockStatus::Okay),
-                (Err(error), _, _) => {
-                    if error == DiskError::Full {
-                        self.note_full(vbd);
-                    }
-                    self.answer(
-                        work,
-                        match error {
-                            DiskError::NotSupported => BlockStatus::NotSupported,
-                            DiskError::Failed | DiskError::Full => BlockStatus::Error,
-                        },
-                    );
                 }
             }
+            (Ok(()), Stage::BarrierBefore, _) => {
+                work.job.stage = Stage::BarrierWrite;
+                (work.operation, work.sector) = (DiskOp::Write, sector);
+                self.submit(work);
+            }
+            (Ok(()), Stage::BarrierWrite, _) => {
+                work.job.stage = Stage::BarrierAfter;
+                (work.operation, work.sector) = (DiskOp::Flush, sector);
+                self.submit(work);
+            }
+            (Ok(()), _, _) => self.answer(work, BlockStatus::Okay),
+            (Err(error), _, _) => {
+                if error == DiskError::Full {
+                    self.note_full(of.vbd());
+                }
+                self.answer(
+                    work,
+                    match error {
+                        DiskError::NotSupported => BlockStatus::NotSupported,
+                        DiskError::Failed | DiskError::Full => BlockStatus::Error,
+                    },
+                );
+            }
         }
-        if outgoing.is_empty() {
-            return;
-        }
+    }
+
+    /// Has copied to front ends what was read for them, and answers that.
+    #[inline(never)]
+    fn bring(&mut self, outgoing: Vec<(Box<Work<Data<P>>>, usize)>) {
         self.copy();
         let copies = core::mem::take(&mut self.copies);
         let mut left = copies.iter();
@@ -149,8 +171,8 @@ impl<P: Platform> BlockBack<P> {
         self.reuse(copies);
     }
 
-    /// Has what was read copied to where it is wanted; returns how many copies that takes.
-    fn bring(&mut self, peer: u16, work: &Work<Data<P>>) -> usize {
+    /// Gathers the copies of what was read to where it is wanted; returns how many those are.
+    fn gather_out(&mut self, peer: u16, work: &Work<Data<P>>) -> usize {
         let before = self.copies.len();
         for Piece { page, offset, bytes } in &work.pieces {
             if let Data::Ours { page, reference: Some(reference) } = page {
@@ -162,81 +184,66 @@ impl<P: Platform> BlockBack<P> {
         self.copies.len() - before
     }
 
-    /// Takes a list of copies that were made for the next ones.
-    pub(super) fn reuse(&mut self, mut copies: Vec<CopyGrant>) {
-        if self.copies.is_empty() {
-            copies.clear();
-            self.copies = copies;
-        }
-    }
-
     /// Notes that a request named pages that its front end did not grant.
     pub(super) fn wrong(&mut self, job: &Job) {
-        let Some(slot) = self.slots.get_mut(usize::from(job.vbd)) else { return };
-        if let Some(vbd) = slot.vbd.as_mut().filter(|_| slot.epoch == job.epoch) {
+        let Some(slot) = self.slots.get_mut(usize::from(job.of.vbd())) else { return };
+        if let Some(vbd) = slot.vbd.as_mut().filter(|_| slot.epoch == job.of.epoch()) {
             vbd.wrong += 1;
         }
     }
 
     /// Ends a request: its pages are free, and its front end hears of it if it is still the same connection.
+    #[inline(never)]
     pub(super) fn answer(&mut self, mut work: Box<Work<Data<P>>>, status: BlockStatus) {
-        while let Some(piece) = work.pieces.pop() {
-            match piece.page {
-                Data::Ours { page, .. } => self.pool.push(page),
-                Data::Theirs(page) => {
-                    let _last = unmap_last(&mut self.platform, page, &mut self.lent);
-                }
-            }
+        let mut done = Done { requests: 1, ..Done::default() };
+        for piece in work.pieces.drain(..) {
+            done.pages += 1;
+            done.bytes += u64::from(piece.bytes);
+            release(piece.page, &mut self.platform, &mut self.pool, &mut self.lent);
         }
-        self.close(&work.job, status);
-        self.jobs.end(work);
+        self.close(&work.job, &done, status);
+        self.jobs.keep(work);
     }
 
     /// Notes that a request is done, and tells its front end.
-    fn close(&mut self, job: &Job, status: BlockStatus) {
-        self.free(job.pages);
-        let Some(slot) = self.slots.get_mut(usize::from(job.vbd)) else { return };
-        let Some(vbd) = slot.vbd.as_mut().filter(|_| slot.epoch == job.epoch) else {
+    fn close(&mut self, job: &Job, done: &Done, status: BlockStatus) {
+        let (id, epoch) = (job.of.vbd(), job.of.epoch());
+        let Some(slot) = self.slots.get_mut(usize::from(id)) else { return self.free(done) };
+        let Some(vbd) = slot.vbd.as_mut().filter(|_| slot.epoch == epoch) else {
             self.totals.orphaned += 1;
             slot.stale = slot.stale.saturating_sub(1);
             if slot.stale == 0 {
                 if let Some(vbd) = &mut slot.vbd {
                     vbd.drained(&mut self.platform);
                 }
-                self.states.add(job.vbd);
-                self.senders.add(job.vbd);
+                self.states.add(id);
+                self.senders.add(id);
             }
-            return;
+            return self.free(done);
         };
-        let waits = vbd.done(job, status);
+        vbd.answer(job.id, job.operation, status);
+        let waits = vbd.done(done, status);
         self.totals.failed += u64::from(status != BlockStatus::Okay);
-        self.answered(job.vbd, waits || job.stage != Stage::Only);
+        self.ended(id, done, waits || job.stage.is_barrier());
     }
 
-    /// So many pages are there for others again.
-    #[inline]
-    fn free(&mut self, pages: usize) {
-        self.room += pages;
-        self.short = false;
-    }
-
-    /// A request is answered; its front end sees that at the end of the turn, and may have one that waited for it.
-    #[inline]
-    fn answered(&mut self, id: VbdId, waits: bool) {
-        self.totals.answered += 1;
+    /// Requests are answered; their front end sees that at the end of the turn, and may have one that waited for them.
+    #[inline(always)]
+    fn ended(&mut self, id: VbdId, done: &Done, waits: bool) {
+        self.free(done);
+        self.totals.answered += u64::from(done.requests);
         self.touched.add(id);
         if waits {
             self.senders.add(id);
         }
     }
 
-    /// Carries out the copies that were gathered.
-    pub(super) fn copy(&mut self) {
-        for batch in self.copies.chunks_mut(BATCH) {
-            self.totals.copies += batch.len() as u64;
-            self.totals.batches += 1;
-            self.platform.copy(batch);
-        }
+    /// What requests had is there for others again.
+    #[inline]
+    fn free(&mut self, done: &Done) {
+        self.jobs.end(done.requests);
+        self.room += done.pages;
+        self.short = false;
     }
 
     /// Gives each disk a last look before the back end sleeps; true if one has done something.
@@ -264,5 +271,16 @@ impl<P: Platform> BlockBack<P> {
                 Some(Err(_)) => self.fail(id, BlockError::Overrun),
             }
         }
+    }
+}
+
+/// Gives up a page that data travelled in.
+#[inline(always)]
+fn release<P: Platform>(page: Data<P>, platform: &mut P, pool: &mut Vec<P::Buffer>, lent: &mut usize) {
+    match page {
+        Data::Theirs(page) => {
+            let _last = unmap_last(platform, page, lent);
+        }
+        Data::Ours { page, .. } => pool.push(page),
     }
 }

@@ -10,9 +10,9 @@ use super::vbd::VbdId;
 use crate::platform::Platform;
 
 /// What a request costs beside its pages, in pages.
-const REQUEST: u32 = 2;
+pub(super) const REQUEST: u32 = 1;
 /// What a front end may spend more in each round, unless it is alone.
-const QUANTUM: u32 = 24;
+const QUANTUM: u32 = 16;
 /// The most turns of a round.
 const TURNS_MAX: u32 = 4;
 /// The most that it may save: what the longest request costs.
@@ -71,6 +71,11 @@ impl Credit {
         if !others && rounds.before <= 1 && rounds.now <= 1 {
             self.left = u32::MAX;
         }
+    }
+
+    /// What it may spend now.
+    pub(super) const fn left(&self) -> u32 {
+        self.left
     }
 
     /// Whether it may spend that much now; if so, it has.

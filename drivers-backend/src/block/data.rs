@@ -7,7 +7,6 @@ use core::fmt;
 use hypercall_abi::GrantRef;
 use hypercall_abi::ring::SharedPage;
 
-use super::disk::Work;
 use crate::platform::{Buffer, Platform};
 
 /// A page as disks in memory use it: bytes are copied, since another domain may write them at any time.
@@ -53,13 +52,6 @@ impl<P: Platform> Memory for Data<P> {
             }),
             Self::Theirs(page) => page.copy_in(offset, from),
         }
-    }
-}
-
-impl<P: Platform> Work<Data<P>> {
-    /// Whether it needs no copy when it is done.
-    pub(super) fn is_in_place(&self) -> bool {
-        self.pieces.iter().all(|piece| matches!(piece.page, Data::Theirs(_)))
     }
 }
 

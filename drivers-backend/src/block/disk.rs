@@ -63,7 +63,13 @@ pub enum DiskError {
 /// What became of work.
 pub type Outcome = Result<(), DiskError>;
 
-/// A disk of sectors of 512 bytes.
+/// Work that a disk has not begun, in the order in which it came.
+pub type Waiting<B> = Vec<Box<Work<B>>>;
+
+/// Work that is done, with what became of it.
+pub type Finished<B> = Vec<(Box<Work<B>>, Outcome)>;
+
+/// A disk of sectors of 512 bytes. Work is given to it and taken back in bulk, so that a call serves a whole turn.
 pub trait Disk<B: Memory> {
     /// How many sectors it has. It stays so.
     fn sectors(&self) -> u64;
@@ -74,14 +80,12 @@ pub trait Disk<B: Memory> {
     /// Whether it takes [`DiskOp::Discard`].
     fn can_discard(&self) -> bool;
 
-    /// Begins work within its sectors.
-    ///
-    /// # Errors
-    /// The work itself when there is no room for more at the moment; it may be offered again after [`Self::poll`].
-    fn submit(&mut self, work: Box<Work<B>>) -> Result<(), Box<Work<B>>>;
+    /// Begins work within its sectors, first come first, as far as there is room at the moment. What is left waits, and may
+    /// be offered again after [`Self::poll`].
+    fn submit(&mut self, waiting: &mut Waiting<B>);
 
-    /// Takes back work that is done.
-    fn poll(&mut self) -> Option<(Box<Work<B>>, Outcome)>;
+    /// Puts all work that is done to what is `done` already.
+    fn poll(&mut self, done: &mut Finished<B>);
 
     /// Tells the device of all that was submitted since the last call.
     fn kick(&mut self);

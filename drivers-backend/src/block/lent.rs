@@ -31,6 +31,18 @@ impl<G> Lent<G> {
         Self { pages: Vec::new(), count: 0, open: promised }
     }
 
+    /// The page of a reference, if it is mapped already.
+    #[inline(always)]
+    pub(super) fn find(&self, reference: GrantRef) -> Option<Rc<G>> {
+        self.pages.get(reference.0 as usize)?.clone()
+    }
+
+    /// Whether no page is mapped, nor will be.
+    #[inline]
+    pub(super) const fn is_none_ever(&self) -> bool {
+        !self.open && self.count == 0
+    }
+
     /// The page of a reference, mapped now if it can be. `all` counts the pages of all connections. `None` when it has to
     /// be copied.
     #[inline]
@@ -41,9 +53,9 @@ impl<G> Lent<G> {
         reference: GrantRef,
         all: &mut usize,
     ) -> Option<Rc<G>> {
-        match self.pages.get(reference.0 as usize) {
-            Some(Some(page)) => Some(page.clone()),
-            _ => self.more(platform, peer, reference, all),
+        match self.find(reference) {
+            Some(page) => Some(page),
+            None => self.more(platform, peer, reference, all),
         }
     }
 

@@ -12,6 +12,7 @@
 
 mod blockback;
 mod carry;
+mod copies;
 mod credit;
 mod data;
 mod disk;
@@ -22,13 +23,15 @@ mod overlay;
 mod ram;
 mod request;
 mod share;
+mod slot;
 mod sparse;
 mod take;
+mod usual;
 mod vbd;
 
 pub use blockback::{AddError, BlockBack, BlockTotals};
 pub use data::{Data, Memory};
-pub use disk::{Disk, DiskError, DiskOp, Outcome, Piece, Work};
+pub use disk::{Disk, DiskError, DiskOp, Finished, Outcome, Piece, Waiting, Work};
 pub use offences::Offence;
 pub use ram::RamDisk;
 pub use share::{Access, DiskId, Share};

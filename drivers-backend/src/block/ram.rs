@@ -1,11 +1,8 @@
 //! A disk in the driver domain's memory: zeros at first, and gone with its domain.
 //! It answers at once, which makes it the measure of what the way to a disk costs.
 
-use alloc::boxed::Box;
-use alloc::collections::VecDeque;
-
 use super::data::Memory;
-use super::disk::{Disk, DiskError, DiskOp, Outcome, Work};
+use super::disk::{Disk, DiskError, DiskOp, Finished, Waiting};
 use super::sparse::Sparse;
 
 /// A disk in memory.
@@ -13,14 +10,14 @@ use super::sparse::Sparse;
 pub struct RamDisk<B> {
     content: Sparse,
     sectors: u64,
-    done: VecDeque<(Box<Work<B>>, Outcome)>,
+    done: Finished<B>,
 }
 
 impl<B> RamDisk<B> {
     /// A disk of zeros; only what is written takes memory.
     #[must_use]
     pub fn new(sectors: u64) -> Self {
-        Self { content: Sparse::new(u64::MAX), sectors, done: VecDeque::new() }
+        Self { content: Sparse::new(u64::MAX), sectors, done: Finished::new() }
     }
 }
 
@@ -37,20 +34,21 @@ impl<B: Memory> Disk<B> for RamDisk<B> {
         true
     }
 
-    fn submit(&mut self, mut work: Box<Work<B>>) -> Result<(), Box<Work<B>>> {
-        let mut outcome = Ok(());
-        match work.operation {
-            DiskOp::Read => work.read_from(&self.content, true),
-            DiskOp::Write => outcome = work.write_into(&mut self.content).map_err(|_| DiskError::Full),
-            DiskOp::Flush => {}
-            DiskOp::Discard => self.content.forget(work.sector, work.sectors),
+    fn submit(&mut self, waiting: &mut Waiting<B>) {
+        for mut work in waiting.drain(..) {
+            let mut outcome = Ok(());
+            match work.operation {
+                DiskOp::Read => work.read_from(&self.content, true),
+                DiskOp::Write => outcome = work.write_into(&mut self.content).map_err(|_| DiskError::Full),
+                DiskOp::Flush => {}
+                DiskOp::Discard => self.content.forget(work.sector, work.sectors),
+            }
+            self.done.push((work, outcome));
         }
-        self.done.push_back((work, outcome));
-        Ok(())
     }
 
-    fn poll(&mut self) -> Option<(Box<Work<B>>, Outcome)> {
-        self.done.pop_front()
+    fn poll(&mut self, done: &mut Finished<B>) {
+        done.append(&mut self.done);
     }
 
     fn kick(&mut self) {}

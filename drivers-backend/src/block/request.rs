@@ -43,34 +43,9 @@ pub(super) enum Wrong {
 /// Bytes of one sector, as requests count.
 const SECTOR: u16 = SECTOR_BYTES as u16;
 
-const READ: u8 = BlockOp::Read.raw();
-const WRITE: u8 = BlockOp::Write.raw();
-
 /// Decodes a slot; its runs, if it has some in itself, are what is in `runs` afterwards.
-#[inline]
 pub(super) fn decode(request: &BlockRequest, runs: &mut Vec<Run>) -> Result<Asked, Wrong> {
     runs.clear();
-    // Nearly all of them.
-    let usual = match request.operation {
-        READ => Some(BlockOp::Read),
-        WRITE => Some(BlockOp::Write),
-        _ => None,
-    };
-    if let Some(operation) = usual
-        && let Some(segments) =
-            request.segment.get(..usize::from(request.segments)).filter(|some| !some.is_empty())
-    {
-        for segment in segments {
-            find_run(segment, runs)?;
-        }
-        return Ok(Asked::Transfer { operation, sector: request.sector });
-    }
-    decode_unusual(request, runs)
-}
-
-/// Decodes a slot that is not a read or a write with segments in itself. It is apart to keep the usual way short.
-#[inline(never)]
-fn decode_unusual(request: &BlockRequest, runs: &mut Vec<Run>) -> Result<Asked, Wrong> {
     match BlockOp::from_raw(request.operation).ok_or(Wrong::Operation)? {
         BlockOp::Flush => Ok(Asked::Flush),
         operation @ (BlockOp::Read | BlockOp::Write | BlockOp::WriteBarrier) => {
@@ -104,18 +79,35 @@ fn decode_unusual(request: &BlockRequest, runs: &mut Vec<Run>) -> Result<Asked, 
 
 /// Adds a segment as a run of bytes.
 pub(super) fn find_run(segment: &BlockSegment, runs: &mut Vec<Run>) -> Result<(), Wrong> {
-    let (first, last) = (u16::from(segment.first_sector), u16::from(segment.last_sector));
-    if first > last || usize::from(last) >= SECTORS_PER_PAGE {
-        return Err(Wrong::Segment);
-    }
-    let reference = GrantRef(segment.gref);
-    runs.push(Run { reference, offset: first * SECTOR, bytes: (last - first + 1) * SECTOR });
+    runs.push(Run::of(segment).ok_or(Wrong::Segment)?);
     Ok(())
+}
+
+impl Run {
+    /// A segment as a run of bytes; `None` if it leaves its page or ends before it begins.
+    #[inline(always)]
+    pub(super) fn of(segment: &BlockSegment) -> Option<Self> {
+        const LAST: i16 = SECTORS_PER_PAGE as i16 - 1;
+        let (first, last) = (i16::from(segment.first_sector), i16::from(segment.last_sector));
+        // Both at once: one of them is negative.
+        if (LAST - last) | (last - first) < 0 {
+            return None;
+        }
+        let (first, last) = (first as u16, last as u16);
+        let reference = GrantRef(segment.gref);
+        Some(Self { reference, offset: first * SECTOR, bytes: (last - first + 1) * SECTOR })
+    }
+
+    /// Sectors that it holds.
+    #[inline(always)]
+    pub(super) fn sectors(&self) -> u64 {
+        (self.bytes / SECTOR).into()
+    }
 }
 
 /// Sectors that runs hold.
 pub(super) fn sectors(runs: &[Run]) -> u64 {
-    runs.iter().map(|run| u64::from(run.bytes / SECTOR)).sum()
+    runs.iter().map(Run::sectors).sum()
 }
 
 #[cfg(test)]

@@ -1,13 +1,12 @@
 //! What a front end may do with which disk, as the scenario decided and the back end enforces.
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
 
 use hypercall_abi::device::{DiskFacts, block_features};
 
 use super::SEGMENTS_MAX;
 use super::data::Memory;
-use super::disk::{Disk, Work};
+use super::disk::{Disk, Finished, Waiting, Work};
 
 /// A disk's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,6 +49,13 @@ impl Share {
         (self.sectors <= rest && self.sectors > 0).then_some(self)
     }
 
+    /// Whether so many sectors from this on lie in it, as its front end counts.
+    #[inline(always)]
+    pub(super) const fn holds(&self, sector: u64, sectors: u64) -> bool {
+        // So wide that it cannot overflow.
+        sector as u128 + sectors as u128 <= self.sectors as u128
+    }
+
     /// Whether both may not be used at the same time: one would change what the other relies upon.
     pub(super) fn collides(&self, other: &Self) -> bool {
         let writes = self.access == Access::Write || other.access == Access::Write;
@@ -75,37 +81,39 @@ impl Share {
 pub(super) struct Shelf<B> {
     pub(super) id: DiskId,
     pub(super) disk: Box<dyn Disk<B>>,
-    waiting: VecDeque<Box<Work<B>>>,
-    /// It may have done something.
+    waiting: Waiting<B>,
+    /// It may have done something, or has something to begin.
     pub(super) ready: bool,
 }
 
 impl<B: Memory> Shelf<B> {
     pub(super) fn new(id: DiskId, disk: Box<dyn Disk<B>>) -> Self {
-        Self { id, disk, waiting: VecDeque::new(), ready: true }
+        Self { id, disk, waiting: Waiting::new(), ready: true }
     }
 
-    /// Gives work to the disk, after all that waits.
-    #[inline(always)]
-    pub(super) fn submit(&mut self, work: Box<Work<B>>) {
-        if !self.waiting.is_empty() {
-            self.waiting.push_back(work);
-            return self.feed();
-        }
-        match self.disk.submit(work) {
-            Ok(()) => self.ready = true,
-            Err(work) => self.waiting.push_back(work),
-        }
+    /// Work for the disk, which it gets by [`Self::feed`], after all that waits.
+    #[inline]
+    pub(super) fn push(&mut self, work: Box<Work<B>>) {
+        self.waiting.push(work);
+        self.ready = true;
     }
 
-    /// Gives the disk what it has room for.
+    /// Gives the disk what it has room for, and tells it of that.
     pub(super) fn feed(&mut self) {
-        while let Some(work) = self.waiting.pop_front() {
-            if let Err(work) = self.disk.submit(work) {
-                self.waiting.push_front(work);
-                return;
-            }
-            self.ready = true;
+        if !self.waiting.is_empty() {
+            let before = self.waiting.len();
+            self.disk.submit(&mut self.waiting);
+            self.ready |= self.waiting.len() < before;
+        }
+        self.disk.kick();
+    }
+
+    /// Takes back what is done, and goes on with what waits.
+    #[inline]
+    pub(super) fn take_back(&mut self, done: &mut Finished<B>) {
+        if core::mem::take(&mut self.ready) {
+            self.disk.poll(done);
+            self.feed();
         }
     }
 }

@@ -6,18 +6,19 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use hypercall_abi::GrantRef;
-use hypercall_abi::blkif::{BlockOp, BlockSegment, BlockStatus, SECTOR_BYTES};
+use hypercall_abi::blkif::{BlockOp, BlockSegment, BlockStatus};
 use hypercall_abi::device::BlockError;
-use hypercall_abi::grant_table::{CopyGrant, CopySide, GrantStatus, copy_flags};
+use hypercall_abi::grant_table::{CopySide, GrantStatus, copy_flags};
 use hypercall_abi::ring::SharedPage;
 use zerocopy::FromBytes;
 
 use super::SEGMENTS_MAX;
 use super::blockback::BlockBack;
+use super::copies::{copy_of, theirs_at};
 use super::credit::cost;
 use super::data::Data;
 use super::disk::{DiskOp, Piece, Work};
-use super::jobs::{Job, Stage};
+use super::jobs::{Connection, Job, Stage};
 use super::overlay::{self, Course};
 use super::request::{self, Asked, Wrong};
 use super::share::Access;
@@ -25,14 +26,14 @@ use super::vbd::VbdId;
 use crate::platform::{Buffer, Platform};
 
 /// Requests that one front end may begin in one turn: a ring full, so that those of one that asks alone go to the disk together.
-const BUDGET: usize = 32;
+const BUDGET: u32 = 32;
 /// Pages that one front end's requests may begin with in one turn, unless the first takes more: a long request is worth
 /// many short ones.
-const PAGES_BUDGET: usize = 64;
+pub(super) const PAGES_BUDGET: usize = 64;
 /// Copies after which a turn takes no more.
 const GATHER: usize = 256;
 /// Wrong requests in a row that end a connection.
-const WRONG_MAX: u32 = 64;
+pub(super) const WRONG_MAX: u32 = 64;
 
 /// How far one front end's ring was taken.
 enum Taken {
@@ -46,8 +47,6 @@ enum Taken {
 
 /// What became of a request that was found right.
 enum Begun<M> {
-    /// Its disk has it.
-    Submitted,
     /// Work for a disk or an overlay, and how many of its pages are still to be fetched.
     Work(Box<Work<M>>, usize),
     /// Not yet.
@@ -56,11 +55,11 @@ enum Begun<M> {
 
 /// What one front end's requests took in one turn.
 #[derive(Default)]
-struct Spent {
+pub(super) struct Spent {
     /// Pages.
-    pages: usize,
+    pub(super) pages: usize,
     /// What they cost.
-    work: u32,
+    pub(super) work: u32,
 }
 
 /// Work whose data is still to be fetched.
@@ -130,35 +129,16 @@ impl<P: Platform> BlockBack<P> {
         incoming: &mut Incoming<P>,
         spent: &mut Spent,
     ) -> Result<Taken, BlockError> {
-        for _ in 0..BUDGET {
-            let Some(slot) = self.slots.get_mut(usize::from(id)) else { return Ok(Taken::Drained) };
-            let stale = slot.stale;
-            let Some(vbd) = &mut slot.vbd else { return Ok(Taken::Drained) };
-            if vbd.barrier || stale > 0 {
-                return Ok(Taken::Drained);
+        let mut left = BUDGET;
+        loop {
+            left -= self.take_usual(id, left, spent).map_err(|_| BlockError::Overrun)?;
+            if left == 0 {
+                break;
             }
-            if vbd.wrong > WRONG_MAX {
-                return Err(BlockError::Requests);
+            if let Some(taken) = self.take_one(id, incoming, spent)? {
+                return Ok(taken);
             }
-            if let Some(held) = &vbd.held {
-                self.request = *held;
-                vbd.held = None;
-            } else {
-                let Some(wire) = vbd.link.mapped() else { return Ok(Taken::Drained) };
-                if !wire.ring.pop_into(&mut self.request).map_err(|_| BlockError::Overrun)? {
-                    vbd.credit.end();
-                    return Ok(Taken::Drained);
-                }
-            }
-            match self.judge(id) {
-                Err(status) => self.refuse_request(id, status),
-                Ok(judged) => match self.begin(id, judged, spent) {
-                    Begun::Submitted => {}
-                    Begun::Held(taken) => return Ok(taken),
-                    Begun::Work(work, 0) => self.submit(work),
-                    Begun::Work(work, fetch) => incoming.push((work, fetch)),
-                },
-            }
+            left -= 1;
         }
         // A ring full may have been all that there was; whether more has come is seen when this turn ends.
         let vbd = self.slots.get_mut(usize::from(id)).and_then(|slot| slot.vbd.as_mut());
@@ -168,12 +148,51 @@ impl<P: Platform> BlockBack<P> {
         }
     }
 
+    /// Takes one request, whatever it is, and does with it what is to be done. Says how far the ring was taken if no more can be.
+    #[inline(never)]
+    fn take_one(
+        &mut self,
+        id: VbdId,
+        incoming: &mut Incoming<P>,
+        spent: &mut Spent,
+    ) -> Result<Option<Taken>, BlockError> {
+        const DRAINED: Result<Option<Taken>, BlockError> = Ok(Some(Taken::Drained));
+        let Some(slot) = self.slots.get_mut(usize::from(id)) else { return DRAINED };
+        let stale = slot.stale;
+        let Some(vbd) = &mut slot.vbd else { return DRAINED };
+        if vbd.barrier || stale > 0 {
+            return DRAINED;
+        }
+        if vbd.wrong > WRONG_MAX {
+            return Err(BlockError::Requests);
+        }
+        if let Some(held) = vbd.held.take() {
+            self.request = held;
+        } else {
+            let Some(wire) = vbd.link.mapped() else { return DRAINED };
+            if !wire.ring.pop_into(&mut self.request).map_err(|_| BlockError::Overrun)? {
+                vbd.credit.end();
+                return DRAINED;
+            }
+        }
+        match self.judge(id) {
+            Err(status) => self.refuse_request(id, status),
+            Ok(judged) => match self.begin(id, judged, spent) {
+                Begun::Held(taken) => return Ok(Some(taken)),
+                Begun::Work(work, 0) => self.submit(work),
+                Begun::Work(work, fetch) => incoming.push((work, fetch)),
+            },
+        }
+        Ok(None)
+    }
+
     #[cold]
     fn refuse_request(&mut self, id: VbdId, status: BlockStatus) {
         let Some(slot) = self.slots.get_mut(usize::from(id)) else { return };
         let Some(vbd) = &mut slot.vbd else { return };
         vbd.wrong += 1;
         vbd.answer(self.request.id, self.request.operation, status);
+        vbd.count(1, status);
         self.totals.answered += 1;
         self.totals.failed += 1;
     }
@@ -183,7 +202,6 @@ impl<P: Platform> BlockBack<P> {
         let Some(slot) = self.slots.get_mut(usize::from(id)) else { return Begun::Held(Taken::Drained) };
         let (epoch, has_overlay) = (slot.epoch, slot.overlay.is_some());
         let Some(vbd) = &mut slot.vbd else { return Begun::Held(Taken::Drained) };
-        let (first, shelf) = (vbd.client.share.first, vbd.shelf);
         let request = &self.request;
         let is_barrier = request.operation == BlockOp::WriteBarrier.raw();
         let need = self.runs.len();
@@ -209,28 +227,22 @@ impl<P: Platform> BlockBack<P> {
         vbd.barrier = is_barrier;
         self.room -= need;
         let Judged { operation, sector, sectors } = judged;
-        let mut work = self.jobs.begin();
+        let mut work = self.jobs.empty();
+        self.jobs.begin(1);
         (work.operation, work.sector, work.sectors) = (operation, sector, sectors);
         work.job = Job {
-            vbd: id,
-            epoch,
+            of: Connection::new(id, epoch),
             id: request.id,
             operation: request.operation,
             stage: Stage::first(is_barrier, operation),
             sector,
-            pages: need,
-            bytes: if need > 0 { sectors * SECTOR_BYTES as u64 } else { 0 },
         };
         let fetch = self.gather(id, &mut work);
-        if fetch > 0 || is_barrier || has_overlay {
-            return Begun::Work(work, fetch);
+        let in_place = work.pieces.iter().all(|piece| matches!(piece.page, Data::Theirs(_)));
+        if in_place && !is_barrier && !has_overlay {
+            work.job.stage = Stage::InPlace;
         }
-        // Nearly all: nothing stands between it and its disk.
-        work.sector = sector.saturating_add(first);
-        if let Some(shelf) = self.disks.get_mut(shelf) {
-            shelf.submit(work);
-        }
-        Begun::Submitted
+        Begun::Work(work, fetch)
     }
 
     /// Finds a place for each run of the request that was judged: the front end's own page if it can be mapped, else one of
@@ -286,17 +298,15 @@ impl<P: Platform> BlockBack<P> {
                 if share.access != Access::Write || !can {
                     return Err(BlockStatus::NotSupported);
                 }
-                let end = sector.checked_add(sectors).ok_or(BlockStatus::Error)?;
-                if end > share.sectors || sectors == 0 {
+                if !share.holds(sector, sectors) || sectors == 0 {
                     return Err(BlockStatus::Error);
                 }
                 return Ok(Judged { operation: DiskOp::Discard, sector, sectors });
             }
         };
         let sectors = request::sectors(&self.runs);
-        let end = sector.checked_add(sectors).ok_or(BlockStatus::Error)?;
         let writes = matches!(operation, BlockOp::Write | BlockOp::WriteBarrier);
-        if end > share.sectors || writes && share.access == Access::Read {
+        if !share.holds(sector, sectors) || writes && share.access == Access::Read {
             return Err(BlockStatus::Error);
         }
         if operation == BlockOp::Flush && share.access == Access::Read {
@@ -347,8 +357,8 @@ impl<P: Platform> BlockBack<P> {
 
     /// Gives work to its front end's overlay or disk.
     pub(super) fn submit(&mut self, mut work: Box<Work<Data<P>>>) {
-        let Some(slot) = self.slots.get_mut(usize::from(work.job.vbd)) else { return };
-        let Some(vbd) = slot.vbd.as_ref().filter(|_| slot.epoch == work.job.epoch) else {
+        let Some(slot) = self.slots.get_mut(usize::from(work.job.of.vbd())) else { return };
+        let Some(vbd) = slot.vbd.as_ref().filter(|_| slot.epoch == work.job.of.epoch()) else {
             // Its connection has ended before anything was begun.
             self.answer(work, BlockStatus::Error);
             return;
@@ -374,7 +384,7 @@ impl<P: Platform> BlockBack<P> {
         } else {
             work.sector = work.sector.saturating_add(vbd.client.share.first);
         }
-        shelf.submit(work);
+        shelf.push(work);
     }
 }
 
@@ -384,14 +394,4 @@ struct Judged {
     operation: DiskOp,
     sector: u64,
     sectors: u64,
-}
-
-/// A place in a front end's page, as a copy names it.
-pub(super) const fn theirs_at(peer: u16, reference: GrantRef, offset: u16) -> CopySide {
-    CopySide { frame_or_ref: reference.0 as u64, domid: peer, offset, pad: 0 }
-}
-
-/// A copy that has not been made.
-pub(super) const fn copy_of(source: CopySide, dest: CopySide, len: u16, flags: u16) -> CopyGrant {
-    CopyGrant { source, dest, len, flags, status: GrantStatus::GeneralError.raw(), pad: 0 }
 }

@@ -8,7 +8,7 @@ use hypercall_abi::ring::{BackRing, Notify, SharedPage};
 use hypercall_abi::{DomId, Port};
 
 use super::credit::Credit;
-use super::jobs::Job;
+use super::jobs::Done;
 use super::lent::Lent;
 use super::share::Share;
 use crate::link::{Link, Next, Step};
@@ -45,6 +45,15 @@ pub(super) struct Wire<G> {
     pub(super) port: Port,
     /// Pages of the front end's that are mapped for good.
     pub(super) lent: Lent<G>,
+}
+
+impl<G: SharedPage> Wire<G> {
+    /// Puts an answer into the ring.
+    #[inline]
+    pub(super) fn answer(&mut self, id: u64, operation: u8, status: BlockStatus) {
+        let response = BlockResponse { id, operation, pad: 0, status: status.raw(), pad2: 0 };
+        let _full = self.ring.push(&response);
+    }
 }
 
 /// One front end.
@@ -187,30 +196,34 @@ impl<G: SharedPage> Vbd<G> {
         step
     }
 
-    /// Notes that a request is done, and answers it; true when one waits that may begin now.
+    /// Notes that requests are answered, all of them with this; true when one waits that may begin now.
     #[inline]
-    pub(super) fn done(&mut self, job: &Job, status: BlockStatus) -> bool {
-        self.in_flight = self.in_flight.saturating_sub(1);
-        self.pages = self.pages.saturating_sub(job.pages);
+    pub(super) fn done(&mut self, done: &Done, status: BlockStatus) -> bool {
+        self.in_flight = self.in_flight.saturating_sub(done.requests);
+        self.pages = self.pages.saturating_sub(done.pages);
         if self.in_flight == 0 {
             self.barrier = false;
         }
         if status == BlockStatus::Okay {
             self.wrong = 0;
-            self.counters.bytes += job.bytes;
+            self.counters.bytes += done.bytes;
         }
-        self.answer(job.id, job.operation, status);
+        self.count(done.requests, status);
         self.held.is_some()
     }
 
+    /// Counts answers.
+    pub(super) fn count(&mut self, requests: u32, status: BlockStatus) {
+        self.counters.requests += u64::from(requests);
+        if status != BlockStatus::Okay {
+            self.counters.failed += u64::from(requests);
+        }
+    }
+
     /// Answers a request; the front end sees it after [`Self::publish`].
-    #[inline]
     pub(super) fn answer(&mut self, id: u64, operation: u8, status: BlockStatus) {
-        self.counters.requests += 1;
-        self.counters.failed += u64::from(status != BlockStatus::Okay);
         if let Some(wire) = self.link.mapped() {
-            let response = BlockResponse { id, operation, pad: 0, status: status.raw(), pad2: 0 };
-            let _full = wire.ring.push(&response);
+            wire.answer(id, operation, status);
         }
     }
 

@@ -6,7 +6,7 @@ use hypercall_abi::ring::SharedPage;
 use hypercall_abi::{DomId, Port};
 
 use super::front::{BlockFront, FAULTS_MAX};
-use super::operations::DiskFault;
+use super::operation::DiskFault;
 use super::wire::Wire;
 use crate::link::{Link, Next};
 use crate::platform::Platform;
@@ -42,8 +42,10 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
             Next::Stay => return self.learn_of_no_disk(),
             Next::Offer => return self.offer(),
             Next::Connect => {
-                self.facts = Some(self.device.facts());
+                let facts = self.device.facts();
+                self.facts = Some(facts);
                 self.link.connect();
+                self.operations.let_straight(facts.sectors, &self.pages);
                 self.enter(XenbusState::Connected);
                 self.room.drain(..).for_each(|(_, waker)| waker.wake());
                 self.collect();

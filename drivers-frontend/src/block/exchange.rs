@@ -3,14 +3,14 @@
 
 use alloc::vec::Vec;
 
-use hypercall_abi::blkif::BlockStatus;
+use hypercall_abi::blkif::{BlockResponse, BlockStatus};
 use hypercall_abi::device::BlockError;
 use hypercall_abi::extension::RingSide;
 use hypercall_abi::ring::{Notify, SharedPage};
 
 use super::front::BlockFront;
-use super::operations::{DiskFault, State, Ticket};
-use super::wire::{self, Unsendable};
+use super::operation::{DiskFault, State, Ticket};
+use super::wire::Unsendable;
 use crate::link::Link;
 use crate::platform::Platform;
 use crate::traced::trace;
@@ -23,11 +23,8 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
         let mut failed = Vec::new();
         while wire.ring.free() > 0 {
             let Some((ticket, operation)) = self.operations.next_waiting() else { break };
-            match wire::request(ticket, operation, &mut self.pages, segments_max, &mut self.request) {
-                Ok(()) => {
-                    let _full = wire.ring.push(&self.request);
-                    self.counters.requests += 1;
-                }
+            match wire.send(ticket, operation, &mut self.pages, segments_max) {
+                Ok(()) => self.counters.requests += 1,
                 Err(Unsendable::Later) => break,
                 Err(Unsendable::Never) => failed.push(ticket),
             }
@@ -62,20 +59,10 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
         loop {
             let Link::Connected(wire) = &mut self.link else { return };
             match wire.ring.pop() {
-                Ok(Some(response)) => {
-                    let ticket = Ticket::from_id(response.id);
-                    let result = match BlockStatus::from_raw(response.status) {
-                        Some(BlockStatus::Okay) => Ok(()),
-                        Some(BlockStatus::NotSupported) => Err(DiskFault::NotSupported),
-                        Some(BlockStatus::Error) | None => Err(DiskFault::Failed),
-                    };
-                    let Some(bytes) = self.operations.answer_sent(ticket, result) else {
-                        return self.fault(BlockError::Unasked);
-                    };
-                    self.counters.bytes += bytes;
-                    self.counters.failed += u64::from(result.is_err());
-                    self.faults = 0;
-                    self.give_back_freed();
+                Ok(Some(answer)) => {
+                    if !self.settle(&answer) {
+                        return;
+                    }
                 }
                 Ok(None) => {
                     self.wake_those_who_fit();
@@ -90,5 +77,24 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
                 Err(_) => return self.fault(BlockError::Overrun),
             }
         }
+    }
+
+    /// Judges an answer, and tells whoever waits for it. False when it is one that nobody asked for, which ends the connection.
+    #[inline(never)]
+    pub(super) fn settle(&mut self, answer: &BlockResponse) -> bool {
+        let result = match BlockStatus::from_raw(answer.status) {
+            Some(BlockStatus::Okay) => Ok(()),
+            Some(BlockStatus::NotSupported) => Err(DiskFault::NotSupported),
+            Some(BlockStatus::Error) | None => Err(DiskFault::Failed),
+        };
+        let Some(bytes) = self.operations.answer_sent(Ticket::from_id(answer.id), result) else {
+            self.fault(BlockError::Unasked);
+            return false;
+        };
+        self.counters.bytes += bytes;
+        self.counters.failed += u64::from(result.is_err());
+        self.faults = 0;
+        self.give_back_freed();
+        true
     }
 }

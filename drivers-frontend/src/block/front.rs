@@ -5,12 +5,13 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::task::{Context, Poll, Waker};
 
-use hypercall_abi::blkif::{BlockOp, BlockRequest, SECTOR_BYTES, SEGMENTS_MAX, SEGMENTS_PER_PAGE};
+use hypercall_abi::blkif::{BlockOp, SECTOR_BYTES, SEGMENTS_MAX, SEGMENTS_PER_PAGE};
 use hypercall_abi::device::{BlockCounters, BlockError, BlockPage, DiskFacts, XenbusState, block_features};
 use hypercall_abi::ring::SharedPage;
 use hypercall_abi::{DomId, PAGE_SIZE, Port};
 
-use super::operations::{DiskFault, Operations, State, Ticket};
+use super::operation::{DiskFault, State, Ticket};
+use super::operations::Operations;
 use super::pages::Pages;
 use super::trouble::Troubles;
 use super::wire::Wire;
@@ -61,8 +62,6 @@ pub struct BlockFront<P: Platform, M> {
     pub(super) faults: u32,
     pub(super) facts: Option<DiskFacts>,
     pub(super) operations: Operations,
-    /// The request that was written last.
-    pub(super) request: BlockRequest,
     pub(super) pages: Pages<P::Page>,
     /// Who waits for pages, in order, and for how many.
     pub(super) room: VecDeque<(usize, Waker)>,
@@ -75,7 +74,7 @@ pub struct BlockFront<P: Platform, M> {
 
 /// Connections that may end in a fault, without one right answer in between, before the device gives up.
 pub(super) const FAULTS_MAX: u32 = 8;
-/// Operations that may be open at once.
+/// Operations without a buffer that may be open at once.
 const OPERATIONS_MAX: usize = 256;
 
 impl<P: Platform, M: SharedPage> BlockFront<P, M> {
@@ -91,7 +90,6 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
             faults: 0,
             facts: None,
             operations: Operations::default(),
-            request: BlockRequest::zeroed(),
             pages,
             room: VecDeque::new(),
             queue_open: false,
@@ -147,7 +145,7 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
     /// Operations whose result was not taken yet.
     #[must_use]
     pub fn open(&self) -> usize {
-        self.operations.len()
+        self.operations.open()
     }
 
     /// Pages that hold no data.
@@ -207,7 +205,7 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
     /// # Errors
     /// As [`BeginError`] says; nothing has changed.
     pub fn begin_flush(&mut self) -> Result<Ticket, BeginError> {
-        self.admit()?;
+        self.admit(false)?;
         Ok(self.operations.add(BlockOp::Flush, 0, 0, Vec::new(), false))
     }
 
@@ -216,15 +214,14 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
     /// # Errors
     /// As [`BeginError`] says; nothing has changed.
     pub fn begin_discard(&mut self, sector: u64, sectors: u64) -> Result<Ticket, BeginError> {
-        let facts = self.admit()?;
+        let facts = self.admit(false)?;
         let end = sector.checked_add(sectors).filter(|end| *end <= facts.sectors && sectors > 0);
         end.ok_or(BeginError::Range)?;
         Ok(self.operations.add(BlockOp::Discard, sector, sectors, Vec::new(), false))
     }
 
     pub(super) fn check_writable(&self, write: bool) -> Result<(), BeginError> {
-        let read_only = self.facts.is_some_and(|facts| facts.features & block_features::READ_ONLY != 0);
-        if write && read_only { Err(BeginError::ReadOnly) } else { Ok(()) }
+        if write && is_read_only(self.facts) { Err(BeginError::ReadOnly) } else { Ok(()) }
     }
 
     pub(super) fn check_length(&self, bytes: usize) -> Result<(), BeginError> {
@@ -232,18 +229,19 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
         if wrong { Err(BeginError::Length(bytes)) } else { Ok(()) }
     }
 
-    pub(super) fn admit(&self) -> Result<DiskFacts, BeginError> {
+    /// Admits an operation that has a buffer, or will not have one.
+    pub(super) fn admit(&self, buffer: bool) -> Result<DiskFacts, BeginError> {
         if self.is_closed() && self.faults >= FAULTS_MAX {
             return Err(BeginError::Gone);
         }
-        if self.operations.len() >= OPERATIONS_MAX {
+        if !buffer && self.operations.without_buffers() >= OPERATIONS_MAX {
             return Err(BeginError::Full);
         }
         self.facts.ok_or(BeginError::Unknown)
     }
 
     fn take_pages(&mut self, sector: u64, bytes: usize) -> Result<Vec<u16>, BeginError> {
-        let facts = self.admit()?;
+        let facts = self.admit(false)?;
         self.check_length(bytes)?;
         let end = sector.checked_add(sectors(bytes)).filter(|end| *end <= facts.sectors);
         end.ok_or(BeginError::Range)?;
@@ -316,14 +314,17 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
 
     /// Wakes as many of those who wait for pages as there is room for, in order. When nothing is under way, and so nothing
     /// will bring us back, all of them: whoever was woken last time may have given up.
+    #[inline]
     pub(super) fn wake_those_who_fit(&mut self) {
-        if self.room.is_empty() {
-            return;
+        if !self.room.is_empty() {
+            self.wake_in_order();
         }
+    }
+
+    fn wake_in_order(&mut self) {
         let mut free = self.pages.free().saturating_sub(1);
-        let all = self.operations.len() == 0;
         while let Some((need, waker)) = self.room.pop_front() {
-            if !all && need > free {
+            if need > free && !self.operations.is_idle() {
                 self.room.push_front((need, waker));
                 return;
             }
@@ -331,6 +332,11 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
             waker.wake();
         }
     }
+}
+
+/// Whether a disk cannot be written to, as far as is known.
+pub(super) fn is_read_only(facts: Option<DiskFacts>) -> bool {
+    facts.is_some_and(|facts| facts.features & block_features::READ_ONLY != 0)
 }
 
 /// Sectors of so many bytes.

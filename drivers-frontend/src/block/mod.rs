@@ -14,6 +14,7 @@
 mod connection;
 mod exchange;
 mod front;
+mod operation;
 mod operations;
 mod pages;
 mod queue;
@@ -21,6 +22,6 @@ mod trouble;
 mod wire;
 
 pub use front::{BeginError, BlockConfig, BlockFront};
-pub use operations::{DiskFault, Ticket};
+pub use operation::{DiskFault, Ticket};
 pub use queue::{Buffer, Done};
 pub use trouble::Trouble;

@@ -1,125 +1,37 @@
-//! Operations that were begun: what they want, which pages hold their data, how far they are.
-//! An operation stays here, with its data, until its owner has taken its result.
+//! Operations that were begun, each in a place where it stays with its data until its owner has taken its result.
+//! What a back end names is believed only if it is the operation that is in that place now, and was sent.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::task::Waker;
 
-use hypercall_abi::blkif::{BlockOp, SECTOR_BYTES};
+use hypercall_abi::blkif::{BlockOp, BlockResponse, BlockStatus, SECTOR_BYTES};
+use hypercall_abi::ring::{Full, SharedPage};
 
-/// Why an operation failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DiskFault {
-    /// The back end says that it failed: nothing is known of the sectors.
-    Failed,
-    /// The disk cannot do that.
-    NotSupported,
-    /// The back end has misbehaved too often, or is closed for good.
-    Gone,
-}
+use super::operation::{DiskFault, Operation, State, Ticket};
+use super::pages::Pages;
+use super::queue::{Buffer, Done};
 
-/// Names an operation until its result is taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ticket {
-    slot: u32,
-    generation: u32,
-}
-
-impl Ticket {
-    /// The number that travels in the ring.
-    pub(super) const fn id(self) -> u64 {
-        (self.generation as u64) << 32 | self.slot as u64
-    }
-
-    /// The ticket that a number from the ring means, if there is one.
-    pub(super) const fn from_id(id: u64) -> Self {
-        Self { slot: id as u32, generation: (id >> 32) as u32 }
-    }
-}
-
-/// How far an operation is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    /// Not in the ring.
-    Waiting,
-    /// With the back end.
-    Sent,
-    /// Answered.
-    Done(Result<(), DiskFault>),
-}
-
-/// One operation.
-#[derive(Debug)]
-pub(super) struct Operation {
-    pub(super) kind: BlockOp,
-    pub(super) sector: u64,
-    pub(super) sectors: u64,
-    /// Pages of its data, in order.
-    pub(super) pages: Vec<u16>,
-    /// Page of its segments, while it is sent as an indirect request.
-    pub(super) segments: Option<u16>,
-    pub(super) state: State,
-    /// When it was begun, against others.
-    order: u64,
-    /// Nobody waits for it.
-    abandoned: bool,
-    /// The queue is told of its end.
-    queued: bool,
-    waker: Option<Waker>,
-}
-
-/// One of the queue that has ended.
-#[derive(Debug)]
-pub(super) struct Ended {
-    pub(super) ticket: Ticket,
-    pub(super) result: Result<(), DiskFault>,
-    pub(super) pages: Vec<u16>,
-    pub(super) sectors: u64,
-}
-
-/// A place for an operation, which stays where it is from its beginning to its end.
-#[derive(Debug)]
-struct Slot {
-    /// Counts beginnings and ends: odd while there is an operation.
-    generation: u32,
-    operation: Operation,
-}
-
-impl Slot {
-    const fn is_open(&self) -> bool {
-        self.generation & 1 == 1
-    }
-
-    /// Ends what is open, and returns its pages.
-    fn end(&mut self) -> Vec<u16> {
-        self.generation = self.generation.wrapping_add(1);
-        let operation = &mut self.operation;
-        operation.waker = None;
-        let mut pages = core::mem::take(&mut operation.pages);
-        if let Some(segments) = operation.segments.take() {
-            pages.push(segments);
-        }
-        pages
-    }
-}
-
-/// All operations.
+/// All operations, and the places of buffers.
 #[derive(Debug, Default)]
 pub(super) struct Operations {
-    slots: Vec<Slot>,
+    places: Vec<Operation>,
     free: Vec<u32>,
+    /// Places that are buffers'.
+    buffers: usize,
     /// Those to be sent, in order.
     waiting: VecDeque<Ticket>,
-    /// Those of the queue that are done, and who waits for one.
+    /// Those of the queue that were found done while others were looked for, and who waits for one.
     done: VecDeque<Ticket>,
     queue: Option<Waker>,
-    next: u64,
+    /// How many were begun.
+    begun: u64,
     /// Pages that are free because nobody waits for what they held.
     freed: Vec<u16>,
 }
 
 impl Operations {
-    /// Begins one, to be sent by and by. The queue is told of its end if it is `queued`.
+    /// Begins one without a buffer, to be sent by and by. The queue is told of its end if it is `queued`.
     pub(super) fn add(
         &mut self,
         kind: BlockOp,
@@ -128,104 +40,169 @@ impl Operations {
         pages: Vec<u16>,
         queued: bool,
     ) -> Ticket {
-        let (ticket, _) = self.open(kind, sector, sectors, pages, queued);
-        self.waiting.push_back(ticket);
+        let at = self.take_place(sectors, pages, queued);
+        self.begin(at, kind, sector)
+    }
+
+    #[inline]
+    fn take_place(&mut self, sectors: u64, pages: Vec<u16>, queued: bool) -> u32 {
+        let at = self.free.pop().unwrap_or_else(|| self.more());
+        if let Some(place) = self.places.get_mut(at as usize) {
+            (place.sectors, place.pages, place.queued) = (sectors, pages, queued);
+            (place.abandoned, place.buffer) = (false, false);
+        }
+        at
+    }
+
+    /// Makes one more place.
+    #[cold]
+    fn more(&mut self) -> u32 {
+        self.places.push(Operation::none());
+        (self.places.len() - 1) as u32
+    }
+
+    /// Begins the operation of a place.
+    #[inline]
+    fn begin(&mut self, at: u32, kind: BlockOp, sector: u64) -> Ticket {
+        let ticket = Ticket::new(at, self.begun);
+        if let Some(place) = self.places.get_mut(at as usize) {
+            (place.kind, place.sector, place.number) = (kind, sector, self.begun);
+            place.state = State::Waiting;
+            self.waiting.push_back(ticket);
+        }
+        self.begun += 1;
         ticket
     }
 
-    /// Begins one of the queue that its caller sends at once, if it may overtake nothing.
-    #[inline]
-    pub(super) fn add_sent(
+    /// Makes a buffer of pages for so many sectors, whose operations may go straight into the ring if there is a disk of so many
+    /// sectors.
+    pub(super) fn hold<G: SharedPage>(
         &mut self,
-        kind: BlockOp,
-        sector: u64,
         sectors: u64,
-        pages: Vec<u16>,
-    ) -> (Ticket, Option<&mut Operation>) {
-        let (ticket, mut opened) = self.open(kind, sector, sectors, pages, true);
-        if let Some(operation) = &mut opened {
-            operation.state = State::Sent;
+        list: Vec<u16>,
+        (capacity, pages): (Option<u64>, &Pages<G>),
+    ) -> Buffer {
+        let at = self.take_place(sectors, list, true);
+        if let Some(place) = self.places.get_mut(at as usize) {
+            (place.state, place.buffer, place.straight) = (State::Held, true, 0);
+            self.buffers += 1;
+            if let Some(capacity) = capacity {
+                place.let_straight(capacity, pages);
+            }
         }
-        (ticket, opened)
+        Buffer::new(at)
     }
 
-    /// Whether some wait to be sent.
-    #[inline]
-    pub(super) fn has_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+    /// What a buffer is, while no operation has it.
+    pub(super) fn held(&self, buffer: &Buffer) -> Option<&Operation> {
+        self.places.get(buffer.place()).filter(|place| place.state == State::Held)
     }
 
-    #[inline]
-    fn open(
-        &mut self,
-        kind: BlockOp,
-        sector: u64,
-        sectors: u64,
-        pages: Vec<u16>,
-        queued: bool,
-    ) -> (Ticket, Option<&mut Operation>) {
-        let slot = self.free.pop().unwrap_or_else(|| self.more());
-        let order = self.next;
-        self.next += 1;
-        let Some(place) = self.slots.get_mut(slot as usize) else {
-            return (Ticket { slot, generation: 0 }, None);
-        };
-        place.generation = place.generation.wrapping_add(1);
-        let one = &mut place.operation;
-        (one.kind, one.sector, one.sectors, one.pages) = (kind, sector, sectors, pages);
-        (one.state, one.order, one.abandoned, one.queued) = (State::Waiting, order, false, queued);
-        (Ticket { slot, generation: place.generation }, Some(one))
+    /// Ends a buffer, and returns its pages.
+    pub(super) fn let_go(&mut self, buffer: &Buffer) -> Vec<u16> {
+        if self.held(buffer).is_some() { self.end(buffer.place() as u32) } else { Vec::new() }
     }
 
-    /// Makes one more slot.
-    #[cold]
-    fn more(&mut self) -> u32 {
-        let operation = Operation {
-            kind: BlockOp::Flush,
-            sector: 0,
-            sectors: 0,
-            pages: Vec::new(),
-            segments: None,
-            state: State::Waiting,
-            order: 0,
-            abandoned: false,
-            queued: false,
-            waker: None,
-        };
-        self.slots.push(Slot { generation: 0, operation });
-        (self.slots.len() - 1) as u32
+    /// Begins one with a buffer, to be sent by and by.
+    pub(super) fn begin_held(&mut self, buffer: &Buffer, kind: BlockOp, sector: u64) -> Ticket {
+        self.begin(buffer.place() as u32, kind, sector)
     }
 
-    /// Takes one of the queue that is done: its result, pages and sectors.
+    /// Lets operations with buffers go straight into the ring of a new connection, to a disk of so many sectors.
+    pub(super) fn let_straight<G: SharedPage>(&mut self, capacity: u64, pages: &Pages<G>) {
+        for place in self.places.iter_mut().filter(|place| place.buffer) {
+            place.let_straight(capacity, pages);
+        }
+    }
+
+    /// Begins one with a buffer that may begin at this sector and overtakes nothing, if `send` puts it into the ring as it is; otherwise
+    /// nothing changes.
     #[inline(always)]
-    pub(super) fn take_done(&mut self) -> Option<Ended> {
+    pub(super) fn begin_straight(
+        &mut self,
+        buffer: &Buffer,
+        (kind, sector): (BlockOp, u64),
+        send: impl FnOnce(Ticket, &Operation) -> Result<(), Full>,
+    ) -> Option<Ticket> {
+        let place = self.places.get_mut(buffer.place())?;
+        if sector >= place.straight || !self.waiting.is_empty() {
+            return None;
+        }
+        let ticket = Ticket::new(buffer.place() as u32, self.begun);
+        send(ticket, place).ok()?;
+        (place.kind, place.sector, place.number) = (kind, sector, self.begun);
+        place.state = State::Straight;
+        self.begun += 1;
+        Some(ticket)
+    }
+
+    /// The end of one that went straight into the ring and is done, and its bytes; nothing of any other answer.
+    #[inline(always)]
+    pub(super) fn end_straight(&mut self, answer: &BlockResponse) -> Option<(Done, u64)> {
+        let ticket = Ticket::from_id(answer.id);
+        let place = self.places.get_mut(ticket.place as usize)?;
+        if place.state != State::Straight
+            || place.number as u32 != ticket.number
+            || answer.status != BlockStatus::Okay.raw()
+        {
+            return None;
+        }
+        place.state = State::Held;
+        let bytes = place.sectors * SECTOR_BYTES as u64;
+        Some((Done { ticket, result: Ok(()), buffer: Some(Buffer::new(ticket.place)) }, bytes))
+    }
+
+    /// Whether one of the queue was found done.
+    #[inline(always)]
+    pub(super) fn has_done(&self) -> bool {
+        !self.done.is_empty()
+    }
+
+    /// Takes one of the queue that was found done.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn take_done(&mut self) -> Option<Done> {
         loop {
             let ticket = self.done.pop_front()?;
-            let Some(slot) = self.slots.get_mut(ticket.slot as usize) else { continue };
-            let Operation { state: State::Done(result), queued: true, sectors, .. } = slot.operation else {
-                continue;
+            let Some(place) = self.get_mut(ticket) else { continue };
+            let Operation { state: State::Done(result), queued: true, buffer, .. } = *place else { continue };
+            let buffer = if buffer {
+                place.state = State::Held;
+                place.waker = None;
+                Some(Buffer::new(ticket.place))
+            } else {
+                self.remove(ticket);
+                None
             };
-            if slot.generation == ticket.generation && slot.is_open() {
-                let pages = slot.end();
-                self.free.push(ticket.slot);
-                return Some(Ended { ticket, result, pages, sectors });
-            }
+            return Some(Done { ticket, result, buffer });
         }
     }
 
     /// Has `waker` woken when one of the queue is done.
-    pub(super) fn wake_queue(&mut self, waker: &Waker) {
+    pub(super) fn await_queue(&mut self, waker: &Waker) {
         if !self.queue.as_ref().is_some_and(|old| old.will_wake(waker)) {
             self.queue = Some(waker.clone());
+        }
+    }
+
+    /// Whether somebody waits for one of the queue.
+    pub(super) const fn is_queue_awaited(&self) -> bool {
+        self.queue.is_some()
+    }
+
+    /// Wakes whoever waits for one of the queue.
+    pub(super) fn wake_queue(&mut self) {
+        if let Some(waker) = self.queue.take() {
+            waker.wake();
         }
     }
 
     /// Those that are open and of which this holds.
     fn which(&self, holds: impl Fn(&Operation) -> bool) -> Vec<Ticket> {
         (0..)
-            .zip(&self.slots)
-            .filter(|(_, place)| place.is_open() && holds(&place.operation))
-            .map(|(slot, place)| Ticket { slot, generation: place.generation })
+            .zip(&self.places)
+            .filter(|(_, place)| place.is_open() && holds(place))
+            .map(|(at, place)| Ticket::new(at, place.number))
             .collect()
     }
 
@@ -235,20 +212,28 @@ impl Operations {
     }
 
     /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
+    pub(super) fn open(&self) -> usize {
+        self.places.iter().filter(|place| place.is_open()).count()
     }
 
-    #[inline]
+    /// Whether there is none.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.places.iter().any(Operation::is_open)
+    }
+
+    /// How many there are without a buffer.
+    pub(super) const fn without_buffers(&self) -> usize {
+        self.places.len() - self.free.len() - self.buffers
+    }
+
     pub(super) fn get(&self, ticket: Ticket) -> Option<&Operation> {
-        let slot = self.slots.get(ticket.slot as usize)?;
-        (slot.generation == ticket.generation && slot.is_open()).then_some(&slot.operation)
+        let place = self.places.get(ticket.place as usize)?;
+        (place.number as u32 == ticket.number && place.is_open()).then_some(place)
     }
 
-    #[inline]
     fn get_mut(&mut self, ticket: Ticket) -> Option<&mut Operation> {
-        let slot = self.slots.get_mut(ticket.slot as usize)?;
-        (slot.generation == ticket.generation && slot.is_open()).then_some(&mut slot.operation)
+        let place = self.places.get_mut(ticket.place as usize)?;
+        (place.number as u32 == ticket.number && place.is_open()).then_some(place)
     }
 
     /// The next to be sent.
@@ -259,44 +244,21 @@ impl Operations {
     }
 
     /// Notes that the next one was sent, as its state says.
-    #[inline]
     pub(super) fn sent(&mut self) {
         self.waiting.pop_front();
     }
 
     /// Notes the answer to one that was sent and wakes whoever waits for it; returns the bytes that it carried, and nothing if
     /// it was not sent. Pages may be free then.
-    #[inline]
     pub(super) fn answer_sent(&mut self, ticket: Ticket, result: Result<(), DiskFault>) -> Option<u64> {
-        let slot = self.slots.get_mut(ticket.slot as usize)?;
-        let operation = &mut slot.operation;
-        if slot.generation != ticket.generation || slot.generation & 1 == 0 || operation.state != State::Sent
-        {
+        let operation = self.get_mut(ticket)?;
+        if !matches!(operation.state, State::Sent | State::Straight) {
             return None;
         }
         let carried = operation.kind != BlockOp::Discard && result.is_ok();
         let bytes = if carried { operation.sectors * SECTOR_BYTES as u64 } else { 0 };
-        if operation.queued
-            && !operation.abandoned
-            && operation.segments.is_none()
-            && operation.waker.is_none()
-        {
-            // Nearly all.
-            operation.state = State::Done(result);
-            self.note_done(ticket);
-        } else {
-            self.answer(ticket, result);
-        }
+        self.answer(ticket, result);
         Some(bytes)
-    }
-
-    /// Tells the queue that one of it is done.
-    #[inline]
-    fn note_done(&mut self, ticket: Ticket) {
-        self.done.push_back(ticket);
-        if let Some(waker) = self.queue.take() {
-            waker.wake();
-        }
     }
 
     /// Notes the end of one and wakes whoever waits for it. Pages may be free then.
@@ -312,7 +274,8 @@ impl Operations {
             let pages = self.remove(ticket);
             self.freed.extend(pages);
         } else if queued {
-            self.note_done(ticket);
+            self.done.push_back(ticket);
+            self.wake_queue();
         }
         if let Some(page) = segments {
             self.freed.push(page);
@@ -332,9 +295,12 @@ impl Operations {
 
     /// Has `waker` woken when the operation is done.
     pub(super) fn wake(&mut self, ticket: Ticket, waker: &Waker) {
-        if let Some(operation) = self.get_mut(ticket)
-            && !operation.waker.as_ref().is_some_and(|old| old.will_wake(waker))
-        {
+        let Some(operation) = self.get_mut(ticket) else { return };
+        if operation.state == State::Straight {
+            // Somebody beside the queue wants to know.
+            operation.state = State::Sent;
+        }
+        if !operation.waker.as_ref().is_some_and(|old| old.will_wake(waker)) {
             operation.waker = Some(waker.clone());
         }
     }
@@ -342,7 +308,8 @@ impl Operations {
     /// Forgets an operation and returns its pages; one that the back end has is forgotten when it is answered.
     pub(super) fn abandon(&mut self, ticket: Ticket) -> Vec<u16> {
         match self.get_mut(ticket) {
-            Some(operation) if operation.state == State::Sent => {
+            Some(operation) if matches!(operation.state, State::Sent | State::Straight) => {
+                operation.state = State::Sent;
                 operation.abandoned = true;
                 operation.waker = None;
                 Vec::new()
@@ -355,20 +322,23 @@ impl Operations {
         }
     }
 
-    /// Removes an operation and returns its pages.
+    /// Removes an operation, with its buffer if it has one, and returns its pages.
     pub(super) fn remove(&mut self, ticket: Ticket) -> Vec<u16> {
-        let Some(slot) = self.slots.get_mut(ticket.slot as usize) else { return Vec::new() };
-        if slot.generation != ticket.generation || !slot.is_open() {
-            return Vec::new();
-        }
-        self.free.push(ticket.slot);
-        slot.end()
+        if self.get(ticket).is_some() { self.end(ticket.place) } else { Vec::new() }
+    }
+
+    /// Has a place be nobody's, and returns its pages.
+    fn end(&mut self, at: u32) -> Vec<u16> {
+        let Some(place) = self.places.get_mut(at as usize) else { return Vec::new() };
+        self.buffers -= usize::from(core::mem::take(&mut place.buffer));
+        self.free.push(at);
+        place.end()
     }
 
     /// Has all that was sent and not answered sent again, in the order in which it was begun. Pages may be free then.
     pub(super) fn send_again(&mut self) {
         let mut again: Vec<(u64, Ticket)> = Vec::new();
-        for ticket in self.which(|one| matches!(one.state, State::Sent | State::Waiting)) {
+        for ticket in self.which(|one| !matches!(one.state, State::Done(_))) {
             let Some(operation) = self.get_mut(ticket) else { continue };
             // Who gave up a read does not need it; a write may be half done and is completed.
             if operation.abandoned && operation.kind == BlockOp::Read {
@@ -377,11 +347,11 @@ impl Operations {
                 continue;
             }
             operation.state = State::Waiting;
-            again.push((operation.order, ticket));
+            again.push((operation.number, ticket));
             let segments = operation.segments.take();
             self.freed.extend(segments);
         }
-        again.sort_unstable_by_key(|(order, _)| *order);
+        again.sort_unstable_by_key(|(number, _)| *number);
         self.waiting = again.into_iter().map(|(_, ticket)| ticket).collect();
     }
 

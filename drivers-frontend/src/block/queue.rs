@@ -5,12 +5,12 @@ use alloc::vec::Vec;
 use core::task::{Context, Poll};
 
 use hypercall_abi::PAGE_SIZE;
-use hypercall_abi::blkif::{BlockOp, SECTOR_BYTES, SEGMENTS_MAX};
+use hypercall_abi::blkif::{BlockOp, BlockResponse, SECTOR_BYTES};
+use hypercall_abi::device::BlockError;
 use hypercall_abi::ring::SharedPage;
 
-use super::front::{BeginError, BlockFront, sectors};
-use super::operations::{DiskFault, Ended, Ticket};
-use super::wire;
+use super::front::{BeginError, BlockFront, is_read_only, sectors};
+use super::operation::{DiskFault, Ticket};
 use crate::link::Link;
 use crate::platform::Platform;
 
@@ -18,15 +18,26 @@ use crate::platform::Platform;
 /// any time, so that bytes are copied in and out.
 #[derive(Debug)]
 pub struct Buffer {
-    pages: Vec<u16>,
-    bytes: usize,
+    place: u32,
 }
 
 impl Buffer {
-    /// Its length.
-    #[must_use]
-    pub const fn bytes(&self) -> usize {
-        self.bytes
+    #[inline(always)]
+    pub(super) const fn new(place: u32) -> Self {
+        Self { place }
+    }
+
+    #[inline(always)]
+    pub(super) const fn place(&self) -> usize {
+        self.place as usize
+    }
+}
+
+impl Default for Buffer {
+    /// One of no bytes.
+    #[inline(always)]
+    fn default() -> Self {
+        Self::new(u32::MAX)
     }
 }
 
@@ -48,12 +59,15 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
     /// [`BeginError::Length`] and [`BeginError::Full`].
     pub fn take_buffer(&mut self, bytes: usize) -> Result<Buffer, BeginError> {
         self.check_length(bytes)?;
-        Ok(Buffer { pages: self.take_free(bytes)?, bytes })
+        let pages = self.take_free(bytes)?;
+        let capacity = self.facts.filter(|_| self.is_up()).map(|facts| facts.sectors);
+        Ok(self.operations.hold(sectors(bytes), pages, (capacity, &self.pages)))
     }
 
     /// Gives a buffer back.
     pub fn give_buffer(&mut self, buffer: Buffer) {
-        self.give_back(buffer.pages);
+        let pages = self.operations.let_go(&buffer);
+        self.give_back(pages);
     }
 
     /// Calls `each` with the pages of a buffer that hold `bytes` from `offset` on: page, offset in it, bytes.
@@ -64,11 +78,12 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
         bytes: usize,
         mut each: impl FnMut(&P::Page, usize, core::ops::Range<usize>),
     ) {
-        let end = offset.saturating_add(bytes).min(buffer.bytes);
+        let Some(held) = self.operations.held(buffer) else { return };
+        let end = offset.saturating_add(bytes).min(held.sectors as usize * SECTOR_BYTES);
         let mut at = offset;
         while at < end {
             let rest = (PAGE_SIZE - at % PAGE_SIZE).min(end - at);
-            if let Some(page) = buffer.pages.get(at / PAGE_SIZE).and_then(|page| self.pages.page(*page)) {
+            if let Some(page) = held.pages.get(at / PAGE_SIZE).and_then(|page| self.pages.page(*page)) {
                 each(page, at % PAGE_SIZE, at - offset..at - offset + rest);
             }
             at += rest;
@@ -94,43 +109,47 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
     ///
     /// # Errors
     /// As [`BeginError`] says, with the buffer; nothing has changed.
+    #[inline(always)]
     pub fn begin_queued(
         &mut self,
         write: bool,
         sector: u64,
         buffer: Buffer,
     ) -> Result<Ticket, (BeginError, Buffer)> {
-        let count = sectors(buffer.bytes);
-        let checked = self.admit().and_then(|facts| {
-            self.check_writable(write)?;
-            let end = sector.checked_add(count).filter(|end| *end <= facts.sectors);
-            end.map(|_| ()).ok_or(BeginError::Range)
-        });
-        if let Err(error) = checked {
-            return Err((error, buffer));
-        }
         let kind = if write { BlockOp::Write } else { BlockOp::Read };
-        Ok(self.send_or_keep(kind, sector, count, buffer.pages))
+        // Nearly always it may go into the ring at once, where the back end sees it after [`Self::push`].
+        if let Link::Connected(wire) = &mut self.link
+            && !(write && is_read_only(self.facts))
+            && let Some(ticket) =
+                self.operations.begin_straight(&buffer, (kind, sector), |ticket, operation| {
+                    wire.send_short(ticket, kind, sector, operation)
+                })
+        {
+            self.counters.requests += 1;
+            return Ok(ticket);
+        }
+        self.begin_waiting(kind, sector, buffer)
     }
 
-    /// Writes an operation of the queue into the ring, where the back end sees it after [`Self::push`]; keeps it if others wait, or if
-    /// it does not go into the ring as it is.
-    #[inline]
-    fn send_or_keep(&mut self, kind: BlockOp, sector: u64, sectors: u64, pages: Vec<u16>) -> Ticket {
-        let short = pages.len() <= SEGMENTS_MAX && !self.operations.has_waiting();
-        let Link::Connected(wire) = &mut self.link else {
-            return self.operations.add(kind, sector, sectors, pages, true);
-        };
-        if !short || wire.ring.free() == 0 {
-            return self.operations.add(kind, sector, sectors, pages, true);
+    /// Judges an operation with a buffer that does not go straight into the ring, and begins it.
+    #[cold]
+    #[inline(never)]
+    fn begin_waiting(
+        &mut self,
+        kind: BlockOp,
+        sector: u64,
+        buffer: Buffer,
+    ) -> Result<Ticket, (BeginError, Buffer)> {
+        let checked = self.admit(true).and_then(|facts| {
+            self.check_writable(kind == BlockOp::Write)?;
+            let sectors = self.operations.held(&buffer).ok_or(BeginError::Length(0))?.sectors;
+            let end = sector.checked_add(sectors).filter(|end| *end <= facts.sectors);
+            end.map(|_| ()).ok_or(BeginError::Range)
+        });
+        match checked {
+            Ok(()) => Ok(self.operations.begin_held(&buffer, kind, sector)),
+            Err(error) => Err((error, buffer)),
         }
-        let (ticket, operation) = self.operations.add_sent(kind, sector, sectors, pages);
-        if let Some(operation) = operation {
-            wire::short_request(ticket, operation, &self.pages, &mut self.request);
-            let _full = wire.ring.push(&self.request);
-            self.counters.requests += 1;
-        }
-        ticket
     }
 
     /// Begins a flush whose end [`Self::poll_done`] tells.
@@ -138,23 +157,70 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
     /// # Errors
     /// As [`BeginError`] says; nothing has changed.
     pub fn begin_queued_flush(&mut self) -> Result<Ticket, BeginError> {
-        self.admit()?;
+        self.admit(false)?;
         Ok(self.operations.add(BlockOp::Flush, 0, 0, Vec::new(), true))
     }
 
-    /// An operation of the queue that is done, if there is one.
-    #[inline(always)]
+    /// An operation of the queue that is done, if there is one. What the back end has answered and nobody has looked at is taken
+    /// from the ring.
+    #[inline]
     pub fn take_done(&mut self) -> Option<Done> {
-        let Ended { ticket, result, pages, sectors } = self.operations.take_done()?;
-        let bytes = sectors as usize * SECTOR_BYTES;
-        let buffer = (bytes > 0).then_some(Buffer { pages, bytes });
-        Some(Done { ticket, result, buffer })
+        if self.operations.has_done() {
+            return self.operations.take_done();
+        }
+        let Link::Connected(wire) = &mut self.link else { return None };
+        let answer = match wire.ring.pop() {
+            Ok(Some(answer)) => answer,
+            Ok(None) => return None,
+            Err(_) => return self.take_after_fault(),
+        };
+        let Some((done, bytes)) = self.operations.end_straight(&answer) else {
+            return self.take_after(answer);
+        };
+        self.counters.bytes += bytes;
+        self.faults = 0;
+        Some(done)
+    }
+
+    /// The next one of the queue that is done after an answer to an operation that is not the queue's, or that needs more than to be told.
+    #[cold]
+    #[inline(never)]
+    fn take_after(&mut self, mut answer: BlockResponse) -> Option<Done> {
+        while self.settle(&answer) && !self.operations.has_done() {
+            let Link::Connected(wire) = &mut self.link else { return None };
+            answer = match wire.ring.pop() {
+                Ok(Some(answer)) => answer,
+                Ok(None) => return None,
+                Err(_) => return self.take_after_fault(),
+            };
+        }
+        self.operations.take_done()
+    }
+
+    /// Ends the connection, since the back end claims to have answered what it was not asked.
+    #[cold]
+    #[inline(never)]
+    fn take_after_fault(&mut self) -> Option<Done> {
+        self.fault(BlockError::Overrun);
+        self.operations.take_done()
+    }
+
+    /// Whether somebody waits for the queue, and there are answers. After [`Self::wake_queue`] it takes them where they are: whoever
+    /// else takes answers had better leave it the turn, and call [`Self::collect`] after it.
+    pub fn has_answers_for_queue(&self) -> bool {
+        let Link::Connected(wire) = &self.link else { return false };
+        self.operations.is_queue_awaited() && matches!(wire.ring.ready(), Ok(1..))
+    }
+
+    /// Wakes whoever waits for the queue.
+    pub fn wake_queue(&mut self) {
+        self.operations.wake_queue();
     }
 
     /// The next operation of the queue that is done.
     pub fn poll_done(&mut self, context: &mut Context<'_>) -> Poll<Done> {
         let Some(done) = self.take_done() else {
-            self.operations.wake_queue(context.waker());
+            self.operations.await_queue(context.waker());
             return Poll::Pending;
         };
         Poll::Ready(done)

@@ -1,14 +1,11 @@
 //! One connection: the ring, its grant and its port, and operations written as requests.
 
-use hypercall_abi::blkif::{
-    Block, BlockOp, BlockRequest, BlockSegment, DiscardRequest, IndirectRequest, SECTORS_PER_PAGE,
-    SEGMENTS_MAX,
-};
-use hypercall_abi::ring::{FrontRing, SharedPage};
+use hypercall_abi::blkif::{Block, BlockOp, BlockSegment, DiscardRequest, IndirectRequest};
+use hypercall_abi::ring::{FrontRing, Full, SharedPage};
 use hypercall_abi::{DomId, Errno, GrantRef, Port};
 use zerocopy::IntoBytes;
 
-use super::operations::{Operation, Ticket};
+use super::operation::{Operation, Ticket, segments};
 use super::pages::Pages;
 use crate::platform::{Access, Platform};
 use crate::rings::{Shared, take_back};
@@ -39,6 +36,59 @@ impl<G: SharedPage> Wire<G> {
         }
     }
 
+    /// Puts an operation into the ring, which is not full. Takes a page for segments if it needs one, and notes it in the operation.
+    pub(super) fn send(
+        &mut self,
+        ticket: Ticket,
+        operation: &mut Operation,
+        pages: &mut Pages<G>,
+        segments_max: usize,
+    ) -> Result<(), Unsendable> {
+        let full = |Full| Unsendable::Later;
+        if operation.is_short() {
+            operation.name_pages(pages);
+            let (kind, sector) = (operation.kind, operation.sector);
+            return self.send_short(ticket, kind, sector, operation).map_err(full);
+        }
+        let request = match operation.kind {
+            BlockOp::Discard => discard(ticket, operation).into(),
+            _ => indirect(ticket, operation, pages, segments_max)?.into(),
+        };
+        self.ring.push(&request).map_err(full)
+    }
+
+    /// Puts an operation into the ring whose segments fit in its request, and are written down.
+    ///
+    /// # Errors
+    /// [`Full`].
+    #[inline(always)]
+    pub(super) fn send_short(
+        &mut self,
+        ticket: Ticket,
+        kind: BlockOp,
+        sector: u64,
+        operation: &Operation,
+    ) -> Result<(), Full> {
+        if operation.pages.len() > 1 {
+            return self.send_several(ticket, kind, sector, operation);
+        }
+        self.ring.push_words(words(ticket, kind, sector, operation), [])
+    }
+
+    /// The same, of more than one segment.
+    #[inline(never)]
+    fn send_several(
+        &mut self,
+        ticket: Ticket,
+        kind: BlockOp,
+        sector: u64,
+        operation: &Operation,
+    ) -> Result<(), Full> {
+        let more = operation.named.iter().take(operation.pages.len()).skip(1);
+        let more = more.map(|segment| zerocopy::transmute!(*segment));
+        self.ring.push_words(words(ticket, kind, sector, operation), more)
+    }
+
     /// Takes everything back. What the back end still holds goes into quarantine.
     pub(super) fn close<P: Platform<Page = G>>(self, platform: &mut P, quarantine: &mut Shared<G>) {
         platform.close_port(self.port);
@@ -55,75 +105,50 @@ pub(super) enum Unsendable {
     Never,
 }
 
-/// Writes an operation as a request. Takes a page for segments if it needs one, and notes it in the operation.
-pub(super) fn request<G: SharedPage>(
+/// A request as the words that it is, as far as its first segment.
+#[inline(always)]
+fn words(ticket: Ticket, kind: BlockOp, sector: u64, operation: &Operation) -> [u64; 4] {
+    let Operation { pages, named: [first, ..], .. } = operation;
+    let head = u64::from_le_bytes([kind.raw(), pages.len() as u8, 0, 0, 0, 0, 0, 0]);
+    [head, ticket.id(), sector, zerocopy::transmute!(*first)]
+}
+
+fn discard(ticket: Ticket, operation: &Operation) -> DiscardRequest {
+    DiscardRequest {
+        operation: BlockOp::Discard.raw(),
+        id: ticket.id(),
+        sector: operation.sector,
+        sectors: operation.sectors,
+        ..DiscardRequest::zeroed()
+    }
+}
+
+/// Writes the segments of an operation into a page of their own.
+fn indirect<G: SharedPage>(
     ticket: Ticket,
     operation: &mut Operation,
     pages: &mut Pages<G>,
     segments_max: usize,
-    request: &mut BlockRequest,
-) -> Result<(), Unsendable> {
-    let (id, sector, count) = (ticket.id(), operation.sector, operation.pages.len());
-    if count <= SEGMENTS_MAX && operation.kind != BlockOp::Discard {
-        short_request(ticket, operation, pages, request);
-        return Ok(());
+) -> Result<IndirectRequest, Unsendable> {
+    let count = operation.pages.len();
+    if count > segments_max {
+        return Err(Unsendable::Never);
     }
-    *request = match operation.kind {
-        BlockOp::Discard => {
-            let discard =
-                DiscardRequest { id, sector, sectors: operation.sectors, ..DiscardRequest::zeroed() };
-            DiscardRequest { operation: BlockOp::Discard.raw(), ..discard }.into()
-        }
-        kind if count <= segments_max => {
-            let page = pages.take_one().ok_or(Unsendable::Later)?;
-            operation.segments = Some(page);
-            let shared = pages.page(page).ok_or(Unsendable::Never)?;
-            let places = (0..).step_by(size_of::<BlockSegment>());
-            for (at, segment) in places.zip(segments(operation, pages)) {
-                shared.copy_in(at, segment.as_bytes());
-            }
-            let gref = pages.reference(page).ok_or(Unsendable::Never)?.0;
-            IndirectRequest {
-                operation: BlockOp::Indirect.raw(),
-                indirect_operation: kind.raw(),
-                segments: u16::try_from(count).map_err(|_| Unsendable::Never)?,
-                id,
-                sector,
-                pages: [gref, 0, 0, 0, 0, 0, 0, 0],
-                ..IndirectRequest::zeroed()
-            }
-            .into()
-        }
-        _ => return Err(Unsendable::Never),
-    };
-    Ok(())
-}
-
-/// Writes an operation whose segments fit in its request.
-#[inline]
-pub(super) fn short_request<G: SharedPage>(
-    ticket: Ticket,
-    operation: &Operation,
-    pages: &Pages<G>,
-    request: &mut BlockRequest,
-) {
-    (request.operation, request.segments) = (operation.kind.raw(), operation.pages.len() as u8);
-    // What an indirect request had here means nothing now.
-    (request.handle, request.pad) = (0, 0);
-    (request.id, request.sector) = (ticket.id(), operation.sector);
-    for (place, segment) in request.segment.iter_mut().zip(segments(operation, pages)) {
-        *place = segment;
+    let page = pages.take_one().ok_or(Unsendable::Later)?;
+    operation.segments = Some(page);
+    let shared = pages.page(page).ok_or(Unsendable::Never)?;
+    let places = (0..).step_by(size_of::<BlockSegment>());
+    for (at, segment) in places.zip(segments(&operation.pages, operation.sectors, pages)) {
+        shared.copy_in(at, segment.as_bytes());
     }
-}
-
-/// The segments of an operation: whole pages, but for the last.
-fn segments<G: SharedPage>(operation: &Operation, pages: &Pages<G>) -> impl Iterator<Item = BlockSegment> {
-    let per_page = SECTORS_PER_PAGE as u64;
-    let mut rest = operation.sectors;
-    operation.pages.iter().map(move |page| {
-        let gref = pages.reference(*page).map_or(0, |found| found.0);
-        let last_sector = (rest.clamp(1, per_page) - 1) as u8;
-        rest = rest.saturating_sub(per_page);
-        BlockSegment { gref, first_sector: 0, last_sector, pad: 0 }
+    let gref = pages.reference(page).ok_or(Unsendable::Never)?.0;
+    Ok(IndirectRequest {
+        operation: BlockOp::Indirect.raw(),
+        indirect_operation: operation.kind.raw(),
+        segments: u16::try_from(count).map_err(|_| Unsendable::Never)?,
+        id: ticket.id(),
+        sector: operation.sector,
+        pages: [gref, 0, 0, 0, 0, 0, 0, 0],
+        ..IndirectRequest::zeroed()
     })
 }

@@ -33,7 +33,7 @@ pub(super) fn run(executor: &'static raw::Executor, hypervisor: Hypervisor) -> !
     loop {
         // SAFETY: this is the only place that polls it, and no task calls this function.
         unsafe { executor.poll() };
-        let next = time_driver::wake_expired(clock::now_ns());
+        let next = time_driver::wake_expired();
         upcall::mask();
         if READY.swap(false, Ordering::AcqRel) {
             upcall::unmask();

@@ -25,13 +25,20 @@ impl embassy_time_driver::Driver for Driver {
     }
 }
 
-/// Wakes the tasks whose time has come; returns the next deadline in ns.
-pub(super) fn wake_expired(now_ns: u64) -> Option<u64> {
-    let now = now_ns / NS_PER_TICK;
-    while let Some(waker) = critical_section::with(|token| DRIVER.0.borrow_ref_mut(token).take_expired(now)) {
-        waker.wake();
+/// Wakes the tasks whose time has come; returns the next deadline in ns. Without timers nobody looks at the clock.
+pub(super) fn wake_expired() -> Option<u64> {
+    loop {
+        let deadline_ns = next()?;
+        let now_ns = clock::now_ns();
+        if deadline_ns > now_ns {
+            return Some(deadline_ns);
+        }
+        let now = now_ns / NS_PER_TICK;
+        if let Some(waker) = critical_section::with(|token| DRIVER.0.borrow_ref_mut(token).take_expired(now))
+        {
+            waker.wake();
+        }
     }
-    next()
 }
 
 /// The task of this waker is about to be polled: its timers are those that it asks for from now on.

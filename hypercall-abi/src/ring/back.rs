@@ -7,7 +7,7 @@ use zerocopy::FromZeros;
 
 use super::{
     ENTRY_WORDS_MAX, Full, Notify, Overrun, Progress, Protocol, SharedPage, index, must_notify, read_entry,
-    write_entry,
+    slot_offset, write_entry,
 };
 
 /// The back end's view: private copies of its own indices, and the page.
@@ -25,6 +25,23 @@ pub struct BackRing<M, P> {
     /// Indices of requests and responses as [`Self::progress`] told them last.
     told: (u32, u32),
     protocol: PhantomData<P>,
+}
+
+/// A request where it lies, in slots of whole 64-bit words. The front end may change it at any time, so that each word is judged
+/// as it was read, and read once.
+#[derive(Clone, Copy, Debug)]
+pub struct Slot<'a, M> {
+    memory: &'a M,
+    offset: usize,
+}
+
+impl<M: SharedPage> Slot<'_, M> {
+    /// The 64-bit word that stands so many words after the first.
+    #[inline(always)]
+    #[must_use]
+    pub fn wide(&self, word: usize) -> u64 {
+        self.memory.load_wide(self.offset + word * size_of::<u64>())
+    }
 }
 
 impl<M: SharedPage, P: Protocol> BackRing<M, P> {
@@ -96,15 +113,37 @@ impl<M: SharedPage, P: Protocol> BackRing<M, P> {
     /// As [`Self::ready`].
     #[inline]
     pub fn pop_into(&mut self, request: &mut P::Request) -> Result<bool, Overrun> {
-        if self.req_seen == self.req_cons {
-            self.req_seen = self.req_cons.wrapping_add(self.ready()?);
-            if self.req_seen == self.req_cons {
-                return Ok(false);
-            }
+        if self.look()? == 0 {
+            return Ok(false);
         }
         read_entry::<M, P, _>(&self.memory, self.req_cons, request, P::request_words);
         self.req_cons = self.req_cons.wrapping_add(1);
         Ok(true)
+    }
+
+    /// Requests that were seen and not taken. If there are none it looks for more.
+    ///
+    /// # Errors
+    /// As [`Self::ready`].
+    #[inline]
+    pub fn look(&mut self) -> Result<u32, Overrun> {
+        if self.req_seen == self.req_cons {
+            self.req_seen = self.req_cons.wrapping_add(self.ready()?);
+        }
+        Ok(self.req_seen.wrapping_sub(self.req_cons))
+    }
+
+    /// A request where it lies, so many after the next. It means nothing unless [`Self::look`] counted it.
+    #[inline]
+    pub fn slot(&self, ahead: u32) -> Slot<'_, M> {
+        Slot { memory: &self.memory, offset: slot_offset::<P>(self.req_cons.wrapping_add(ahead)) }
+    }
+
+    /// Takes requests that were read where they lie; of those that were seen only.
+    #[inline]
+    pub fn skip(&mut self, count: u32) {
+        let seen = self.req_seen.wrapping_sub(self.req_cons);
+        self.req_cons = self.req_cons.wrapping_add(count.min(seen));
     }
 
     /// Writes a response; the front end sees it after [`Self::publish`].

@@ -7,7 +7,7 @@ use zerocopy::FromZeros;
 
 use super::{
     ENTRY_WORDS_MAX, Full, Notify, Overrun, Progress, Protocol, SharedPage, index, must_notify, read_entry,
-    write_entry,
+    slot_offset, write_entry,
 };
 
 /// The front end's view: private copies of its own indices, and the page.
@@ -71,6 +71,30 @@ impl<M: SharedPage, P: Protocol> FrontRing<M, P> {
             return Err(Full);
         }
         write_entry::<M, P, _>(&self.memory, self.req_prod, request, P::request_words);
+        self.req_prod = self.req_prod.wrapping_add(1);
+        Ok(())
+    }
+
+    /// Writes a request of which these are the words, as far as they mean anything and fit: what is known of it stands at the place where
+    /// it is needed, and no request has to be made and copied. For entries at multiples of eight bytes.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    #[inline(always)]
+    pub fn push_words<const N: usize>(
+        &mut self,
+        head: [u64; N],
+        rest: impl IntoIterator<Item = u64>,
+    ) -> Result<(), Full> {
+        const { assert!(P::SLOT_BYTES.is_multiple_of(8) && N * 8 <= P::SLOT_BYTES, "a slot is whole words") }
+        if self.free() == 0 {
+            return Err(Full);
+        }
+        let offset = slot_offset::<P>(self.req_prod);
+        self.memory.store_run(offset, &head.map(u64::to_ne_bytes));
+        for (at, word) in (offset + N * 8..offset + P::SLOT_BYTES).step_by(8).zip(rest) {
+            self.memory.store_wide(at, word);
+        }
         self.req_prod = self.req_prod.wrapping_add(1);
         Ok(())
     }

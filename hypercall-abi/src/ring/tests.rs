@@ -207,3 +207,36 @@ fn memory_that_changes_before_each_read_breaks_no_bound() {
     }
     assert!(overruns > 1000);
 }
+
+#[test]
+fn a_request_written_word_by_word_is_the_request() {
+    use crate::blkif::{Block, BlockOp, BlockRequest, BlockSegment, SEGMENTS_MAX};
+    use zerocopy::FromZeros;
+    for count in 0..=SEGMENTS_MAX {
+        let mut request = BlockRequest {
+            operation: BlockOp::Write.raw(),
+            segments: count as u8,
+            id: 0x1234_5678_9abc_def0,
+            sector: 77,
+            ..BlockRequest::new_zeroed()
+        };
+        for (at, segment) in request.segment.iter_mut().enumerate().take(count) {
+            *segment = BlockSegment { gref: 100 + at as u32, first_sector: 1, last_sector: 6, pad: 0 };
+        }
+        let page = FakePage::default();
+        let mut front = FrontRing::<_, Block>::new(page.clone());
+        let mut back = BackRing::<_, Block>::attach(page);
+        for _ in 0..Block::SLOTS {
+            let words: [u64; 14] = zerocopy::transmute!(request);
+            let (head, rest) = words.split_first_chunk::<4>().unwrap();
+            front.push_words(*head, rest.iter().take(count.saturating_sub(1)).copied()).unwrap();
+        }
+        assert_eq!(front.push_words([0; 4], []), Err(Full));
+        let _ = front.publish();
+        for _ in 0..Block::SLOTS {
+            let mut seen = BlockRequest::new_zeroed();
+            assert_eq!(back.pop_into(&mut seen), Ok(true));
+            assert_eq!(seen.as_bytes(), request.as_bytes());
+        }
+    }
+}

@@ -11,18 +11,19 @@
 mod operation;
 mod queue;
 
-use alloc::rc::Rc;
+use alloc::boxed::Box;
 use core::cell::RefCell;
 use core::future::poll_fn;
 use core::task::{Context, Poll};
 
+pub use drivers_frontend::block::Ticket;
 use drivers_frontend::block::{BeginError, BlockConfig, BlockFront, DiskFault, Trouble};
 use hypercall_abi::Port;
 pub use hypercall_abi::device::BlockCounters;
 use hypercall_abi::device::{BlockError, DeviceKind, DirectoryEntry, DiskFacts, block_features, net_options};
 
 use self::operation::run;
-pub use self::queue::{Buffer, Queue};
+pub use self::queue::{Buffer, Done, Queue};
 use super::front::{self, Attached, Kernel};
 use super::ports::{self, EventPort};
 use super::shared_page::Mapped;
@@ -32,7 +33,8 @@ use super::{Guest, devices};
 pub use hypercall_abi::blkif::SECTOR_BYTES;
 
 type Front = BlockFront<Kernel, Mapped>;
-type Shared = Rc<RefCell<Attached<Front>>>;
+/// A front end is there for good: so is the task that looks after it.
+type Shared = &'static RefCell<Attached<Front>>;
 
 /// How a disk is used.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +56,7 @@ impl Default for Settings {
 /// Why a disk did not do what it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiskError {
-    /// The domain has no disk of this number.
+    /// The domain has no disk of this number, or the disk no such buffer.
     Absent,
     /// Not a whole number of sectors.
     Length(usize),
@@ -75,7 +77,7 @@ pub enum DiskError {
 impl core::fmt::Display for DiskError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
-            Self::Absent => f.write_str("the domain has no such disk"),
+            Self::Absent => f.write_str("there is no such disk, or no such buffer of it"),
             Self::Length(bytes) => write!(f, "{bytes} bytes are not a whole number of sectors"),
             Self::Range => f.write_str("beyond the end of the disk"),
             Self::ReadOnly => f.write_str("the disk is read-only"),
@@ -131,10 +133,10 @@ impl Disk {
             lend: settings.lend,
         };
         let front = BlockFront::new(Kernel, page, config);
-        let shared: Shared = Rc::new(RefCell::new(Attached::new(front, state_port, &entry)));
-        guest.spawn(attend(shared.clone(), number, entry));
-        front::follow_directory(guest, index, shared.clone());
-        poll_fn(|context| poll_facts(&shared, context)).await?;
+        let shared: Shared = Box::leak(Box::new(RefCell::new(Attached::new(front, state_port, &entry))));
+        guest.spawn(attend(shared, number, entry));
+        front::follow_directory(guest, index, shared);
+        poll_fn(|context| poll_facts(shared, context)).await?;
         Ok(Self { front: shared, gather: settings.gather })
     }
 
@@ -218,7 +220,7 @@ impl Disk {
 }
 
 /// Waits for a back end that says what the disk is.
-fn poll_facts(shared: &Shared, context: &mut Context<'_>) -> Poll<Result<(), DiskError>> {
+fn poll_facts(shared: Shared, context: &mut Context<'_>) -> Poll<Result<(), DiskError>> {
     let front = &mut shared.borrow_mut().front;
     if front.facts().is_some() {
         return Poll::Ready(Ok(()));
@@ -237,6 +239,12 @@ async fn attend(shared: Shared, number: usize, entry: DirectoryEntry) {
         attached.listen(context.waker());
         if let Some(port) = attached.front.ring_port() {
             ports::wake_on(port, context.waker());
+        }
+        if attached.front.has_answers_for_queue() {
+            // Who waits for the queue takes its answers from the ring, and this task whatever is left, after it: woken last, it is first.
+            context.waker().wake_by_ref();
+            attached.front.wake_queue();
+            return Poll::Pending;
         }
         attached.front.collect();
         if let Some(trouble) = attached.front.take_trouble() {

@@ -8,12 +8,12 @@ use drivers_frontend::block::{BeginError, Ticket};
 use super::{Disk, DiskError, Front, Shared};
 
 /// An operation that was begun. Dropping it gives up waiting.
-struct Begun<'a> {
-    shared: &'a Shared,
+struct Begun {
+    shared: Shared,
     ticket: Option<Ticket>,
 }
 
-impl Drop for Begun<'_> {
+impl Drop for Begun {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket {
             self.shared.borrow_mut().front.abandon(ticket);
@@ -28,7 +28,7 @@ pub(super) async fn run(
     mut begin: impl FnMut(&mut Front) -> Result<Ticket, BeginError>,
     into: &mut [u8],
 ) -> Result<(), DiskError> {
-    let shared = &disk.front;
+    let shared = disk.front;
     let ticket = poll_fn(|context| {
         let attached = &mut *shared.borrow_mut();
         let front = &mut attached.front;

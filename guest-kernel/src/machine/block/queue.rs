@@ -17,11 +17,6 @@ use super::{Disk, DiskError, Shared};
 
 /// Memory of a disk's, held by whoever uses it. The back end can write to it at any time.
 pub struct Buffer {
-    /// Gone while an operation has it.
-    held: Option<Held>,
-}
-
-struct Held {
     front: Shared,
     inner: block::Buffer,
 }
@@ -46,32 +41,33 @@ impl Disk {
     #[must_use]
     pub fn queue(&self) -> Option<Queue> {
         let free = self.front.borrow_mut().front.open_queue();
-        free.then(|| Queue { front: self.front.clone() })
+        free.then_some(Queue { front: self.front })
     }
 }
 
 impl Buffer {
     /// Copies bytes out of it, as far as it goes.
     pub fn copy_out(&self, offset: usize, into: &mut [u8]) {
-        if let Some(Held { front, inner }) = &self.held {
-            front.borrow().front.copy_out(inner, offset, into);
-        }
+        self.front.borrow().front.copy_out(&self.inner, offset, into);
     }
 
     /// Copies bytes into it, as far as it goes.
     pub fn copy_in(&self, offset: usize, from: &[u8]) {
-        if let Some(Held { front, inner }) = &self.held {
-            front.borrow().front.copy_in(inner, offset, from);
-        }
+        self.front.borrow().front.copy_in(&self.inner, offset, from);
+    }
+
+    /// What it is to the front end, which has it from now on.
+    #[inline]
+    fn into_inner(mut self) -> block::Buffer {
+        let inner = core::mem::take(&mut self.inner);
+        core::mem::forget(self);
+        inner
     }
 }
 
 impl Drop for Buffer {
-    #[inline]
     fn drop(&mut self) {
-        if let Some(Held { front, inner }) = self.held.take() {
-            front.borrow_mut().front.give_buffer(inner);
-        }
+        self.front.borrow_mut().front.give_buffer(core::mem::take(&mut self.inner));
     }
 }
 
@@ -93,14 +89,14 @@ impl Queue {
     /// [`DiskError::Length`], and [`DiskError::Full`] when too little of the disk's memory is free.
     pub fn buffer(&self, bytes: usize) -> Result<Buffer, DiskError> {
         let taken = self.front.borrow_mut().front.take_buffer(bytes).map_err(error)?;
-        Ok(self.hold(taken))
+        Ok(Buffer { front: self.front, inner: taken })
     }
 
     /// Begins to read into a buffer from `sector` on.
     ///
     /// # Errors
-    /// As [`DiskError`] says, with the buffer; nothing has changed.
-    #[inline]
+    /// As [`DiskError`] says, with the buffer; nothing has changed. A buffer of another disk is [`DiskError::Absent`].
+    #[inline(always)]
     pub fn read(&mut self, sector: u64, buffer: Buffer) -> Result<Ticket, (DiskError, Buffer)> {
         self.begin(false, sector, buffer)
     }
@@ -109,23 +105,19 @@ impl Queue {
     ///
     /// # Errors
     /// As [`Self::read`].
-    #[inline]
+    #[inline(always)]
     pub fn write(&mut self, sector: u64, buffer: Buffer) -> Result<Ticket, (DiskError, Buffer)> {
         self.begin(true, sector, buffer)
     }
 
-    #[inline]
-    fn begin(&mut self, write: bool, sector: u64, mut buffer: Buffer) -> Result<Ticket, (DiskError, Buffer)> {
-        let Some(Held { front, inner }) = buffer.held.take() else { return Err((DiskError::Gone, buffer)) };
-        // Nothing is left in it.
-        core::mem::forget(buffer);
-        let begun = self.front.borrow_mut().front.begin_queued(write, sector, inner);
-        begun.map_err(|(why, inner)| (error(why), Buffer { held: Some(Held { front, inner }) }))
-    }
-
-    #[inline]
-    fn hold(&self, inner: block::Buffer) -> Buffer {
-        Buffer { held: Some(Held { front: self.front.clone(), inner }) }
+    #[inline(always)]
+    fn begin(&mut self, write: bool, sector: u64, buffer: Buffer) -> Result<Ticket, (DiskError, Buffer)> {
+        let front = self.front;
+        if !core::ptr::eq(front, buffer.front) {
+            return Err((DiskError::Absent, buffer));
+        }
+        let begun = front.borrow_mut().front.begin_queued(write, sector, buffer.into_inner());
+        begun.map_err(|(why, inner)| (error(why), Buffer { front, inner }))
     }
 
     /// Begins to make durable all that was done before.
@@ -161,7 +153,7 @@ impl Queue {
     #[inline]
     fn told(&self, done: block::Done) -> Done {
         let block::Done { ticket, result, buffer } = done;
-        let buffer = buffer.map(|inner| self.hold(inner));
+        let buffer = buffer.map(|inner| Buffer { front: self.front, inner });
         Done { ticket, result: result.map_err(DiskError::from), buffer }
     }
 }

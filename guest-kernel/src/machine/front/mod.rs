@@ -4,8 +4,8 @@ mod attached;
 mod changes;
 mod platform;
 
-use alloc::rc::Rc;
 use core::cell::RefCell;
+use core::ops::Deref;
 
 use drivers_frontend::{NetFront, block::BlockFront};
 use hypercall_abi::{DomId, Port};
@@ -58,7 +58,7 @@ front_end!(BlockFront);
 pub(super) fn follow_directory<F: FrontEnd + 'static>(
     guest: &Guest,
     index: u32,
-    front: Rc<RefCell<Attached<F>>>,
+    front: impl Deref<Target = RefCell<Attached<F>>> + 'static,
 ) {
     changes::watch(guest);
     guest.spawn(async move {

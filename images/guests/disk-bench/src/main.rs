@@ -29,7 +29,7 @@ guest_kernel::main!(run);
 const BUDGET: u64 = 2 << 20;
 /// The fewest and the most requests of a point.
 const REQUESTS: (u64, u64) = (32, 512);
-/// Requests before those that count.
+/// Requests before those that count, or one in each place: what is named for the first time has its pages mapped.
 const WARM_UP: u64 = 16;
 /// Pages of the front end, unless the command line says otherwise: 1 MiB under way.
 const PAGES: u16 = 257;
@@ -84,7 +84,7 @@ async fn sweep(guest: &Guest, disks: &[Disk], way: Way) {
                         if disk.is_read_only() && operation != Operation::Read {
                             continue;
                         }
-                        work(disk, way, point, WARM_UP).await;
+                        work(disk, way, point, WARM_UP.max(depth as u64)).await;
                         one(number, disk, way, point, requests, label).await;
                         label += 2;
                     }

@@ -4,10 +4,11 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::Cell;
 use core::fmt;
+use core::num::NonZeroU64;
 
 use embassy_time::Instant;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use guest_kernel::block::{Buffer, Disk, Queue, SECTOR_BYTES};
+use guest_kernel::block::{Buffer, Disk, Done, Queue, SECTOR_BYTES};
 use hypercall_abi::PAGE_SIZE;
 use hypercall_abi::blkif::SEGMENTS_MAX;
 
@@ -63,7 +64,7 @@ impl fmt::Display for Point {
 
 /// Where the next request goes.
 struct Places {
-    count: u64,
+    count: NonZeroU64,
     sectors: u64,
     random: bool,
     state: Cell<u64>,
@@ -72,7 +73,7 @@ struct Places {
 impl Places {
     fn new(disk: &Disk, point: Point) -> Self {
         let sectors = (point.record / SECTOR_BYTES) as u64;
-        let count = (disk.capacity() / sectors.max(1)).max(1);
+        let count = NonZeroU64::new(disk.capacity() / sectors.max(1)).unwrap_or(NonZeroU64::MIN);
         Self { count, sectors, random: point.random, state: Cell::new(0x9e37_79b9_7f4a_7c15) }
     }
 
@@ -128,7 +129,10 @@ pub(crate) async fn until_time(disk: &Disk, way: Way, point: Point, stop: Instan
 
 async fn run(disk: &Disk, way: Way, point: Point, more: impl Fn() -> bool) -> (u64, u64) {
     match way {
-        Way::Queue(pages) => queued(disk, pages, point, more).await,
+        Way::Queue(pages) if point.operation == Operation::Read => {
+            queued::<_, false>(disk, pages, point, more).await
+        }
+        Way::Queue(pages) => queued::<_, true>(disk, pages, point, more).await,
         Way::Calls => lanes(disk, point, more).await,
     }
 }
@@ -151,6 +155,9 @@ impl<F: Fn() -> bool> Parts<F> {
 
     /// Where the next part goes.
     fn next(&mut self) -> Option<u64> {
+        if self.each == 1 {
+            return (self.more)().then(|| self.places.next());
+        }
         if self.rest.1 == 0 {
             self.rest = (self.more)().then(|| (self.places.next(), self.each))?;
         }
@@ -160,49 +167,92 @@ impl<F: Fn() -> bool> Parts<F> {
     }
 }
 
-async fn queued(disk: &Disk, pages: usize, point: Point, more: impl Fn() -> bool) -> (u64, u64) {
-    let mut queue: Queue = disk.queue().unwrap_or_else(|| panic!("somebody has the queue"));
-    let mut parts = Parts::new(disk, point, more);
-    let most = point.depth * parts.each;
-    let mut buffers: Vec<Buffer> = (0..most).map_while(|_| queue.buffer(parts.bytes).ok()).collect();
+/// What is under way in a queue: writes, or reads.
+struct UnderWay<F, const WRITE: bool> {
+    queue: Queue,
+    parts: Parts<F>,
+    /// Whether a flush comes after each write.
+    flush: bool,
+    /// Buffers of what was written and is flushed.
+    written: Vec<Buffer>,
+    /// Buffers for which nothing was left to do.
+    spare: Vec<Buffer>,
+    parts_begun: u64,
+    parts_done: u64,
+    failed: u64,
+}
+
+impl<F: Fn() -> bool, const WRITE: bool> UnderWay<F, WRITE> {
+    /// Begins what is next with a buffer.
+    #[inline(always)]
+    fn next(&mut self, buffer: Buffer) {
+        let Some(place) = self.parts.next() else { return self.spare.push(buffer) };
+        let begun = if WRITE { self.queue.write(place, buffer) } else { self.queue.read(place, buffer) };
+        if let Err((error, _)) = begun {
+            panic!("{error}");
+        }
+        self.parts_begun += 1;
+    }
+
+    /// Takes the end of one, and goes on with its buffer.
+    #[inline(always)]
+    fn end(&mut self, end: Done) {
+        self.failed += u64::from(end.result.is_err());
+        let buffer = match end.buffer {
+            Some(buffer) if WRITE && self.flush => {
+                self.written.push(buffer);
+                self.queue.flush().unwrap_or_else(|error| panic!("{error}"));
+                return;
+            }
+            Some(buffer) => Some(buffer),
+            None => self.written.pop(),
+        };
+        self.parts_done += 1;
+        if let Some(buffer) = buffer {
+            self.next(buffer);
+        }
+    }
+
+    /// Does everything; returns how many records were done, and how many parts failed.
+    async fn run(mut self, buffers: Vec<Buffer>) -> (u64, u64) {
+        buffers.into_iter().for_each(|buffer| self.next(buffer));
+        while self.parts_done < self.parts_begun {
+            let mut end = self.queue.next().await;
+            loop {
+                self.end(end);
+                match self.queue.take() {
+                    Some(next) => end = next,
+                    None => break,
+                }
+            }
+        }
+        (self.parts_done / self.parts.each as u64, self.failed)
+    }
+}
+
+async fn queued<F: Fn() -> bool, const WRITE: bool>(
+    disk: &Disk,
+    pages: usize,
+    point: Point,
+    more: F,
+) -> (u64, u64) {
+    let queue = disk.queue().unwrap_or_else(|| panic!("somebody has the queue"));
+    let parts = Parts::new(disk, point, more);
     // The segments of a long operation take a page more while it is under way.
     let each = parts.bytes.div_ceil(PAGE_SIZE) + usize::from(parts.bytes > SHORT);
-    buffers.truncate((pages.saturating_sub(1) / each).max(1));
-    // Buffers of what was written and is flushed.
-    let mut written = Vec::new();
-    let (mut under_way, mut done, mut failed) = (0_u64, 0, 0);
-    loop {
-        while !buffers.is_empty()
-            && let Some(place) = parts.next()
-            && let Some(buffer) = buffers.pop()
-        {
-            let begun = match point.operation {
-                Operation::Read => queue.read(place, buffer),
-                Operation::Write | Operation::Flush => queue.write(place, buffer),
-            };
-            begun.unwrap_or_else(|(error, _)| panic!("{error}"));
-            under_way += 1;
-        }
-        if under_way == 0 {
-            return (done / parts.each as u64, failed);
-        }
-        let end = match queue.take() {
-            Some(end) => end,
-            None => queue.next().await,
-        };
-        failed += u64::from(end.result.is_err());
-        match end.buffer {
-            Some(buffer) if point.operation == Operation::Flush => {
-                written.push(buffer);
-                queue.flush().unwrap_or_else(|error| panic!("{error}"));
-                continue;
-            }
-            Some(buffer) => buffers.push(buffer),
-            None => buffers.extend(written.pop()),
-        }
-        done += 1;
-        under_way -= 1;
-    }
+    let most = (point.depth * parts.each).min((pages.saturating_sub(1) / each).max(1));
+    let buffers = (0..most).map_while(|_| queue.buffer(parts.bytes).ok()).collect();
+    let under_way = UnderWay::<F, WRITE> {
+        queue,
+        parts,
+        flush: point.operation == Operation::Flush,
+        written: Vec::new(),
+        spare: Vec::new(),
+        parts_begun: 0,
+        parts_done: 0,
+        failed: 0,
+    };
+    under_way.run(buffers).await
 }
 
 async fn lanes(disk: &Disk, point: Point, more: impl Fn() -> bool) -> (u64, u64) {

@@ -6,13 +6,15 @@ use alloc::rc::Rc;
 use alloc::vec::Vec;
 
 use bitflags::bitflags;
-use drivers_backend::block::{Data, Disk, DiskError, DiskOp, Outcome, Piece};
+use drivers_backend::block::{Data, Disk, DiskError, DiskOp, Finished, Piece, Waiting};
 use guest_kernel::ports::EventPort;
 use hypercall_abi::Port;
 use virtio_drivers::transport::Transport;
 
 use crate::kernel::Kernel;
-use crate::virtio::{self, Doorbells, ENTRIES, Head, MsixTransport, OpenError, RequestQueue, Run};
+use crate::virtio::{
+    self, Doorbells, ENTRIES, ENVELOPE_RUNS, Head, MsixTransport, OpenError, RequestQueue, Run,
+};
 
 /// Vendor and device of a modern virtio disk, as in configuration space.
 pub(crate) const VIRTIO_BLOCK: u32 = 0x1042_1af4;
@@ -114,43 +116,45 @@ impl Disk<Data<Kernel>> for VirtioDisk {
         self.features.contains(Features::DISCARD)
     }
 
-    fn submit(&mut self, work: Work) -> Result<(), Work> {
-        if work.operation == DiskOp::Flush && !self.features.contains(Features::FLUSH) {
-            // A device without a cache: what it has done is durable.
-            self.done.push(work);
-            return Ok(());
+    fn submit(&mut self, waiting: &mut Waiting<Data<Kernel>>) {
+        let mut room = self.queue.room();
+        let fits = waiting.iter().take_while(|work| {
+            let left = room.checked_sub(work.pieces.len() + ENVELOPE_RUNS);
+            room = left.unwrap_or(0);
+            left.is_some()
+        });
+        let count = fits.count();
+        for work in waiting.drain(..count) {
+            if work.operation == DiskOp::Flush && !self.features.contains(Features::FLUSH) {
+                // A device without a cache: what it has done is durable.
+                self.done.push(work);
+                continue;
+            }
+            // The data of a barrier waits with its flush.
+            let count = if carries(work.operation) { work.pieces.len() } else { 0 };
+            // The pages stay untouched in `sent` until the device gives them back.
+            let token = self.queue.add(head(&work), count, work.pieces.iter().map(run));
+            self.sent[usize::from(token % ENTRIES)] = Some(work);
         }
-        // The data of a barrier waits with its flush.
-        let count = if carries(work.operation) { work.pieces.len() } else { 0 };
-        // The pages stay untouched in `sent` until the device gives them back.
-        let Some(token) = self.queue.add(head(&work), count, work.pieces.iter().map(run)) else {
-            return Err(work);
-        };
-        if let Some(place) = self.sent.get_mut(usize::from(token)) {
-            *place = Some(work);
-        }
-        Ok(())
     }
 
-    fn poll(&mut self) -> Option<(Work, Outcome)> {
-        if let Some(work) = self.done.pop() {
-            return Some((work, Ok(())));
-        }
-        loop {
-            let (token, status) = match self.queue.take()? {
+    fn poll(&mut self, done: &mut Finished<Data<Kernel>>) {
+        done.extend(self.done.drain(..).map(|work| (work, Ok(()))));
+        while let Some(taken) = self.queue.take() {
+            let (token, status) = match taken {
                 Ok(taken) => taken,
                 Err(id) => {
                     log::error!("a disk has done what it was not asked: {id}");
                     continue;
                 }
             };
-            let Some(work) = self.sent.get_mut(usize::from(token)).and_then(Option::take) else { continue };
+            let Some(work) = self.sent[usize::from(token % ENTRIES)].take() else { continue };
             let outcome = match status {
                 0 => Ok(()),
                 2 => Err(DiskError::NotSupported),
                 _ => Err(DiskError::Failed),
             };
-            return Some((work, outcome));
+            done.push((work, outcome));
         }
     }
 

@@ -20,7 +20,7 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use drivers_backend::block::{BlockBack, DiskId};
+use drivers_backend::block::{BlockBack, DiskId, Offence, VbdId};
 use drivers_backend::{NetBack, Turn};
 use embassy_time::{Instant, with_deadline};
 use guest_kernel::hypercall::domain;
@@ -71,13 +71,20 @@ pub async fn run(guest: Guest) {
             let Some(port) = PORTS.take() else { break };
             work.note(port);
         }
-        if let Turn::Idle { until_ns } = work.turn() {
-            let until = Instant::from_micros(until_ns.div_ceil(1000));
-            if let Ok(port) = with_deadline(until, PORTS.wait()).await {
-                work.note(port);
-            }
+        if let Turn::Idle { until_ns } = work.turn()
+            && let Some(port) = port_until(until_ns).await
+        {
+            work.note(port);
         }
     }
+}
+
+/// The next port that fires; `None` if none does before a time. Who waits for no time sets no timer.
+async fn port_until(until_ns: u64) -> Option<Port> {
+    if until_ns == u64::MAX {
+        return Some(PORTS.wait().await);
+    }
+    with_deadline(Instant::from_micros(until_ns.div_ceil(1000)), PORTS.wait()).await.ok()
 }
 
 /// The network back end, with the device if there is one, and the port of its interrupt. It is large, and its place on the stack must
@@ -149,11 +156,12 @@ struct Work {
 }
 
 impl Work {
-    /// A turn of each back end.
+    /// A turn of each back end. What it calls seldom is apart, so that what each turn runs stands on few pages.
     fn turn(&mut self) -> Turn {
         let mut turn = Turn::Idle { until_ns: u64::MAX };
         if let Some(net) = &mut self.backs.net {
-            turn = net.turn(clock::now_ns());
+            turn = turn_network(net);
+            self.warned = self.warned || warn_of_false_addresses(net);
         }
         if let Some(block) = &mut self.backs.block
             && let Turn::More = block.turn()
@@ -162,37 +170,15 @@ impl Work {
             // Those that were answered may ask again before a long queue of one of them is done.
             domain::yield_now();
         }
-        self.warn();
+        if let Some(block) = &mut self.backs.block {
+            while let Some(offence) = block.take_offence() {
+                warn_of_offence(offence);
+            }
+            while let Some(id) = block.take_full() {
+                warn_of_overlay(id);
+            }
+        }
         turn
-    }
-
-    /// Says that somebody uses a false address, the first time that it happens: guests could fill the log otherwise. And
-    /// whose overlay is full, once for each, and whose disk's connection ended for what it did.
-    fn warn(&mut self) {
-        let spoofed = self.backs.net.as_ref().is_some_and(|net| net.counters().spoofed > 0);
-        if !self.warned && spoofed {
-            self.warned = true;
-            log::warn!(
-                "a guest, or somebody outside, uses an address that is not its own; its frames are dropped"
-            );
-        }
-        while let Some(offence) = self.backs.block.as_mut().and_then(|back| back.take_offence()) {
-            if let Some(entry) = devices::entry(offence.vbd.0.into()) {
-                let (name, reason, times) = (directory::name(&entry), offence.reason, offence.times);
-                log::warn!(
-                    "the disk of {name} is cut off for what its front end did: {reason:?}, {times} so far"
-                );
-            }
-        }
-        while let Some(id) = self.backs.block.as_mut().and_then(|back| back.take_full()) {
-            if let Some(entry) = devices::entry(id.0.into()) {
-                let bytes = entry.memory_bytes;
-                let name = directory::name(&entry);
-                log::warn!(
-                    "the overlay of {name} is full with {bytes} bytes; its writes fail, and nothing is lost"
-                );
-            }
-        }
     }
 
     /// Notes that a port has fired.
@@ -208,7 +194,7 @@ impl Work {
                     block.disk_event(*id);
                 }
             }
-            Some(Source::Directory) => self.directory.follow(&mut self.backs),
+            Some(Source::Directory) => self.follow(),
             None => {
                 if let Some(net) = &mut self.backs.net {
                     net.event(port);
@@ -218,5 +204,44 @@ impl Work {
                 }
             }
         }
+    }
+
+    #[inline(never)]
+    fn follow(&mut self) {
+        self.directory.follow(&mut self.backs);
+    }
+}
+
+#[inline(never)]
+fn turn_network(net: &mut NetBack<Kernel, Nic>) -> Turn {
+    net.turn(clock::now_ns())
+}
+
+/// Says that somebody uses a false address; true if so. It is said once: guests could fill the log otherwise.
+fn warn_of_false_addresses(net: &NetBack<Kernel, Nic>) -> bool {
+    let spoofed = net.counters().spoofed > 0;
+    if spoofed {
+        log::warn!(
+            "a guest, or somebody outside, uses an address that is not its own; its frames are dropped"
+        );
+    }
+    spoofed
+}
+
+/// Says whose disk's connection ended for what it did.
+#[cold]
+fn warn_of_offence(offence: Offence) {
+    if let Some(entry) = devices::entry(offence.vbd.0.into()) {
+        let (name, reason, times) = (directory::name(&entry), offence.reason, offence.times);
+        log::warn!("the disk of {name} is cut off for what its front end did: {reason:?}, {times} so far");
+    }
+}
+
+/// Says whose overlay is full.
+#[cold]
+fn warn_of_overlay(id: VbdId) {
+    if let Some(entry) = devices::entry(id.0.into()) {
+        let (name, bytes) = (directory::name(&entry), entry.memory_bytes);
+        log::warn!("the overlay of {name} is full with {bytes} bytes; its writes fail, and nothing is lost");
     }
 }

@@ -6,7 +6,7 @@
 use alloc::vec::Vec;
 
 use drivers_backend::Platform;
-use drivers_backend::block::{Data, Disk, DiskOp, Piece, Work as BlockWork};
+use drivers_backend::block::{Data, Disk, DiskOp, Finished, Piece, Waiting, Work as BlockWork};
 use embassy_time::Instant;
 use guest_kernel::hypercall::extension;
 use guest_kernel::println;
@@ -52,18 +52,18 @@ impl Reads<'_> {
     /// Keeps `depth` reads under way until `count` are done; returns how many failed.
     async fn run(&mut self, depth: u64, count: u64) -> u64 {
         let (mut begun, mut done, mut failed) = (0, 0, 0);
+        let (mut waiting, mut finished) = (Waiting::new(), Finished::new());
         while done < count {
             while begun < count && begun - done < depth {
                 let work = self.next();
-                if let Err(work) = self.disk.submit(work) {
-                    self.back(work);
-                    break;
-                }
+                waiting.push(work);
                 begun += 1;
             }
+            self.disk.submit(&mut waiting);
             self.disk.kick();
             let before = done;
-            while let Some((work, outcome)) = self.disk.poll() {
+            self.disk.poll(&mut finished);
+            for (work, outcome) in finished.drain(..) {
                 self.back(work);
                 done += 1;
                 failed += u64::from(outcome.is_err());

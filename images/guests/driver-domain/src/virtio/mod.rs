@@ -17,7 +17,7 @@ use virtio_drivers::transport::{DeviceStatus, Transport};
 
 use self::config_space::ConfigSpace;
 pub(crate) use self::hal::DomainMemory;
-pub(crate) use self::requests::{ENTRIES, Head, RequestQueue, Run};
+pub(crate) use self::requests::{ENTRIES, ENVELOPE_RUNS, Head, RequestQueue, Run};
 pub(crate) use self::transport::{Doorbells, MsixTransport, NO_VECTOR};
 use crate::kernel::PORTS;
 

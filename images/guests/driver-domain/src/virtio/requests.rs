@@ -2,8 +2,9 @@
 //! Nothing is allocated for a request, and the device hears of many at once; pages of data are given by their machine
 //! addresses, so that they may be anybody's.
 
-use alloc::vec;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::array;
 
 use guest_kernel::memory::Page;
 use guest_kernel::shared_page::Mapped;
@@ -31,7 +32,18 @@ const HEAD_BYTES: usize = 16;
 const STATUS: usize = 32;
 /// Descriptors of a request with one run of data.
 const SHORT: u16 = 3;
+/// What a request takes at most beside its runs of data: its head, the data of a discard, its status.
+pub(crate) const ENVELOPE_RUNS: usize = 3;
 const ENVELOPES_PER_PAGE: usize = PAGE_SIZE / ENVELOPE;
+const ENVELOPE_PAGES: usize = ENTRIES as usize / ENVELOPES_PER_PAGE;
+
+/// A number for each entry.
+type PerEntry = Box<[u16; ENTRIES as usize]>;
+
+/// The place of an entry in a table of all, or of an index in a ring.
+const fn place(at: u16) -> usize {
+    (at % ENTRIES) as usize
+}
 
 /// A run of bytes as the device sees it.
 #[derive(Clone, Copy, Debug)]
@@ -62,18 +74,18 @@ pub(crate) struct RequestQueue {
     available: Page,
     used: Page,
     /// Pages of envelopes, and where the device sees them.
-    envelopes: Vec<(Page, u64)>,
+    envelopes: [(Page, u64); ENVELOPE_PAGES],
     /// What follows each descriptor, in a request or among the free ones. The device cannot change it.
-    next: Vec<u16>,
+    next: PerEntry,
     /// How many descriptors each request has, by its first; 0 for what is not under way.
-    length: Vec<u16>,
+    length: PerEntry,
     /// Chains of three as most requests have them: head and status are described for good, and only the data between is
     /// exchanged. By their first descriptors.
     ready: Vec<u16>,
     free: u16,
     free_count: u16,
     /// The entries of the available ring.
-    ring: Vec<u16>,
+    ring: PerEntry,
     /// Requests made, of them shown to the device, and those that it gave back.
     made: u16,
     shown: u16,
@@ -90,10 +102,12 @@ impl RequestQueue {
         if transport.max_queue_size(0) < ENTRIES.into() {
             return None;
         }
-        let pages = usize::from(ENTRIES) / ENVELOPES_PER_PAGE;
-        let envelope = || Page::new().map(|page| (page.machine_frame().address(), page));
-        let envelopes = (0..pages).map(|_| envelope().map(|(address, page)| (page, address)));
-        let envelopes = envelopes.collect::<Option<Vec<_>>>()?;
+        let pages = (0..ENVELOPE_PAGES).map(|_| Page::new()).collect::<Option<Vec<_>>>()?;
+        let pages: [Page; ENVELOPE_PAGES] = pages.try_into().ok()?;
+        let envelopes = pages.map(|page| {
+            let address = page.machine_frame().address();
+            (page, address)
+        });
         let (table, available, used) = (Page::new()?, Page::new()?, Page::new()?);
         let [at_table, at_available, at_used] =
             [&table, &available, &used].map(|page| page.machine_frame().address());
@@ -103,12 +117,12 @@ impl RequestQueue {
             available,
             used,
             envelopes,
-            next: (1..=ENTRIES).collect(),
-            length: vec![0; ENTRIES.into()],
+            next: Box::new(array::from_fn(|at| at as u16 + 1)),
+            length: Box::new([0; ENTRIES as usize]),
             ready: Vec::with_capacity(ENTRIES.into()),
             free: 0,
             free_count: ENTRIES,
-            ring: vec![0; ENTRIES.into()],
+            ring: Box::new([0; ENTRIES as usize]),
             made: 0,
             shown: 0,
             taken: 0,
@@ -118,21 +132,21 @@ impl RequestQueue {
     }
 
     #[inline]
-    fn envelope(&self, token: u16) -> Option<(Mapped, usize, u64)> {
-        let (page, address) = self.envelopes.get(usize::from(token) / ENVELOPES_PER_PAGE)?;
-        let offset = usize::from(token) % ENVELOPES_PER_PAGE * ENVELOPE;
-        Some((page.shared(), offset, address + offset as u64))
+    fn envelope(&self, token: u16) -> (Mapped, usize, u64) {
+        let (page, address) = &self.envelopes[place(token) / ENVELOPES_PER_PAGE];
+        let offset = place(token) % ENVELOPES_PER_PAGE * ENVELOPE;
+        (page.shared(), offset, address + offset as u64)
     }
 
     #[inline]
     fn after(&self, at: u16) -> u16 {
-        self.next.get(usize::from(at)).copied().unwrap_or(0)
+        self.next[place(at)]
     }
 
     /// Writes a descriptor, before that which follows it.
     #[inline]
     fn describe(table: Mapped, at: u16, run: Run, flags: u64, next: u16) {
-        let offset = usize::from(at) * DESCRIPTOR;
+        let offset = place(at) * DESCRIPTOR;
         table.store_wide(offset, run.address);
         table.store_wide(offset + 8, u64::from(run.bytes) | flags << 32 | u64::from(next) << 48);
     }
@@ -148,38 +162,46 @@ impl RequestQueue {
     /// Puts a chain of descriptors to those that are free.
     fn free_chain(&mut self, token: u16, length: u16) {
         let last = (1..length).fold(token, |at, _| self.after(at));
-        if let Some(place) = self.next.get_mut(usize::from(last)) {
-            *place = self.free;
-        }
+        self.next[place(last)] = self.free;
         self.free = token;
         self.free_count += length;
     }
 
-    /// Makes a request of `count` runs of data. Returns the token that it comes back with; `None` when there is no room.
+    /// Runs of data for which there is room, if each request counts [`ENVELOPE_RUNS`] more.
+    pub(crate) fn room(&self) -> usize {
+        usize::from(self.free_count) + self.ready.len() * usize::from(SHORT)
+    }
+
+    /// Makes a request of `count` runs of data, for which there must be room. Returns the token that it comes back with.
     /// The device hears of it after [`Self::show`]. What the runs describe must not be used otherwise until then.
-    pub(crate) fn add(
-        &mut self,
-        head: Head,
-        count: usize,
-        mut runs: impl Iterator<Item = Run>,
-    ) -> Option<u16> {
+    #[inline(always)]
+    pub(crate) fn add(&mut self, head: Head, count: usize, mut runs: impl Iterator<Item = Run>) -> u16 {
         let flags = if head.reads { NEXT | WRITE } else { NEXT };
         let table = self.table.shared();
         if count == 1
             && let Some(token) = self.ready.pop()
+            && let Some(run) = runs.next()
         {
-            let run = runs.next()?;
             let data = self.after(token);
             Self::describe(table, data, run, flags, self.after(data));
-            self.begin(token, head, SHORT)?;
-            return Some(token);
+            self.begin(token, head, SHORT);
+            return token;
         }
-        while count + 3 > usize::from(self.free_count) {
-            let token = self.ready.pop()?;
+        self.add_long(head, flags, count, runs)
+    }
+
+    /// As [`Self::add`], with descriptors of its own.
+    #[inline(never)]
+    fn add_long(&mut self, head: Head, flags: u64, count: usize, runs: impl Iterator<Item = Run>) -> u16 {
+        let table = self.table.shared();
+        while count + ENVELOPE_RUNS > usize::from(self.free_count)
+            && let Some(token) = self.ready.pop()
+        {
             self.free_chain(token, SHORT);
         }
+        assert!(count + ENVELOPE_RUNS <= usize::from(self.free_count), "{count} runs have no room");
         let (token, before) = (self.free, self.free_count);
-        let (envelope, offset, address) = self.envelope(token)?;
+        let (envelope, offset, address) = self.envelope(token);
         let of = |at: usize, bytes: u32| Run { address: address + at as u64, bytes };
         self.take_free(table, of(0, HEAD_BYTES as u32), NEXT);
         if let Some((sector, sectors)) = head.discard {
@@ -191,27 +213,25 @@ impl RequestQueue {
             self.take_free(table, run, flags);
         }
         self.take_free(table, of(STATUS, 1), WRITE);
-        self.begin(token, head, before - self.free_count)?;
-        Some(token)
+        self.begin(token, head, before - self.free_count);
+        token
     }
 
     /// Makes a chain of descriptors available that describes a request.
     #[inline]
-    fn begin(&mut self, token: u16, head: Head, length: u16) -> Option<()> {
-        let (envelope, offset, _) = self.envelope(token)?;
+    fn begin(&mut self, token: u16, head: Head, length: u16) {
+        let (envelope, offset, _) = self.envelope(token);
         envelope.store_wide(offset, head.kind.into());
         envelope.store_wide(offset + 8, head.sector);
         envelope.store(offset + STATUS, u8::MAX.into());
-        *self.length.get_mut(usize::from(token))? = length;
-        let slot = usize::from(self.made % ENTRIES);
-        *self.ring.get_mut(slot)? = token;
-        if let Some([low, high]) = self.ring.get(slot & !1..(slot & !1) + 2) {
-            // Two entries in a word; the other is written as it is.
-            let word = u32::from(*low) | u32::from(*high) << 16;
-            self.available.shared().store(AVAILABLE_RING + (slot & !1) * 2, word);
-        }
+        self.length[place(token)] = length;
+        let slot = place(self.made);
+        self.ring[slot] = token;
+        // Two entries in a word; the other is written as it is.
+        let (low, high) = (self.ring[slot & !1], self.ring[slot | 1]);
+        let word = u32::from(low) | u32::from(high) << 16;
+        self.available.shared().store(AVAILABLE_RING + (slot & !1) * 2, word);
         self.made = self.made.wrapping_add(1);
-        Some(())
     }
 
     /// Shows the device all requests that were made. True when it wants to be told.
@@ -265,7 +285,7 @@ impl RequestQueue {
         if !self.is_done() {
             return None;
         }
-        let id = self.used.shared().load(USED_RING + usize::from(self.taken % ENTRIES) * 8);
+        let id = self.used.shared().load(USED_RING + place(self.taken) * 8);
         self.taken = self.taken.wrapping_add(1);
         let length = self.length.get_mut(id as usize).map_or(0, core::mem::take);
         let (1.., Ok(token)) = (length, u16::try_from(id)) else { return Some(Err(id)) };
@@ -274,7 +294,7 @@ impl RequestQueue {
         } else {
             self.free_chain(token, length);
         }
-        let (envelope, offset, _) = self.envelope(token)?;
+        let (envelope, offset, _) = self.envelope(token);
         Some(Ok((token, envelope.load(offset + STATUS) as u8)))
     }
 }
