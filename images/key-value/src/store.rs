@@ -53,7 +53,7 @@ impl fmt::Display for Refusal {
 pub enum CommitError<E> {
     /// The disk has failed.
     Disk(E),
-    /// An earlier batch has failed.
+    /// An earlier batch has failed, or a value was found damaged.
     Broken,
     /// A value that was to be moved is not there any more.
     Damaged,
@@ -222,15 +222,16 @@ impl<M: Medium> Store<M> {
         true
     }
 
-    /// The value of a key, if there is one.
+    /// The value of a key, if there is one. The store takes no more changes when it finds one [`ReadError::Damaged`]: where
+    /// what was durable is gone, nothing can be made durable.
     ///
     /// # Errors
     /// As [`ReadError`] says.
-    pub async fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError<M::Error>> {
-        match self.index.get(key) {
-            Some(location) => self.value(*location).await.map(Some),
-            None => Ok(None),
-        }
+    pub async fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError<M::Error>> {
+        let Some(location) = self.index.get(key) else { return Ok(None) };
+        let value = self.value(*location).await;
+        self.broken |= matches!(value, Err(ReadError::Damaged));
+        value.map(Some)
     }
 
     pub(crate) async fn value(&self, at: Location) -> Result<Vec<u8>, ReadError<M::Error>> {

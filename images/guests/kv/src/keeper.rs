@@ -62,7 +62,7 @@ impl Keeper {
 
     /// The value of a key. `Err` when the disk failed.
     pub(crate) async fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ()> {
-        let store = self.store.lock().await;
+        let mut store = self.store.lock().await;
         store.get(key).await.map_err(|error| log::error!("a value cannot be read: {error:?}"))
     }
 

@@ -18,9 +18,9 @@ pub(crate) struct Client {
 }
 
 /// All that a store holds.
-pub(crate) fn content(store: &Store<&Platter>) -> Map {
+pub(crate) fn content(store: &mut Store<&Platter>) -> Map {
     let keys: Vec<Vec<u8>> = store.keys().map(<[u8]>::to_vec).collect();
-    let value =
+    let mut value =
         |key: &Vec<u8>| block_on(store.get(key)).expect("every value can be read").expect("it is there");
     keys.iter().map(|key| (key.clone(), value(key))).collect()
 }
@@ -28,12 +28,12 @@ pub(crate) fn content(store: &Store<&Platter>) -> Map {
 impl Client {
     /// Opens the store and judges what it holds. `None` when the power is cut meanwhile.
     pub(crate) fn open<'a>(&mut self, platter: &'a Platter, why: &str) -> Option<Store<&'a Platter>> {
-        let store = match block_on(Store::open(platter)) {
+        let mut store = match block_on(Store::open(platter)) {
             Ok(store) => store,
             Err(key_value::OpenError::Disk(_)) => return None,
             Err(error) => panic!("{why}: {error}"),
         };
-        let found = content(&store);
+        let found = content(&mut store);
         let hoped = self.hoped.take();
         if hoped.as_ref() != Some(&found) {
             assert!(found == self.promised, "{why}: {} keys, {} promised", found.len(), self.promised.len());

@@ -5,7 +5,7 @@ mod platter;
 
 use client::{Client, content};
 use embassy_futures::block_on;
-use key_value::{Batch, Layout, OpenError, Refusal, Store};
+use key_value::{Batch, CommitError, Layout, OpenError, ReadError, Refusal, Store};
 use platter::Platter;
 
 const SECTORS: usize = Layout::sectors_min() as usize;
@@ -108,7 +108,7 @@ fn parts_of_two_records_make_none() {
             assert!(block_on(store.commit(batch)).is_err(), "it was not flushed");
             platter.cut_to(|sector| kept & (1 << (sector - 16)) != 0);
         }
-        let found = content(&block_on(Store::open(&platter)).unwrap());
+        let found = content(&mut block_on(Store::open(&platter)).unwrap());
         let expected = [(7, 1), (7 << 3, 2)].iter().find(|(whole, _)| kept & whole == *whole);
         let value = expected.map(|(_, byte)| vec![*byte; 1000]);
         assert_eq!(found.get(&b"key"[..]), value.as_ref(), "kept {kept:#b}");
@@ -169,9 +169,9 @@ fn a_full_disk_refuses_what_is_new_and_loses_nothing() {
         block_on(store.commit(batch)).unwrap();
     }
     assert_eq!(store.len(), keys as usize);
-    let before = content(&store);
+    let before = content(&mut store);
     let mut store = block_on(Store::open(&platter)).unwrap();
-    assert_eq!(content(&store), before);
+    assert_eq!(content(&mut store), before);
     let mut batch = Batch::default();
     store.admit(&mut batch, &0_u32.to_le_bytes(), None).unwrap();
     store.admit(&mut batch, b"new", Some(&value)).unwrap();
@@ -286,6 +286,25 @@ fn to_examine_a_store_writes_nothing() {
     store.admit(&mut batch, b"key", Some(b"value")).unwrap();
     block_on(store.commit(batch)).unwrap();
     let events = platter.events.get();
-    assert_eq!(content(&block_on(Store::examine(&platter)).unwrap()), content(&store));
+    assert_eq!(content(&mut block_on(Store::examine(&platter)).unwrap()), content(&mut store));
     assert_eq!(platter.events.get(), events);
+}
+
+#[test]
+fn a_store_whose_disk_has_lost_what_was_durable_promises_nothing_more() {
+    let platter = Platter::new(SECTORS);
+    let mut store = block_on(Store::open(&platter)).unwrap();
+    let mut batch = Batch::default();
+    store.admit(&mut batch, b"old", Some(b"value")).unwrap();
+    block_on(store.commit(batch)).unwrap();
+    // As a disk in memory does whose driver domain came back.
+    platter.durable.borrow_mut().iter_mut().for_each(|sector| sector.fill(0));
+
+    assert_eq!(block_on(store.get(b"absent")), Ok(None));
+    assert_eq!(block_on(store.get(b"old")), Err(ReadError::Damaged));
+    let events = platter.events.get();
+    let mut batch = Batch::default();
+    store.admit(&mut batch, b"new", Some(b"value")).unwrap();
+    assert_eq!(block_on(store.commit(batch)), Err(CommitError::Broken));
+    assert_eq!(platter.events.get(), events, "nothing is written any more");
 }

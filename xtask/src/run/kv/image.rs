@@ -58,15 +58,16 @@ impl std::error::Error for NoStore {}
 /// # Errors
 /// [`NoStore`], or when something of a store is damaged.
 pub(super) fn content(bytes: &[u8]) -> Result<Content> {
-    let store = at_once(Store::examine(Image(bytes)))?.map_err(|error| match error {
+    let mut store = at_once(Store::examine(Image(bytes)))?.map_err(|error| match error {
         OpenError::NoStore | OpenError::Small(_) => NoStore(error.to_string()).into(),
         OpenError::Disk(_) | OpenError::Size(_) | OpenError::Damaged(_) => anyhow!("{error}"),
     })?;
     let mut content = Content::new();
-    for key in store.keys() {
-        let shown = String::from_utf8_lossy(key);
-        match at_once(store.get(key))? {
-            Ok(Some(value)) => drop(content.insert(key.to_vec(), value)),
+    let keys: Vec<_> = store.keys().map(<[u8]>::to_vec).collect();
+    for key in keys {
+        let shown = String::from_utf8_lossy(&key);
+        match at_once(store.get(&key))? {
+            Ok(Some(value)) => drop(content.insert(key.clone(), value)),
             Ok(None) => bail!("{shown} has no value"),
             Err(error) => bail!("{shown} cannot be read: {error:?}"),
         }

@@ -55,15 +55,16 @@ type Working = Vec<JoinHandle<(Client, Result<()>)>>;
 /// Loads a server, with deaths on the way.
 pub(super) fn load(options: &KvLoad) -> Result<()> {
     let folder = paths::run("kv");
+    let mut scenario = Scenario::open(&paths::root(), "kv")?;
+    crashable(&scenario, &options.crash)?;
+    // The disk of an earlier load is lost from here on.
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     let (disk, recording) = (folder.join("kv.img"), folder.join("recording"));
     fs::write(&disk, vec![0; DISK_BYTES]).with_context(|| format!("making {}", disk.display()))?;
-    let mut scenario = Scenario::open(&paths::root(), "kv")?;
     for image in scenario.system.domain.iter_mut().flat_map(|domain| &mut domain.disk) {
         image.image = Some(toml::Spanned::new(0..0, disk.to_string_lossy().into_owned()));
     }
     scenario.check(&compile::is_image)?;
-    crashable(&scenario, &options.crash)?;
     setup::need(setup::QEMU)?;
     setup::need_target()?;
     interrupt::install()?;
