@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use hypervisor_core::trace::layout::{BLOCK_HEADER, BLOCK_WORDS, BLOCKS_START, KIND_TAKEN_IN};
+use hypervisor_core::trace::layout::{
+    BLOCK_HEADER, BLOCK_WORDS, BLOCKS_START, KIND_TAKEN_IN, NAME_WORDS, NAMES_START, WORD_NAMES,
+};
 use hypervisor_core::trace::reader::Reader;
 use hypervisor_core::trace::records::is_known;
 use proptest::prelude::*;
@@ -97,6 +99,25 @@ fn a_file_that_is_not_there_or_no_trace_is_bad_input() {
 fn a_domain_of_any_number_ends_every_view() {
     // A switch from the largest number that a record can name.
     look::at(&look::file(&[(8, 1, 0, [u64::from(u16::MAX); 4], 5), (6, 1, 0, [1; 4], 5)]));
+}
+
+#[test]
+fn domains_of_one_name_and_of_none_have_tracks_of_their_own() {
+    // Each sleeps from before the other wakes.
+    let mut bytes =
+        look::file(&[(6, 1, 0, [1; 4], 5), (6, 2, 0, [1; 4], 5), (6, 1, 0, [0; 4], 5), (6, 2, 0, [0; 4], 5)]);
+    for name in ["", "twin"] {
+        for (slot, domain) in [1_u16, 2].into_iter().enumerate() {
+            let at = (NAMES_START + slot * NAME_WORDS) * 8;
+            let [low, high] = domain.to_le_bytes();
+            bytes[at..at + 3].copy_from_slice(&[low, high, name.len() as u8]);
+            bytes[at + 3..at + 3 + name.len()].copy_from_slice(name.as_bytes());
+        }
+        bytes[WORD_NAMES * 8] = 2;
+        let named = Reader::new(bytes.as_slice()).unwrap().names().len();
+        assert_eq!(named, if name.is_empty() { 0 } else { 2 });
+        look::at(&bytes);
+    }
 }
 
 /// Cuts, flips and splices a file, once or several times.

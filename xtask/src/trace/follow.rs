@@ -225,4 +225,4 @@ impl Follow {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -17,12 +17,26 @@ fn facts(entries: &[(u64, u16, Record)]) -> Vec<Fact> {
     facts
 }
 
-fn begin() -> Record {
+/// A hypercall begins.
+pub(in crate::trace) fn begin() -> Record {
     Record::HypercallEntry { number: SCHED, arg0: 1, arg1: 0, arg2: 0, arg3: 0, arg4: 0 }
 }
 
-fn end(result: u64) -> Record {
+/// It ends.
+pub(in crate::trace) fn end(result: u64) -> Record {
     Record::HypercallExit { number: SCHED, result }
+}
+
+/// A domain that sleeps in its hypercall while another runs, and goes on.
+pub(in crate::trace) fn two_domains() -> Vec<(u64, u16, Record)> {
+    vec![
+        (100, 1, begin()),
+        (150, 1, Record::RunState { state: 2, reason: 0 }),
+        (160, 2, Record::Switch { from: 1, why: 0 }),
+        (300, 1, Record::Wake { ahead: 0 }),
+        (400, 1, Record::Switch { from: 2, why: 1 }),
+        (500, 1, end(0)),
+    ]
 }
 
 fn calls(facts: &[Fact]) -> Vec<Call> {
@@ -54,14 +68,7 @@ fn an_exit_whose_entry_is_lost_has_no_beginning() {
 
 #[test]
 fn run_states_of_a_domain_follow_each_other_without_a_gap() {
-    let facts = facts(&[
-        (100, 1, begin()),
-        (150, 1, Record::RunState { state: 2, reason: 0 }),
-        (160, 2, Record::Switch { from: 1, why: 0 }),
-        (300, 1, Record::Wake { ahead: 0 }),
-        (400, 1, Record::Switch { from: 2, why: 1 }),
-        (500, 1, end(0)),
-    ]);
+    let facts = facts(&two_domains());
     let spans = |id| -> Vec<(State, u64, u64)> {
         let span = |fact: &Fact| match fact {
             Fact::State(span) if span.domain == DomId(id) => Some((span.state, span.from, span.to)),

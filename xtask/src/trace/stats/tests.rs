@@ -9,6 +9,7 @@ use super::gather::Gather;
 use super::{Ring, Stats};
 use crate::cli;
 use crate::trace::filter::Filter;
+use crate::trace::follow::tests::{begin, end, two_domains};
 use crate::trace::names::Names;
 
 const SCHED: u8 = Hypercall::SchedOp.raw() as u8;
@@ -24,14 +25,6 @@ fn asked(entries: &[(u64, u16, Record)], filter: Filter) -> Stats {
     }
     gather.finish();
     gather.stats(&Names::default(), true, None)
-}
-
-fn begin() -> Record {
-    Record::HypercallEntry { number: SCHED, arg0: 1, arg1: 0, arg2: 0, arg3: 0, arg4: 0 }
-}
-
-fn end(result: u64) -> Record {
-    Record::HypercallExit { number: SCHED, result }
 }
 
 #[test]
@@ -118,14 +111,7 @@ fn events_are_counted_for_their_target_and_between_domains() {
 
 #[test]
 fn run_states_add_up_to_the_trace_s_time() {
-    let stats = trace(&[
-        (100, 1, begin()),
-        (150, 1, Record::RunState { state: 2, reason: 0 }),
-        (160, 2, Record::Switch { from: 1, why: 0 }),
-        (300, 1, Record::Wake { ahead: 0 }),
-        (400, 1, Record::Switch { from: 2, why: 1 }),
-        (500, 1, end(0)),
-    ]);
+    let stats = trace(&two_domains());
     for domain in &stats.domains {
         let states = [domain.running_ns, domain.runnable_ns, domain.blocked_ns].map(Option::unwrap);
         let sum: u64 = states.iter().sum();
@@ -160,23 +146,18 @@ fn rings_are_counted_by_the_side_that_tells_of_them() {
     assert_eq!((back.ring.as_str(), back.consumed, back.batch), ("BackBlock", 5, None));
 }
 
-fn two_domains(categories: u32) -> Vec<(u64, u16, Record)> {
-    vec![
-        (0, 1, Record::State { on: 1, categories }),
-        (100, 1, begin()),
-        (150, 1, Record::RunState { state: 2, reason: 0 }),
-        (160, 2, Record::Switch { from: 1, why: 0 }),
-        (300, 1, Record::Wake { ahead: 0 }),
-        (400, 1, Record::Switch { from: 2, why: 1 }),
-        (500, 1, end(0)),
-    ]
+/// The same, of which these categories were recorded.
+fn recorded(categories: u32) -> Vec<(u64, u16, Record)> {
+    let mut records = vec![(0, 1, Record::State { on: 1, categories })];
+    records.extend(two_domains());
+    records
 }
 
 #[test]
 fn what_was_not_recorded_is_left_out_and_said() {
-    let all = trace(&two_domains(u32::MAX));
+    let all = trace(&recorded(u32::MAX));
     assert!(all.processor.is_some() && all.left_out.is_empty(), "{:?}", all.left_out);
-    let calls = trace(&two_domains(Category::Hypercall.bit()));
+    let calls = trace(&recorded(Category::Hypercall.bit()));
     assert!(calls.processor.is_none() && calls.delays.is_none() && calls.batches.is_none());
     assert_eq!((calls.domains[0].running_ns, calls.domains[0].raised), (None, None));
     assert_eq!(calls.domains[0].hypercalls, Some(1));
@@ -186,7 +167,7 @@ fn what_was_not_recorded_is_left_out_and_said() {
         "{:?}",
         calls.left_out
     );
-    let states = trace(&two_domains(Category::RunState.bit()));
+    let states = trace(&recorded(Category::RunState.bit()));
     assert!(states.processor.is_none() && states.domains[0].running_ns.is_some());
 }
 
@@ -198,14 +179,14 @@ fn a_part_of_the_time_has_that_part_of_each_figure() {
             cli::Filter { from: Some(cli::Ns(from)), to: Some(cli::Ns(to)), ..cli::Filter::default() };
         Filter::new(&options, &names).unwrap()
     };
-    let stats = asked(&two_domains(u32::MAX), window(200, 420));
+    let stats = asked(&recorded(u32::MAX), window(200, 420));
     assert_eq!(stats.span_ns, 220);
     for domain in &stats.domains {
         let states = [domain.running_ns, domain.runnable_ns, domain.blocked_ns].map(Option::unwrap);
         assert_eq!(states.iter().sum::<u64>(), 220, "{domain:?}");
     }
     // No record lies in it, but somebody has the processor.
-    assert_eq!(asked(&two_domains(u32::MAX), window(310, 320)).span_ns, 10);
+    assert_eq!(asked(&recorded(u32::MAX), window(310, 320)).span_ns, 10);
     let reach = stats.reach;
     window(500, 900).must_meet(reach).unwrap();
     let late = window(501, 900).must_meet(reach).unwrap_err().0;
@@ -219,8 +200,8 @@ fn a_part_of_the_time_has_that_part_of_each_figure() {
 fn of_one_domain_the_processor_s_time_is_not_told() {
     let names = Names::default();
     let options = cli::Filter { domain: vec!["1".to_owned()], ..cli::Filter::default() };
-    let stats = asked(&two_domains(u32::MAX), Filter::new(&options, &names).unwrap());
-    let whole = trace(&two_domains(u32::MAX));
+    let stats = asked(&recorded(u32::MAX), Filter::new(&options, &names).unwrap());
+    let whole = trace(&recorded(u32::MAX));
     assert!(stats.processor.is_none());
     assert_eq!(stats.domains.len(), 1);
     assert_eq!(stats.domains[0].running_ns, whole.domains[0].running_ns);

@@ -71,13 +71,14 @@ fn string(of: &[(u64, Wire<'_>)], number: u64) -> Option<String> {
     })
 }
 
-/// What stands on each track, by the track's name, in order of time: `B name`, `E`, `I name`, `C value`.
-fn tracks(bytes: &[u8]) -> BTreeMap<String, Vec<(u64, String)>> {
-    let (mut names, mut events) = (BTreeMap::new(), Vec::new());
+/// What stands on each track, each with its name, in order of time: `B name`, `E`, `I name`, `C value`.
+/// A damaged header may give domains one name, and so their tracks.
+fn tracks(bytes: &[u8]) -> Vec<(String, Vec<(u64, String)>)> {
+    let mut names: BTreeMap<u64, String> = BTreeMap::new();
+    let mut tracks: BTreeMap<u64, Vec<(u64, String)>> = BTreeMap::new();
     let (mut begun, mut ended) = (Vec::new(), Vec::new());
     // Texts by kind and number: categories, names of events, names of notes.
     let mut texts: BTreeMap<(u64, u64), String> = BTreeMap::new();
-    let mut last: BTreeMap<&str, u64> = BTreeMap::new();
     for (number, packet) in fields(bytes) {
         let (1, Wire::Bytes(packet)) = (number, packet) else { panic!("no packet") };
         let packet = fields(packet);
@@ -90,10 +91,9 @@ fn tracks(bytes: &[u8]) -> BTreeMap<String, Vec<(u64, String)>> {
         }
         if let Some(track) = message(&packet, 60) {
             let uuid = numbers(&track, 1)[0];
-            let parent = numbers(&track, 5).first().map(|parent| names[parent]);
-            let name: &str = string(&track, 2).unwrap().leak();
-            let whole: &str =
-                parent.map_or(name.to_owned(), |parent: &str| format!("{parent}/{name}")).leak();
+            let name = string(&track, 2).unwrap();
+            let parent = numbers(&track, 5).first().map(|parent| &names[parent]);
+            let whole = parent.map_or(name.clone(), |parent| format!("{parent}/{name}"));
             assert_eq!(names.insert(uuid, whole), None, "two tracks with one number");
         }
         if let Some(event) = message(&packet, 11) {
@@ -114,20 +114,18 @@ fn tracks(bytes: &[u8]) -> BTreeMap<String, Vec<(u64, String)>> {
                 4 => format!("C {}", numbers(&event, 30)[0]),
                 other => panic!("type {other}"),
             };
-            let track = names[&numbers(&event, 11)[0]];
-            let before = last.insert(track, time).unwrap_or(0);
-            assert!(before <= time, "{track} steps back in time, from {before} to {time}");
-            events.push((time, track, text));
+            let track = numbers(&event, 11)[0];
+            let events = tracks.entry(track).or_default();
+            let before = events.last().map_or(0, |(time, _)| *time);
+            assert!(before <= time, "{} steps back in time, from {before} to {time}", names[&track]);
+            events.push((time, text));
         }
     }
     begun.sort_unstable();
     ended.sort_unstable();
     assert_eq!(begun, ended, "a flow without an end, or an end without a flow");
-    events.sort_by_key(|event| event.0);
-    let mut tracks: BTreeMap<String, Vec<(u64, String)>> = BTreeMap::new();
-    for (time, track, text) in events {
-        tracks.entry(track.to_owned()).or_default().push((time, text));
-    }
+    let named = |(track, events): (u64, Vec<(u64, String)>)| (names[&track].clone(), events);
+    let tracks: Vec<_> = tracks.into_iter().map(named).collect();
     for (track, events) in &tracks {
         let depth = events.iter().fold(0_i64, |depth, (_, text)| {
             let depth = depth + i64::from(text.starts_with('B')) - i64::from(text == "E");
@@ -150,7 +148,7 @@ fn written(entries: &[(u64, u16, Record)]) -> BTreeMap<String, Vec<(u64, String)
     });
     let mut bytes = Vec::new();
     write(entries, &Names::new(&names.into()), &mut bytes).unwrap();
-    tracks(&bytes)
+    tracks(&bytes).into_iter().collect()
 }
 
 /// Writes any records: slices are balanced and flows arrive, whatever the records say.
