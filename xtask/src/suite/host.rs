@@ -1,14 +1,29 @@
 //! The parts that need no machine: form, lints, tests on the host.
 //! It exists so that `test` and `check` name them alike.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
-use super::part::Part;
+use super::part::{self, Part};
 use crate::compile;
 
 /// Unit, property, hostile-sequence and joined tests, loom included.
 pub(super) fn tests() -> Vec<Part> {
-    vec![Part::command("cargo test", "cargo", &["test", "--quiet"], &[])]
+    vec![Part::command("cargo test", "cargo", &["test", "--quiet", "--no-fail-fast"], &[])]
+}
+
+/// The properties, each with other cases than those of `cargo test`, which are the same each time.
+pub(super) fn other_cases(rounds: u32) -> Result<String> {
+    let mut arguments = vec!["test", "--quiet", "--no-fail-fast", "--lib"];
+    arguments
+        .extend(["hypervisor-core", "drivers-backend", "xtask"].iter().flat_map(|name| ["--package", name]));
+    let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
+    for _ in 0..rounds {
+        let seed = fastrand::u64(..).to_string();
+        let environment = [("PROPTEST_RNG_SEED".to_owned(), seed.clone())];
+        part::run("cargo", &arguments, &environment, &part::log("properties"))
+            .with_context(|| format!("PROPTEST_RNG_SEED={seed}"))?;
+    }
+    Ok(format!("{rounds} seeds"))
 }
 
 /// Form and lints, on the host and on bare metal.

@@ -5,6 +5,7 @@ use anyhow::{Result, ensure};
 
 use super::bad_ends;
 use super::disks;
+use super::host;
 use super::judge::{figures, found, number, sound};
 use super::kv;
 use super::machine::{compare, coverage, crashed, hostility, swept};
@@ -42,6 +43,7 @@ pub(super) fn parts(seeds: u32) -> Vec<Part> {
             &["test", "--quiet", "--package", "xtask", "--lib", "a_mutated_or_spliced_file_ends_every_view"],
             &[("DAMAGE_SEEDS", "10000")],
         ),
+        Part::here("properties, other cases", || host::other_cases(20)),
         Part::here("planted faults are found", planted),
         Part::here("hostile neighbours, 60 s counted", a_minute),
     ]

@@ -78,7 +78,7 @@ pub(super) fn log(name: &str) -> PathBuf {
 /// Runs a command, its output in a log.
 ///
 /// # Errors
-/// The last lines of its output when its status is not 0.
+/// What panicked and the last lines of its output when its status is not 0.
 pub(super) fn run(
     program: &str,
     arguments: &[String],
@@ -101,9 +101,15 @@ pub(super) fn run(
         return Ok(());
     }
     let text = std::fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
-    let last = lines[lines.len().saturating_sub(25)..].join("\n    ");
-    Err(anyhow!("{status}; the end of {}:\n    {last}", paths::shown(log)))
+    Err(anyhow!("{status}; of {}:\n    {}", paths::shown(log), telling(&text).join("\n    ")))
+}
+
+/// The lines of a log that say most: each panic with its first line, then the end.
+fn telling(log: &str) -> Vec<&str> {
+    let lines: Vec<&str> = log.lines().collect();
+    let end = lines.len().saturating_sub(25);
+    let panics = (0..end).filter(|&at| lines[at].contains("panicked at")).take(10);
+    panics.flat_map(|at| &lines[at..end.min(at + 2)]).chain(&lines[end..]).copied().collect()
 }
 
 /// How a part went.
@@ -169,7 +175,7 @@ impl Report {
         let total: Duration = self.started.elapsed();
         let mut rows = table::new(&["part", "seconds", "result", "remark"]);
         for one in &self.outcomes {
-            let remark = if one.ok { one.remark.as_str() } else { "see above" };
+            let remark = if one.ok { one.remark.as_str() } else { "see below" };
             let seconds = format!("{:.1}", one.seconds);
             rows.add_row([one.name.as_str(), &seconds, if one.ok { "ok" } else { "FAILED" }, remark]);
         }
@@ -181,11 +187,31 @@ impl Report {
         let kept = paths::run("suite").join(format!("{}.html", self.name));
         std::fs::write(&kept, self.page()?).with_context(|| format!("writing {}", kept.display()))?;
         say!("report: {}", kept.display());
-        let failed = self.outcomes.iter().filter(|one| !one.ok).count();
+        let failed: Vec<_> = self.outcomes.iter().filter(|one| !one.ok).collect();
+        // Whoever reads only the end learns what is wrong.
+        failed.iter().for_each(|one| say!("{}: {}", one.name, one.remark));
+        let failed = failed.len();
         say!("{} passed, {failed} failed", self.outcomes.len() - failed);
         match failed {
             0 => Ok(()),
             failed => bail!("{failed} of {} parts failed", self.outcomes.len()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_in_the_midst_of_a_long_log_is_told() {
+        let mut log = "running\nthread 'a' panicked at b.rs:1:2:\nleft is not right\nnote: none\n".to_owned();
+        log.push_str(&"   0: frame\n".repeat(60));
+        log.push_str("error: 1 target failed");
+        let told = telling(&log);
+        assert_eq!(told[..2], ["thread 'a' panicked at b.rs:1:2:", "left is not right"]);
+        assert_eq!((told.len(), told.last()), (27, Some(&"error: 1 target failed")));
+        let brief = "thread 'a' panicked at b.rs:1:2:\nleft is not right";
+        assert_eq!(telling(brief).len(), 2);
     }
 }
