@@ -2,13 +2,14 @@
 //! It exists so that a scenario can name a folder, and a checksum of its disk means something.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use tempfile::NamedTempFile;
 
 use crate::setup;
 
@@ -45,16 +46,20 @@ pub(crate) fn make(folder: &Path, image: &Path) -> Result<()> {
     let bytes = (needs.bytes + needs.bytes / 8 + SPARE_BYTES).next_multiple_of(megabyte);
     let parent = image.parent().context("an image lies in a folder")?;
     fs::create_dir_all(parent).with_context(|| format!("making {}", parent.display()))?;
-    // A machine that runs keeps the old one.
-    let fresh = image.with_extension("fresh");
-    let made = || -> std::io::Result<()> { File::create(&fresh)?.set_len(bytes) };
-    made().with_context(|| format!("making {}", fresh.display()))?;
+    // A machine that runs keeps the old one, and whoever makes it at the same time makes one of its own.
+    let made = || -> std::io::Result<NamedTempFile> {
+        let fresh = NamedTempFile::new_in(parent)?;
+        fresh.as_file().set_len(bytes)?;
+        Ok(fresh)
+    };
+    let made = made().with_context(|| format!("making a file in {}", parent.display()))?;
+    let fresh = made.path();
     let inodes = (needs.inodes.len() as u64 + 64).to_string();
     let extended = format!("hash_seed={HASH_SEED},lazy_itable_init=0,root_owner=0:0");
     let line =
         ["-q", "-F", "-b", "4096", "-I", "256", "-N", &inodes, "-O", FEATURES, "-U", UUID, "-E", &extended];
     let mut command = Command::new(setup::MKE2FS);
-    command.args(line).arg("-d").args([folder, &fresh]).env("MKE2FS_CONFIG", "/dev/null");
+    command.args(line).arg("-d").args([folder, fresh]).env("MKE2FS_CONFIG", "/dev/null");
     run(&mut command, "")?;
     // The files' times and owners are still those of the folder.
     let mut fields = String::new();
@@ -64,8 +69,8 @@ pub(crate) fn make(folder: &Path, image: &Path) -> Result<()> {
             fields.push_str(&format!("set_inode_field <{inode}> {field} {value}\n"));
         }
     }
-    run(Command::new(DEBUGFS).args(["-w", "-f", "-"]).arg(&fresh), &fields)?;
-    fs::rename(&fresh, image).with_context(|| format!("writing {}", image.display()))
+    run(Command::new(DEBUGFS).args(["-w", "-f", "-"]).arg(fresh), &fields)?;
+    made.persist(image).map(drop).with_context(|| format!("writing {}", image.display()))
 }
 
 fn survey(folder: &Path, needs: &mut Needs) -> Result<()> {

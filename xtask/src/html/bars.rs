@@ -2,6 +2,8 @@
 //! They exist for what has no values in between: buckets of a histogram, names of hypercalls, whose instructions.
 
 use anyhow::Result;
+use plotters::chart::MeshStyle;
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
 use super::axis::Axis;
@@ -69,6 +71,23 @@ pub(crate) fn stacks(words: Words<'_>, parts: &[&str], stacks: &[Stack]) -> Resu
     })
 }
 
+/// Where bars stand: columns side by side over heights.
+type Chart<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<RangedCoordf64, Axis>>;
+
+/// Lines at the heights' ticks and none at the columns, whose names are drawn apart.
+pub(super) fn mesh<'a, 'b>(
+    chart: &'b mut Chart<'a>,
+    letter: u32,
+) -> MeshStyle<'a, 'b, RangedCoordf64, Axis, SVGBackend<'a>> {
+    let mut mesh = chart.configure_mesh();
+    mesh.disable_x_mesh()
+        .light_line_style(TRANSPARENT)
+        .x_labels(0)
+        .y_label_formatter(&|value| ticks::written(*value))
+        .label_style((FONT, letter));
+    mesh
+}
+
 /// A function that draws one bar between two corners.
 type DrawBar<'a> = &'a mut dyn FnMut([(f64, f64); 2], RGBColor) -> Result<()>;
 
@@ -90,17 +109,7 @@ fn columns(
         .y_label_area_size(60)
         .build_cartesian_2d(0.0..names.len().max(1) as f64, Axis::even(top))
         .map_err(failed)?;
-    chart
-        .configure_mesh()
-        .disable_x_mesh()
-        .light_line_style(TRANSPARENT)
-        .x_labels(0)
-        .x_desc(words.across)
-        .y_desc(words.up)
-        .y_label_formatter(&|value| ticks::written(*value))
-        .label_style((FONT, 12))
-        .draw()
-        .map_err(failed)?;
+    mesh(&mut chart, 12).x_desc(words.across).y_desc(words.up).draw().map_err(failed)?;
     draw(&mut |corners, colour| {
         if corners[0].1 >= corners[1].1 {
             return Ok(());

@@ -8,9 +8,9 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use super::axis::Axis;
-use super::bars::{Bars, bars};
+use super::bars::{Bars, bars, mesh};
 use super::curves::{Curve, Words, lines, sized};
-use super::{series, ticks};
+use super::series;
 use crate::figures::Run;
 
 const SMALL: (u32, u32) = (330, 260);
@@ -77,15 +77,7 @@ fn policy_bars(title: &str, runs: &[Run], value: Value) -> Result<String> {
             .y_label_area_size(52)
             .build_cartesian_2d(0.0..runs.len().max(1) as f64, Axis::even(top))
             .map_err(failed)?;
-        chart
-            .configure_mesh()
-            .disable_x_mesh()
-            .light_line_style(TRANSPARENT)
-            .x_labels(0)
-            .y_label_formatter(&|value| ticks::written(*value))
-            .label_style((FONT, 13))
-            .draw()
-            .map_err(failed)?;
+        mesh(&mut chart, 13).draw().map_err(failed)?;
         for (index, run) in runs.iter().enumerate() {
             let (left, height, colour) = (index as f64, value(run), series::colour(index));
             let bar = Rectangle::new([(left + 0.25, 0.0), (left + 0.75, height)], colour.filled());

@@ -1,5 +1,7 @@
 //! A sweep's figures as its JSON file has them.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
@@ -26,13 +28,11 @@ pub(crate) struct Sweep {
 impl Sweep {
     /// Puts both ways to idle beside each other, where both were measured.
     pub(crate) fn compare_idling(&mut self) {
-        let plain: Vec<Point> = self.points.iter().filter(|point| point.idle == "plain").cloned().collect();
+        let key = |point: &Point| (point.guests, point.suppress.clone(), point.delivery.clone());
+        let plain = self.points.iter().filter(|point| point.idle == "plain" && point.throughput > 0.0);
+        let plain: BTreeMap<_, f64> = plain.map(|point| (key(point), point.throughput)).collect();
         for point in self.points.iter_mut().filter(|point| point.idle == "timeout") {
-            let same = |one: &&Point| {
-                (one.guests, &one.suppress, &one.delivery) == (point.guests, &point.suppress, &point.delivery)
-            };
-            let base = plain.iter().find(same).map(|one| one.throughput).filter(|base| *base > 0.0);
-            point.factor = base.map(|base| point.throughput / base);
+            point.factor = plain.get(&key(point)).map(|base| point.throughput / base);
         }
     }
 

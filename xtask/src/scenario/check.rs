@@ -159,9 +159,29 @@ pub(super) fn backend(
         Some(other) if other.name.get_ref() == entry.name.get_ref() => {
             "a domain is not its own back end".to_owned()
         }
+        Some(other) if needs(scenario, other, entry.name.get_ref()) => {
+            format!("{name:?} has a back end that needs this domain first, so that neither would start")
+        }
         Some(_) => return Ok(()),
     };
     Err(scenario.refuse(span, message))
+}
+
+/// Whether a domain starts only after the one of this name: back ends come first.
+fn needs(scenario: &Scenario, entry: &Entry, name: &str) -> bool {
+    let all = &scenario.system.domain;
+    let mut seen: Vec<&str> = Vec::new();
+    let mut next: Vec<&str> = entry.backends().collect();
+    while let Some(one) = next.pop() {
+        if one == name {
+            return true;
+        }
+        if !seen.contains(&one) {
+            seen.push(one);
+            next.extend(all.iter().filter(|other| other.name.get_ref() == one).flat_map(Entry::backends));
+        }
+    }
+    false
 }
 
 fn fixed_mac(

@@ -215,7 +215,10 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), Refusal> {
                     .or(disk.offset.as_ref())
                     .unwrap_or(&Spanned::new(image.span(), Size(0)))
                     .span();
-                let message = format!("bytes {first} to {end} are not in the image, which has {bytes}");
+                let message = match &disk.size {
+                    Some(_) => format!("bytes {first} to {end} are not in the image, which has {bytes}"),
+                    None => format!("byte {first} is not in the image, which has {bytes}"),
+                };
                 return Err(scenario.refuse(place, message));
             }
             let one = Use {
@@ -305,7 +308,10 @@ fn file(path: &Path, writes: bool) -> Result<u64, String> {
     if let Err(error) = std::fs::File::open(path) {
         return Err(format!("cannot be read: {error}"));
     }
-    if facts.len() == 0 || !facts.len().is_multiple_of(SECTOR) {
+    if facts.len() == 0 {
+        return Err("is empty".to_owned());
+    }
+    if !facts.len().is_multiple_of(SECTOR) {
         return Err(format!("has {} bytes, which is no whole number of sectors of {SECTOR}", facts.len()));
     }
     Ok(facts.len())

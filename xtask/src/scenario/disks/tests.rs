@@ -57,7 +57,7 @@ fn an_image_that_cannot_be_a_disk_is_refused_by_name() {
         |name: &str, mode: &str| format!("backend = \"driver\", image = \"DIR/{name}\", mode = \"{mode}\"");
     let place = "images/t.toml:30: domain[2].disk[0].image";
     refused(&[&image("odd", "r")], &[place, "1000 bytes", "whole number of sectors"]);
-    refused(&[&image("empty", "r")], &[place, "0 bytes"]);
+    refused(&[&image("empty", "r")], &[place, "is empty"]);
     refused(&[&image("missing", "r")], &[place, "missing", "cannot be read"]);
     refused(&[&image("fixed", "w")], &[place, "read-only"]);
     refused(&[&image("good", "rw")], &["domain[2].disk[0].mode", "\"r\" or \"w\""]);
@@ -112,9 +112,28 @@ fn several_domains_of_one_entry_do_not_write_to_one_image() {
 }
 
 #[test]
+fn back_ends_that_wait_for_each_other_are_refused() {
+    let of = |backend: &str| format!("disk = [{{ backend = \"{backend}\", ram = \"1M\", mode = \"r\" }}]");
+    let judged = |entries: &[(&str, &str)]| {
+        let entries = entries.iter().map(|(name, backend)| {
+            entry(name, &if backend.is_empty() { String::new() } else { of(backend) })
+        });
+        let text = BEFORE.to_owned() + &entries.collect::<String>();
+        let scenario = Scenario::parse(Path::new("/repo"), Path::new("/repo/images/t.toml"), text).unwrap();
+        scenario.check(&|_| true).map_err(|refusal| refusal.to_string())
+    };
+    judged(&[("a", "b"), ("b", "c"), ("c", ""), ("d", "b")]).unwrap();
+    for round in [&[("a", "b"), ("b", "a")][..], &[("d", "a"), ("a", "b"), ("b", "c"), ("c", "a")]] {
+        let message = judged(round).unwrap_err();
+        assert!(message.contains("disk[0].backend") && message.contains("neither would start"), "{message}");
+    }
+}
+
+#[test]
 fn a_place_outside_the_image_is_refused() {
     let part = |more: &str| format!("backend = \"driver\", image = \"DIR/good\", mode = \"r\", {more}");
-    refused(&[&part("offset = \"1M\"")], &["disk[0].offset", "not in the image"]);
+    refused(&[&part("offset = \"1M\"")], &["disk[0].offset", "byte 1048576 is not in the image"]);
+    refused(&[&part("offset = \"2M\"")], &["disk[0].offset", "byte 2097152 is not in the image"]);
     refused(&[&part("offset = \"512K\", size = \"513K\"")], &["disk[0].size", "not in the image"]);
     refused(&[&part("size = \"0K\"")], &["disk[0].size", "0 bytes"]);
 }
