@@ -136,9 +136,9 @@ impl Machine for Hardware {
 
     #[inline(always)]
     fn load_root_ahead(&mut self, ring: Ring, root: Mfn) {
-        // Between rings there is more to do first.
-        let apart = ring != Ring::Three || self.ring != Ring::Three;
-        self.root_ahead = (!apart).then_some(root.address());
+        // To, from and within ring 1 there is more to load than a root.
+        let stays = ring == Ring::Three && self.ring == Ring::Three;
+        self.root_ahead = stays.then_some(root.address());
         if let Some(root) = self.root_ahead {
             control::load_root(root);
         }
