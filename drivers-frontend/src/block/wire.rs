@@ -69,24 +69,20 @@ impl<G: SharedPage> Wire<G> {
         sector: u64,
         operation: &Operation,
     ) -> Result<(), Full> {
+        // Made where it is used, so that it goes to the ring or to the call at once and is kept nowhere else.
+        let head = || words(ticket, kind, sector, operation);
         if operation.pages.len() > 1 {
-            return self.send_several(ticket, kind, sector, operation);
+            self.send_several(head(), operation)
+        } else {
+            self.ring.push_words(head(), [])
         }
-        self.ring.push_words(words(ticket, kind, sector, operation), [])
     }
 
-    /// The same, of more than one segment.
+    /// The same, of more than one segment: what follows the first goes behind the head.
     #[inline(never)]
-    fn send_several(
-        &mut self,
-        ticket: Ticket,
-        kind: BlockOp,
-        sector: u64,
-        operation: &Operation,
-    ) -> Result<(), Full> {
+    fn send_several(&mut self, head: [u64; 4], operation: &Operation) -> Result<(), Full> {
         let more = operation.named.iter().take(operation.pages.len()).skip(1);
-        let more = more.map(|segment| zerocopy::transmute!(*segment));
-        self.ring.push_words(words(ticket, kind, sector, operation), more)
+        self.ring.push_words(head, more.map(|segment| zerocopy::transmute!(*segment)))
     }
 
     /// Takes everything back. What the back end still holds goes into quarantine.
