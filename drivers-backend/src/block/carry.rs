@@ -69,12 +69,7 @@ impl<P: Platform> BlockBack<P> {
         let mut done = Done::default();
         let next = loop {
             wire.answer(work.job.id, work.job.operation, BlockStatus::Okay);
-            done.requests += 1;
-            for piece in work.pieces.drain(..) {
-                done.pages += 1;
-                done.bytes += u64::from(piece.bytes);
-                release(piece.page, &mut self.platform, &mut self.pool, &mut self.lent);
-            }
+            release(&mut work, &mut done, (&mut self.platform, &mut self.pool, &mut self.lent));
             self.jobs.keep(work);
             match finished.next() {
                 Some((more, Ok(()))) if more.job.of == of && more.job.stage == Stage::InPlace => work = more,
@@ -195,12 +190,8 @@ impl<P: Platform> BlockBack<P> {
     /// Ends a request: its pages are free, and its front end hears of it if it is still the same connection.
     #[inline(never)]
     pub(super) fn answer(&mut self, mut work: Box<Work<Data<P>>>, status: BlockStatus) {
-        let mut done = Done { requests: 1, ..Done::default() };
-        for piece in work.pieces.drain(..) {
-            done.pages += 1;
-            done.bytes += u64::from(piece.bytes);
-            release(piece.page, &mut self.platform, &mut self.pool, &mut self.lent);
-        }
+        let mut done = Done::default();
+        release(&mut work, &mut done, (&mut self.platform, &mut self.pool, &mut self.lent));
         self.close(&work.job, &done, status);
         self.jobs.keep(work);
     }
@@ -274,13 +265,22 @@ impl<P: Platform> BlockBack<P> {
     }
 }
 
-/// Gives up a page that data travelled in.
+/// Counts a request as done, and gives up the pages that its data travelled in. `lent` counts those that are mapped.
 #[inline(always)]
-fn release<P: Platform>(page: Data<P>, platform: &mut P, pool: &mut Vec<P::Buffer>, lent: &mut usize) {
-    match page {
-        Data::Theirs(page) => {
-            let _last = unmap_last(platform, page, lent);
+fn release<P: Platform>(
+    work: &mut Work<Data<P>>,
+    done: &mut Done,
+    (platform, pool, lent): (&mut P, &mut Vec<P::Buffer>, &mut usize),
+) {
+    done.requests += 1;
+    for piece in work.pieces.drain(..) {
+        done.pages += 1;
+        done.bytes += u64::from(piece.bytes);
+        match piece.page {
+            Data::Theirs(page) => {
+                let _last = unmap_last(platform, page, lent);
+            }
+            Data::Ours { page, .. } => pool.push(page),
         }
-        Data::Ours { page, .. } => pool.push(page),
     }
 }

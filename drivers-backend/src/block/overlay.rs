@@ -4,19 +4,35 @@
 use alloc::boxed::Box;
 
 use super::data::Memory;
-use super::disk::{DiskError, DiskOp, Outcome, Work};
+use super::disk::{DiskError, DiskOp, Finished, Outcome, Work};
+use super::share::Shelf;
 use super::sparse::Sparse;
 
 /// Where a piece of work has to go.
-pub(super) enum Course<B> {
+enum Course<B> {
     /// To the disk.
     Disk(Box<Work<B>>),
     /// Nowhere: it is done.
     Done(Box<Work<B>>, Outcome),
 }
 
+/// Has an overlay do work, and what it cannot do the disk, where the sectors that it covers begin at `first`.
+#[inline(never)]
+pub(super) fn route<B: Memory>(
+    overlay: &mut Sparse,
+    first: u64,
+    work: Box<Work<B>>,
+    shelf: &mut Shelf<B>,
+    finished: &mut Finished<B>,
+) {
+    match enter(overlay, work) {
+        Course::Disk(work) => shelf.push_at(first, work),
+        Course::Done(work, outcome) => finished.push((work, outcome)),
+    }
+}
+
 /// Does with work what can be done without the disk. Sectors are the front end's.
-pub(super) fn enter<B: Memory>(overlay: &mut Sparse, mut work: Box<Work<B>>) -> Course<B> {
+fn enter<B: Memory>(overlay: &mut Sparse, mut work: Box<Work<B>>) -> Course<B> {
     match work.operation {
         DiskOp::Read if overlay.covers(work.sector, work.sectors) => {
             patch(overlay, &mut work);

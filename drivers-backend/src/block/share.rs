@@ -98,6 +98,13 @@ impl<B: Memory> Shelf<B> {
         self.ready = true;
     }
 
+    /// The same for work whose sectors are a front end's, of which the first is this one of the disk.
+    #[inline]
+    pub(super) fn push_at(&mut self, first: u64, mut work: Box<Work<B>>) {
+        work.sector = work.sector.saturating_add(first);
+        self.push(work);
+    }
+
     /// Gives the disk what it has room for, and tells it of that.
     pub(super) fn feed(&mut self) {
         if !self.waiting.is_empty() {

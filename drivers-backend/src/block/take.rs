@@ -19,7 +19,7 @@ use super::credit::cost;
 use super::data::Data;
 use super::disk::{DiskOp, Piece, Work};
 use super::jobs::{Connection, Job, Stage};
-use super::overlay::{self, Course};
+use super::overlay;
 use super::request::{self, Asked, Wrong};
 use super::share::Access;
 use super::vbd::VbdId;
@@ -355,7 +355,7 @@ impl<P: Platform> BlockBack<P> {
         Ok(())
     }
 
-    /// Gives work to its front end's overlay or disk.
+    /// Gives the next step of a request to its front end's overlay or disk.
     pub(super) fn submit(&mut self, mut work: Box<Work<Data<P>>>) {
         let Some(slot) = self.slots.get_mut(usize::from(work.job.of.vbd())) else { return };
         let Some(vbd) = slot.vbd.as_ref().filter(|_| slot.epoch == work.job.of.epoch()) else {
@@ -363,28 +363,21 @@ impl<P: Platform> BlockBack<P> {
             self.answer(work, BlockStatus::Error);
             return;
         };
-        let before = work.job.stage == Stage::BarrierBefore;
-        if let Some((_, overlay)) = &mut slot.overlay {
-            if before {
-                self.finished.push((work, Ok(())));
-                return;
-            }
-            match overlay::enter(overlay, work) {
-                Course::Disk(rest) => work = rest,
-                Course::Done(work, outcome) => {
-                    self.finished.push((work, outcome));
-                    return;
-                }
-            }
-        }
+        let first = vbd.client.share.first;
         let Some(shelf) = self.disks.get_mut(vbd.shelf) else { return };
-        if before {
-            // The data waits with the flush that comes before it.
-            work.operation = DiskOp::Flush;
-        } else {
-            work.sector = work.sector.saturating_add(vbd.client.share.first);
+        match (&mut slot.overlay, work.job.stage == Stage::BarrierBefore) {
+            // What an overlay holds is as durable as it gets.
+            (Some(_), true) => self.finished.push((work, Ok(()))),
+            (Some((_, overlay)), false) => {
+                overlay::route(overlay, first, work, shelf, &mut self.finished);
+            }
+            (None, true) => {
+                // The data waits with the flush that comes before it.
+                work.operation = DiskOp::Flush;
+                shelf.push(work);
+            }
+            (None, false) => shelf.push_at(first, work),
         }
-        shelf.push(work);
     }
 }
 

@@ -4,7 +4,6 @@
 //! Whatever this way does not take stays in the ring, untouched, for the long one, which knows all that there is and says what is wrong.
 //! So a front end that changes a request meanwhile has chosen the way, and each judges what it has read itself.
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::mem::offset_of;
 
@@ -13,15 +12,14 @@ use hypercall_abi::ring::{self, Overrun};
 
 use super::blockback::BlockBack;
 use super::credit::{REQUEST, cost};
-use super::data::{Data, Memory};
-use super::disk::{DiskOp, Finished, Piece, Work};
+use super::data::Data;
+use super::disk::{DiskOp, Piece};
 use super::jobs::{Connection, Job, Stage};
 use super::lent::Lent;
-use super::overlay::{self, Course};
+use super::overlay;
 use super::request::Run;
-use super::share::{Access, Shelf};
+use super::share::Access;
 use super::slot::Slot;
-use super::sparse::Sparse;
 use super::take::{PAGES_BUDGET, Spent, WRONG_MAX};
 use super::vbd::{Vbd, VbdId};
 use crate::platform::Platform;
@@ -67,12 +65,13 @@ impl<P: Platform> BlockBack<P> {
                 self.jobs.keep(work);
                 break;
             };
-            (work.operation, work.sector, work.sectors) =
-                (operation, share.first.saturating_add(sector), sectors);
+            (work.operation, work.sector, work.sectors) = (operation, sector, sectors);
             work.job = Job { of, id: name, operation: raw, stage, sector };
             match overlay {
-                None => shelf.push(work),
-                Some((_, overlay)) => divert(overlay, work, shelf, &mut self.finished),
+                None => shelf.push_at(share.first, work),
+                Some((_, overlay)) => {
+                    overlay::route(overlay, share.first, work, shelf, &mut self.finished);
+                }
             }
             begun += 1;
             pages_left -= segments;
@@ -107,25 +106,6 @@ fn usual(first: u64, may_write: bool, most: u32) -> Option<(u8, DiskOp, u32)> {
     };
     let segments = u32::from(segments);
     (1..=most.min(SEGMENTS_MAX as u32)).contains(&segments).then_some((raw, operation, segments))
-}
-
-/// Does with work what an overlay can do; the rest goes to the disk.
-#[inline(never)]
-fn divert<B: Memory>(
-    overlay: &mut Sparse,
-    mut work: Box<Work<B>>,
-    shelf: &mut Shelf<B>,
-    finished: &mut Finished<B>,
-) {
-    let at_disk = work.sector;
-    work.sector = work.job.sector;
-    match overlay::enter(overlay, work) {
-        Course::Disk(mut work) => {
-            work.sector = at_disk;
-            shelf.push(work);
-        }
-        Course::Done(work, outcome) => finished.push((work, outcome)),
-    }
 }
 
 /// Finds the pages of segments, and how many sectors those are; `None` if one makes no sense or its page is not mapped.
