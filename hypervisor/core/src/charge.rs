@@ -14,6 +14,7 @@ use crate::machine::Machine;
 ///
 /// # Errors
 /// [`Errno::Inval`] for no such part, [`Errno::Perm`] for a domain to which the caller is no back end.
+#[inline(never)]
 pub(crate) fn charge<M: Machine>(
     call: &mut Call<'_, M>,
     domid: u64,

@@ -184,6 +184,8 @@ fn end<M: Machine>(world: &mut World, m: &mut M, pattern: &str, end: End) -> Res
 /// # Errors
 /// [`Errno::Perm`] if the caller may not rule, [`Errno::Srch`] for a domain that is not there, [`Errno::Inval`] for a
 /// bad argument, [`Errno::NoSys`] for an unknown operation, [`Errno::NoDev`] for a trace without storage.
+#[cold]
+#[inline(never)]
 pub fn control<M: Machine>(call: &mut Call<'_, M>, at: u64) -> Result<u64, Errno> {
     if !call.domain()?.config.control {
         return Err(Errno::Perm);

@@ -9,31 +9,17 @@ use crate::machine::Machine;
 use crate::trace::Record;
 use crate::{charge, control, delivery, devices, sched, trace};
 
-/// `extension(op, ...)`.
+/// `extension(op, ...)`. Sleeping comes before each change of the domain and stands here; all else stands apart, so that it
+/// keeps nothing for that.
 ///
 /// # Errors
 /// [`Errno::NoSys`] for an unknown operation, [`Errno::Fault`] for a bad pointer, else by operation.
 pub fn extension<M: Machine>(call: &mut Call<'_, M>, args: Arguments) -> Result<u64, Errno> {
-    let [op, deadline, ..] = args;
+    let [op, a, b, c, _] = args;
     match u32::try_from(op).ok().and_then(ExtensionOp::from_raw).ok_or(Errno::NoSys)? {
-        ExtensionOp::IdleUntil => sched::idle_until(call, deadline),
-        other => others(call, other, args),
-    }
-}
-
-/// All but sleeping, which comes before each change of the domain and stands for itself.
-#[inline(never)]
-fn others<M: Machine>(call: &mut Call<'_, M>, op: ExtensionOp, args: Arguments) -> Result<u64, Errno> {
-    let [_, a, b, c, _] = args;
-    match op {
         ExtensionOp::Version => Ok(u64::from((MAJOR << 16) | MINOR)),
         ExtensionOp::IdleUntil => sched::idle_until(call, a),
-        ExtensionOp::SetDelivery => {
-            let DeliveryPolicy { delivery, window_events, window_ns } = call.read(a)?;
-            let policy = delivery::Policy::from_raw(delivery, window_events, window_ns)?;
-            delivery::set_policy(call.world, call.memory, call.caller, policy)?;
-            Ok(0)
-        }
+        ExtensionOp::SetDelivery => set_delivery(call, a),
         ExtensionOp::TraceEmit => recorded(call, &Record::Guest { a, b, c }),
         ExtensionOp::TraceRecord => {
             trace::guest_record(&mut call.world.trace, call.memory, call.caller, [a, b, c])
@@ -43,12 +29,18 @@ fn others<M: Machine>(call: &mut Call<'_, M>, op: ExtensionOp, args: Arguments) 
         ExtensionOp::PciConfig => devices::pci_config(call, a),
         ExtensionOp::Control => control::control(call, a),
         ExtensionOp::Charge => charge::charge(call, a, b, c),
-        ExtensionOp::Counters => {
-            let counters = counters(call)?;
-            call.write(a, &counters)?;
-            Ok(0)
-        }
+        ExtensionOp::Counters => counters(call, a),
     }
+}
+
+/// Has the caller's events delivered as it says at `at`.
+#[cold]
+#[inline(never)]
+fn set_delivery<M: Machine>(call: &mut Call<'_, M>, at: u64) -> Result<u64, Errno> {
+    let DeliveryPolicy { delivery, window_events, window_ns } = call.read(at)?;
+    let policy = delivery::Policy::from_raw(delivery, window_events, window_ns)?;
+    delivery::set_policy(call.world, call.memory, call.caller, policy)?;
+    Ok(0)
 }
 
 /// Takes a record that a guest makes; apart, so that nobody else keeps anything for it.
@@ -68,11 +60,13 @@ fn taken_in<M: Machine>(call: &mut Call<'_, M>) -> Result<u64, Errno> {
     Ok(0)
 }
 
+/// Writes to `at` what is counted of the caller.
+#[cold]
 #[inline(never)]
-fn counters<M: Machine>(call: &Call<'_, M>) -> Result<DomainCounters, Errno> {
+fn counters<M: Machine>(call: &mut Call<'_, M>, at: u64) -> Result<u64, Errno> {
     let domain = call.domain()?;
     let [running_ns, runnable_ns, blocked_ns, _] = domain.vcpu.times.spent_at(call.memory.now());
-    Ok(DomainCounters {
+    let counters = DomainCounters {
         raised: domain.counters.raised,
         merged: domain.counters.merged,
         upcalls: domain.counters.upcalls,
@@ -83,5 +77,7 @@ fn counters<M: Machine>(call: &Call<'_, M>) -> Result<DomainCounters, Errno> {
         runnable_ns,
         blocked_ns,
         frames: u64::from(call.world.frames.owned_by(call.caller)),
-    })
+    };
+    call.write(at, &counters)?;
+    Ok(0)
 }

@@ -155,6 +155,8 @@ pub(super) fn entry_name(text: &str) -> [u8; 32] {
 ///
 /// # Errors
 /// [`Errno::Fault`] for a bad pointer.
+#[cold]
+#[inline(never)]
 pub fn devices_op<M: Machine>(call: &mut Call<'_, M>, at: u64) -> Result<u64, Errno> {
     let directory = &call.domain()?.directory;
     let entries = u32::try_from(directory.entries.len()).unwrap_or(0);

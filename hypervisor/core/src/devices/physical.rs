@@ -256,6 +256,8 @@ fn unmap(world: &mut World, id: DomId, number: u32) -> Result<(), Errno> {
 ///
 /// # Errors
 /// [`Errno::NoDev`] if the entry is no PCI device, else as [`ConfigSpace::read`] and [`ConfigSpace::write`].
+#[cold]
+#[inline(never)]
 pub fn pci_config<M: Machine>(call: &mut Call<'_, M>, at: u64) -> Result<u64, Errno> {
     let argument: PciConfig = call.read(at)?;
     let entry = usize::try_from(argument.device).ok();
