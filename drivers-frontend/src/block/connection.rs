@@ -45,7 +45,7 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
                 let facts = self.device.facts();
                 self.facts = Some(facts);
                 self.link.connect();
-                self.operations.let_straight(facts.sectors, &self.pages);
+                self.operations.allow_straight(facts.sectors, &self.pages);
                 self.enter(XenbusState::Connected);
                 self.room.drain(..).for_each(|(_, waker)| waker.wake());
                 self.collect();

@@ -75,19 +75,19 @@ pub(super) struct Operation {
     /// The place is a buffer's.
     pub(super) buffer: bool,
     /// Page of its segments, while it is sent as an indirect request.
-    pub(super) segments: Option<u16>,
+    pub(super) segment_page: Option<u16>,
     /// Which it is, of all that were begun.
     pub(super) number: u64,
     pub(super) sector: u64,
     pub(super) sectors: u64,
-    /// With a buffer: at so many sectors from the disk's first on it may go straight into the ring of this connection. At none if it
-    /// is too long for that.
-    pub(super) straight: u64,
+    /// With a buffer: where it begins before this sector, it may go straight into the ring of this connection; 0 if it is too
+    /// long for that.
+    pub(super) straight_end: u64,
     /// Pages of its data, in order.
     pub(super) pages: Vec<u16>,
     pub(super) waker: Option<Waker>,
-    /// What [`Self::name_pages`] made of the pages, as far as they fit in a request.
-    pub(super) named: [BlockSegment; SEGMENTS_MAX],
+    /// What [`Self::write_segments`] made of the pages, as far as they fit in a request.
+    pub(super) segments: [BlockSegment; SEGMENTS_MAX],
 }
 
 impl Operation {
@@ -99,14 +99,14 @@ impl Operation {
             abandoned: false,
             queued: false,
             buffer: false,
-            segments: None,
+            segment_page: None,
             number: 0,
             sector: 0,
             sectors: 0,
-            straight: 0,
+            straight_end: 0,
             pages: Vec::new(),
             waker: None,
-            named: [BlockSegment::new_zeroed(); SEGMENTS_MAX],
+            segments: [BlockSegment::new_zeroed(); SEGMENTS_MAX],
         }
     }
 
@@ -120,18 +120,18 @@ impl Operation {
         self.pages.len() <= SEGMENTS_MAX && !matches!(self.kind, BlockOp::Discard)
     }
 
-    /// Writes down the segments of a short one, as they are on this connection.
-    pub(super) fn name_pages<G: SharedPage>(&mut self, pages: &Pages<G>) {
-        for (place, segment) in self.named.iter_mut().zip(segments(&self.pages, self.sectors, pages)) {
+    /// Writes down the segments of a short one. They are others on the next connection, which grants the pages anew.
+    pub(super) fn write_segments<G: SharedPage>(&mut self, pages: &Pages<G>) {
+        for (place, segment) in self.segments.iter_mut().zip(segments(&self.pages, self.sectors, pages)) {
             *place = segment;
         }
     }
 
     /// Lets operations with this buffer go straight into the ring of a new connection, to a disk of so many sectors.
-    pub(super) fn let_straight<G: SharedPage>(&mut self, capacity: u64, pages: &Pages<G>) {
+    pub(super) fn allow_straight<G: SharedPage>(&mut self, capacity: u64, pages: &Pages<G>) {
         let last = capacity.checked_sub(self.sectors).filter(|_| self.pages.len() <= SEGMENTS_MAX);
-        self.straight = last.map_or(0, |last| last.saturating_add(1));
-        self.name_pages(pages);
+        self.straight_end = last.map_or(0, |last| last.saturating_add(1));
+        self.write_segments(pages);
     }
 
     /// Ends it, and returns its pages.
@@ -139,7 +139,7 @@ impl Operation {
         self.state = State::Free;
         self.waker = None;
         let mut pages = core::mem::take(&mut self.pages);
-        if let Some(segments) = self.segments.take() {
+        if let Some(segments) = self.segment_page.take() {
             pages.push(segments);
         }
         pages

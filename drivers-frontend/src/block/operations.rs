@@ -84,10 +84,10 @@ impl Operations {
     ) -> Buffer {
         let at = self.take_place(sectors, list, true);
         if let Some(place) = self.places.get_mut(at as usize) {
-            (place.state, place.buffer, place.straight) = (State::Held, true, 0);
+            (place.state, place.buffer, place.straight_end) = (State::Held, true, 0);
             self.buffers += 1;
             if let Some(capacity) = capacity {
-                place.let_straight(capacity, pages);
+                place.allow_straight(capacity, pages);
             }
         }
         Buffer::new(at)
@@ -109,9 +109,9 @@ impl Operations {
     }
 
     /// Lets operations with buffers go straight into the ring of a new connection, to a disk of so many sectors.
-    pub(super) fn let_straight<G: SharedPage>(&mut self, capacity: u64, pages: &Pages<G>) {
+    pub(super) fn allow_straight<G: SharedPage>(&mut self, capacity: u64, pages: &Pages<G>) {
         for place in self.places.iter_mut().filter(|place| place.buffer) {
-            place.let_straight(capacity, pages);
+            place.allow_straight(capacity, pages);
         }
     }
 
@@ -125,7 +125,7 @@ impl Operations {
         send: impl FnOnce(Ticket, &Operation) -> Result<(), Full>,
     ) -> Option<Ticket> {
         let place = self.places.get_mut(buffer.place())?;
-        if sector >= place.straight || !self.waiting.is_empty() {
+        if sector >= place.straight_end || !self.waiting.is_empty() {
             return None;
         }
         let ticket = Ticket::new(buffer.place() as u32, self.begun);
@@ -269,7 +269,7 @@ impl Operations {
             waker.wake();
         }
         let (segments, abandoned, queued) =
-            (operation.segments.take(), operation.abandoned, operation.queued);
+            (operation.segment_page.take(), operation.abandoned, operation.queued);
         if abandoned {
             let pages = self.remove(ticket);
             self.freed.extend(pages);
@@ -348,7 +348,7 @@ impl Operations {
             }
             operation.state = State::Waiting;
             again.push((operation.number, ticket));
-            let segments = operation.segments.take();
+            let segments = operation.segment_page.take();
             self.freed.extend(segments);
         }
         again.sort_unstable_by_key(|(number, _)| *number);

@@ -46,7 +46,7 @@ impl<G: SharedPage> Wire<G> {
     ) -> Result<(), Unsendable> {
         let full = |Full| Unsendable::Later;
         if operation.is_short() {
-            operation.name_pages(pages);
+            operation.write_segments(pages);
             let (kind, sector) = (operation.kind, operation.sector);
             return self.send_short(ticket, kind, sector, operation).map_err(full);
         }
@@ -81,7 +81,7 @@ impl<G: SharedPage> Wire<G> {
     /// The same, of more than one segment: what follows the first goes behind the head.
     #[inline(never)]
     fn send_several(&mut self, head: [u64; 4], operation: &Operation) -> Result<(), Full> {
-        let more = operation.named.iter().take(operation.pages.len()).skip(1);
+        let more = operation.segments.iter().take(operation.pages.len()).skip(1);
         self.ring.push_words(head, more.map(|segment| zerocopy::transmute!(*segment)))
     }
 
@@ -104,7 +104,7 @@ pub(super) enum Unsendable {
 /// A request as the words that it is, as far as its first segment.
 #[inline(always)]
 fn words(ticket: Ticket, kind: BlockOp, sector: u64, operation: &Operation) -> [u64; 4] {
-    let Operation { pages, named: [first, ..], .. } = operation;
+    let Operation { pages, segments: [first, ..], .. } = operation;
     let head = u64::from_le_bytes([kind.raw(), pages.len() as u8, 0, 0, 0, 0, 0, 0]);
     [head, ticket.id(), sector, zerocopy::transmute!(*first)]
 }
@@ -131,7 +131,7 @@ fn indirect<G: SharedPage>(
         return Err(Unsendable::Never);
     }
     let page = pages.take_one().ok_or(Unsendable::Later)?;
-    operation.segments = Some(page);
+    operation.segment_page = Some(page);
     let shared = pages.page(page).ok_or(Unsendable::Never)?;
     let places = (0..).step_by(size_of::<BlockSegment>());
     for (at, segment) in places.zip(segments(&operation.pages, operation.sectors, pages)) {
