@@ -215,8 +215,10 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
     /// As [`BeginError`] says; nothing has changed.
     pub fn begin_discard(&mut self, sector: u64, sectors: u64) -> Result<Ticket, BeginError> {
         let facts = self.admit(false)?;
-        let end = sector.checked_add(sectors).filter(|end| *end <= facts.sectors && sectors > 0);
-        end.ok_or(BeginError::Range)?;
+        if sectors == 0 {
+            return Err(BeginError::Range);
+        }
+        check_range(facts, sector, sectors)?;
         Ok(self.operations.add(BlockOp::Discard, sector, sectors, Vec::new(), false))
     }
 
@@ -243,8 +245,7 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
     fn take_pages(&mut self, sector: u64, bytes: usize) -> Result<Vec<u16>, BeginError> {
         let facts = self.admit(false)?;
         self.check_length(bytes)?;
-        let end = sector.checked_add(sectors(bytes)).filter(|end| *end <= facts.sectors);
-        end.ok_or(BeginError::Range)?;
+        check_range(facts, sector, sectors(bytes))?;
         self.take_free(bytes)
     }
 
@@ -337,6 +338,12 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
 /// Whether a disk cannot be written to, as far as is known.
 pub(super) fn is_read_only(facts: Option<DiskFacts>) -> bool {
     facts.is_some_and(|facts| facts.features & block_features::READ_ONLY != 0)
+}
+
+/// Whether so many sectors from this on lie on the disk.
+pub(super) fn check_range(facts: DiskFacts, sector: u64, sectors: u64) -> Result<(), BeginError> {
+    let end = sector.checked_add(sectors).filter(|end| *end <= facts.sectors);
+    end.map(drop).ok_or(BeginError::Range)
 }
 
 /// Sectors of so many bytes.

@@ -9,7 +9,7 @@ use hypercall_abi::blkif::{BlockOp, BlockResponse, SECTOR_BYTES};
 use hypercall_abi::device::BlockError;
 use hypercall_abi::ring::SharedPage;
 
-use super::front::{BeginError, BlockFront, is_read_only, sectors};
+use super::front::{BeginError, BlockFront, check_range, is_read_only, sectors};
 use super::operation::{DiskFault, Ticket};
 use crate::link::Link;
 use crate::platform::Platform;
@@ -143,8 +143,7 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
         let checked = self.admit(true).and_then(|facts| {
             self.check_writable(kind == BlockOp::Write)?;
             let sectors = self.operations.held(&buffer).ok_or(BeginError::Length(0))?.sectors;
-            let end = sector.checked_add(sectors).filter(|end| *end <= facts.sectors);
-            end.map(|_| ()).ok_or(BeginError::Range)
+            check_range(facts, sector, sectors)
         });
         match checked {
             Ok(()) => Ok(self.operations.begin_held(&buffer, kind, sector)),
