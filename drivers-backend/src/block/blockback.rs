@@ -213,8 +213,7 @@ impl<P: Platform> BlockBack<P> {
         let in_flight = vbd.in_flight;
         if let Step::Down(port) = vbd.end(&mut self.platform, &mut self.lent) {
             self.ports.remove(&port);
-            slot.stale += in_flight;
-            slot.epoch = slot.epoch.wrapping_add(1);
+            slot.end_connection(in_flight);
         }
     }
 
@@ -355,8 +354,7 @@ impl<P: Platform> BlockBack<P> {
                         self.senders.add(id);
                     }
                     Step::Down(port) => {
-                        slot.stale += in_flight;
-                        slot.epoch = slot.epoch.wrapping_add(1);
+                        slot.end_connection(in_flight);
                         self.ports.remove(&port);
                     }
                 }
@@ -371,8 +369,7 @@ impl<P: Platform> BlockBack<P> {
         let Some(vbd) = &mut slot.vbd else { return };
         let in_flight = vbd.in_flight;
         if let Step::Down(port) = vbd.close(&mut self.platform, error, &mut self.lent) {
-            slot.stale += in_flight;
-            slot.epoch = slot.epoch.wrapping_add(1);
+            slot.end_connection(in_flight);
             self.ports.remove(&port);
             if slot.offences.note(error) {
                 self.offenders.add(id);

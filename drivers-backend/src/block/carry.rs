@@ -34,6 +34,7 @@ impl<P: Platform> BlockBack<P> {
         }
     }
 
+    /// Answers what is done: in runs of one connection what needs no more than that, the rest one by one.
     fn carry(&mut self, finished: &mut Finished<Data<P>>) {
         let mut outgoing = Vec::new();
         let mut finished = finished.drain(..);

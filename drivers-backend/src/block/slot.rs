@@ -25,4 +25,10 @@ impl<G> Slot<G> {
     pub(super) fn empty() -> Self {
         Self { vbd: None, overlay: None, epoch: 0, stale: 0, full: false, offences: Offences::default() }
     }
+
+    /// Notes that the connection has ended, and that so many of its requests are with the disk.
+    pub(super) const fn end_connection(&mut self, left_behind: u32) {
+        self.stale += left_behind;
+        self.epoch = self.epoch.wrapping_add(1);
+    }
 }

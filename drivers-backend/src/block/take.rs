@@ -116,6 +116,7 @@ impl<P: Platform> BlockBack<P> {
         self.reuse(copies);
     }
 
+    /// Takes what one front end has asked for, and has it owe what that costs, whatever comes of it.
     fn take_from(&mut self, id: VbdId, incoming: &mut Incoming<P>) -> Result<Taken, BlockError> {
         let mut spent = Spent::default();
         let taken = self.take_some(id, incoming, &mut spent);
@@ -123,6 +124,7 @@ impl<P: Platform> BlockBack<P> {
         taken
     }
 
+    /// Takes requests up to the budget: as many as go the short way, then one that does not, and so on.
     fn take_some(
         &mut self,
         id: VbdId,
@@ -186,6 +188,7 @@ impl<P: Platform> BlockBack<P> {
         Ok(None)
     }
 
+    /// Answers the request that was taken and found wrong.
     #[cold]
     fn refuse_request(&mut self, id: VbdId, status: BlockStatus) {
         let Some(slot) = self.slots.get_mut(usize::from(id)) else { return };
@@ -197,7 +200,7 @@ impl<P: Platform> BlockBack<P> {
         self.totals.failed += 1;
     }
 
-    /// Makes the request that was judged, with its runs, into work, and gives that to the disk if it is ready; or holds it.
+    /// Makes the request that was judged, with its runs, into work; or holds it.
     fn begin(&mut self, id: VbdId, judged: Judged, spent: &mut Spent) -> Begun<Data<P>> {
         let Some(slot) = self.slots.get_mut(usize::from(id)) else { return Begun::Held(Taken::Drained) };
         let (epoch, has_overlay) = (slot.epoch, slot.overlay.is_some());
