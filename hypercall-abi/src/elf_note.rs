@@ -56,5 +56,9 @@ abi_enum! {
         /// Nothing inside: the image never writes its read-only segments nor needs to own their frames, so that domains
         /// built from it may have them in common. They are mapped read-only then, and every way to change them is refused.
         ShareReadOnly = 1,
+        /// The kinds of devices that the image has back ends for, a byte each: the numbers of
+        /// [`DeviceKind`](crate::device::DeviceKind). The hypervisor passes over it; who writes a scenario is told by it that a
+        /// domain serves nobody.
+        BackEnds = 2,
     }
 }

@@ -35,7 +35,7 @@ pub(crate) fn image(options: &cli::Image) -> Result<()> {
         Some(path) => path.clone(),
         None => folder.join("denizen.iso"),
     };
-    write(&plan, &folder.join("iso"), &output)?;
+    write(&scenario, &plan, &folder.join("iso"), &output)?;
     say!("{}", paths::shown(&output));
     let memory = scenario.system.memory.get_ref();
     let network = network(&plan);
@@ -74,14 +74,15 @@ fn network(plan: &Plan) -> String {
 }
 
 /// Lays out the disk in `folder` and makes the ISO of it.
-fn write(plan: &Plan, folder: &Path, output: &Path) -> Result<()> {
+fn write(scenario: &Scenario, plan: &Plan, folder: &Path, output: &Path) -> Result<()> {
     if folder.exists() {
         fs::remove_dir_all(folder).with_context(|| format!("clearing {}", folder.display()))?;
     }
     let boot = folder.join("boot");
     fs::create_dir_all(boot.join("grub")).with_context(|| format!("making {}", boot.display()))?;
     fs::copy(compile::hypervisor()?, boot.join("hypervisor")).context("copying the hypervisor")?;
-    fs::write(boot.join("denizen.cpio"), boot_archive(plan)?).context("writing the boot archive")?;
+    fs::write(boot.join("denizen.cpio"), boot_archive(scenario, plan)?)
+        .context("writing the boot archive")?;
     fs::write(boot.join("grub/grub.cfg"), MENU).context("writing GRUB's menu")?;
     let made = Command::new("grub-mkrescue")
         .arg("--output")

@@ -16,7 +16,7 @@ pub mod hypercall;
 pub mod memory;
 #[cfg(feature = "net")]
 pub mod net;
-mod notes;
+pub mod notes;
 mod panic;
 pub mod ports;
 pub(crate) mod process;
@@ -42,5 +42,17 @@ macro_rules! main {
         extern "Rust" fn guest_main() -> ! {
             $crate::enter(env!("CARGO_PKG_NAME"), $main)
         }
+    };
+}
+
+/// Declares in an ELF note which kinds of devices this image has back ends for. A scenario in which a domain of another image
+/// is to serve such a device is refused.
+#[macro_export]
+macro_rules! back_ends {
+    ($($kind:ident),+) => {
+        #[used]
+        #[unsafe(link_section = ".note.Xen")]
+        static BACK_ENDS: $crate::notes::BackEnds<{ [$(stringify!($kind)),+].len() }> =
+            $crate::notes::BackEnds::new([$($crate::notes::DeviceKind::$kind),+]);
     };
 }

@@ -1,9 +1,44 @@
 //! The ELF notes by which this image says how it wants to be built and started.
-//! They are one assembly block because a note's layout is bytes in a section, not a Rust value.
+//! Those of each image are one assembly block, in which a note is as long as its text.
 
 use core::arch::global_asm;
 
-use hypercall_abi::elf_note::{DenizenNote, NoteType};
+pub use hypercall_abi::device::DeviceKind;
+use hypercall_abi::elf_note::{DENIZEN_NAME, DenizenNote, NoteType};
+
+/// The note of an image with back ends; [`crate::back_ends`] puts it into the image. It is a value, since which kinds there are is
+/// said elsewhere; what pads it stands in its own bytes, so that another note may follow it.
+#[repr(C, align(4))]
+#[derive(Debug)]
+pub struct BackEnds<const KINDS: usize> {
+    name_bytes: u32,
+    kinds_bytes: u32,
+    number: u32,
+    name: [u8; DENIZEN_NAME.len()],
+    kinds: [u8; KINDS],
+}
+
+impl<const KINDS: usize> BackEnds<KINDS> {
+    /// For these kinds.
+    #[must_use]
+    pub const fn new(kinds: [DeviceKind; KINDS]) -> Self {
+        let mut name = [0; DENIZEN_NAME.len()];
+        name.copy_from_slice(DENIZEN_NAME);
+        let mut numbers = [0; KINDS];
+        let mut at = 0;
+        while at < KINDS {
+            numbers[at] = kinds[at].raw() as u8;
+            at += 1;
+        }
+        Self {
+            name_bytes: DENIZEN_NAME.len() as u32,
+            kinds_bytes: KINDS as u32,
+            number: DenizenNote::BackEnds.raw(),
+            name,
+            kinds: numbers,
+        }
+    }
+}
 
 global_asm!(
     r#"

@@ -121,6 +121,7 @@ fn launch(
     record: Option<&Path>,
     (kernel, members): (PathBuf, Members),
 ) -> Result<Booted> {
+    scenario.check_served(&members)?;
     room(scenario, &kernel, &members)?.check(scenario, &plan)?;
     let folder = paths::run(&scenario.name);
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
@@ -177,8 +178,10 @@ fn room(scenario: &Scenario, kernel: &Path, members: &Members) -> Result<Room> {
 }
 
 /// The boot archive of a plan: its configuration and the images that it names.
-pub(crate) fn boot_archive(plan: &Plan) -> Result<Vec<u8>> {
-    archive::pack(&members(plan)?)
+pub(crate) fn boot_archive(scenario: &Scenario, plan: &Plan) -> Result<Vec<u8>> {
+    let members = members(plan)?;
+    scenario.check_served(&members)?;
+    archive::pack(&members)
 }
 
 /// What a recording of a scenario says of itself.

@@ -227,7 +227,7 @@ mod tests {
             (0..100).filter_map(|guest| shown(&format!("web-{}| ERROR x: y", guest % 9))).collect();
         assert_eq!(flood.len(), WARNINGS as usize);
         assert!(flood[7].contains("in the log alone") && !flood[6].contains("alone"));
-        let full = "storage| WARN driver_domain: the overlay of kv is full with 65536 bytes";
+        let full = "storage| WARN driver_domain: the overlay of disk 0 of kv is full with 65536 bytes";
         assert_eq!(shown(full).as_deref(), Some(&*full.replace('|', ":")));
         assert_eq!((0..100).filter_map(|_| shown(full)).count(), WARNINGS as usize - 1);
     }

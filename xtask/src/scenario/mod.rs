@@ -2,7 +2,7 @@
 //! It exists so that what runs is read and judged before anything is started.
 //!
 //! [`file`] is the text's form, [`units`] its sizes and times, [`check`] what must hold,
-//! [`disks`] what must of disks, [`room`] whether it fits, [`lower`] the hypervisor's form of it. Each refusal is a [`Refusal`] with file, line and key.
+//! [`disks`] what must of disks, [`room`] whether it fits, [`served`] whether back ends are such, [`lower`] the hypervisor's form of it. Each refusal is a [`Refusal`] with file, line and key.
 
 mod check;
 mod disks;
@@ -10,6 +10,7 @@ mod file;
 mod lower;
 mod place;
 mod room;
+mod served;
 #[cfg(test)]
 mod tests;
 mod units;

@@ -59,7 +59,7 @@ pub(super) fn fronts(seeds: u32, life_ms: u32) -> Result<String> {
             ended += caught;
             ensure!(number(&said, "/connections")? > 0.0, "seed {seed}: {name} was never connected: {said}");
             ensure!(said["served"] == true, "seed {seed}: {name} behaves and is not served: {said}");
-            let told = output.lines().filter(|line| line.contains(&format!("the disk of {name} is cut off")));
+            let told = output.lines().filter(|line| line.contains(&format!("disk 0 of {name} is cut off")));
             let told = told.count();
             ensure!(told <= LINES_MAX, "seed {seed}: {told} lines about {name}");
             ensure!(

@@ -81,7 +81,7 @@ pub(super) fn written() -> Result<String> {
     }
     ensure!(sums[6] == sum(&small), "a full overlay is not what was written before and after it was full");
     ensure!(
-        output.contains("the overlay of full is full with 32768 bytes"),
+        output.contains("the overlay of disk 0 of full is full with 32768 bytes"),
         "a full overlay was not named:\n{output}"
     );
     ensure!(output.contains("\"ok\":true,\"total_frames\""), "no audit held:\n{output}");

@@ -2,6 +2,8 @@
 //! A change of an entry's generation is the only thing that is looked at, so that a scan of a thousand entries is cheap.
 
 use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use drivers_backend::block::{Access, BlockBack, Client, DiskId, RamDisk, Share, VbdId};
@@ -77,18 +79,18 @@ fn add(back: &mut NetBack<Kernel, Nic>, id: VifId, entry: &DirectoryEntry) {
 fn add_disk(back: &mut BlockBack<Kernel>, id: VbdId, entry: &DirectoryEntry) {
     let Some(peer) = devices::peer(entry) else { return };
     let Ok(page) = u32::try_from(entry.page) else { return };
-    let mut disk = DiskId(entry.disk);
+    let mut number = DiskId(entry.disk);
     if entry.access & block_access::MEMORY != 0 {
         // It is kept while its front end is gone, as a disk is.
-        disk = DiskId(MEMORY_DISKS | u32::from(id.0));
-        back.add_disk(disk, Box::new(RamDisk::new(entry.sectors)));
+        number = DiskId(MEMORY_DISKS | u32::from(id.0));
+        back.add_disk(number, Box::new(RamDisk::new(entry.sectors)));
     }
     let access = match entry.access {
         access if access & block_access::OVERLAY != 0 => Access::Overlay { memory_bytes: entry.memory_bytes },
         access if access & block_access::WRITE != 0 => Access::Write,
         _ => Access::Read,
     };
-    let share = Share { disk, first: entry.first_sector, sectors: entry.sectors, access };
+    let share = Share { disk: number, first: entry.first_sector, sectors: entry.sectors, access };
     let client = Client {
         peer,
         state_port: Port(entry.state_port),
@@ -98,7 +100,7 @@ fn add_disk(back: &mut BlockBack<Kernel>, id: VbdId, entry: &DirectoryEntry) {
     match back.add(id, client, GrantRef(page)) {
         Ok(()) => kernel::serve(client.state_port),
         Err(error) => {
-            log::warn!("disk of {} is refused: {error:?}", name(entry));
+            log::warn!("{} is refused: {error:?}", disk(id, entry));
             back.refuse(&client, GrantRef(page));
         }
     }
@@ -111,4 +113,11 @@ const MEMORY_DISKS: u32 = 1 << 31;
 pub(crate) fn name(entry: &DirectoryEntry) -> &str {
     let text = entry.name.split(|byte| *byte == 0).next().unwrap_or_default();
     core::str::from_utf8(text).unwrap_or("?")
+}
+
+/// A disk as people know it: the front end's domain, and which of the disks it is that it has here, in the order of the scenario.
+pub(crate) fn disk(id: VbdId, entry: &DirectoryEntry) -> String {
+    let before = (0..u32::from(id.0)).filter_map(devices::entry);
+    let ordinal = before.filter(|other| (other.kind, other.name) == (entry.kind, entry.name)).count();
+    format!("disk {ordinal} of {}", name(entry))
 }

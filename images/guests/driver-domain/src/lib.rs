@@ -35,6 +35,8 @@ use self::disk::{VIRTIO_BLOCK, VirtioDisk};
 use self::kernel::{Kernel, PORTS};
 use self::nic::Nic;
 
+guest_kernel::back_ends!(NetBack, BlockBack);
+
 /// Pages for packets on their way, unless the command line says otherwise.
 const BUFFERS_DEFAULT: u16 = 1024;
 /// Pages for data of disks on its way, unless the command line says otherwise.
@@ -232,8 +234,8 @@ fn warn_of_false_addresses(net: &NetBack<Kernel, Nic>) -> bool {
 #[cold]
 fn warn_of_offence(offence: Offence) {
     if let Some(entry) = devices::entry(offence.vbd.0.into()) {
-        let (name, reason, times) = (directory::name(&entry), offence.reason, offence.times);
-        log::warn!("the disk of {name} is cut off for what its front end did: {reason:?}, {times} so far");
+        let (disk, reason, times) = (directory::disk(offence.vbd, &entry), offence.reason, offence.times);
+        log::warn!("{disk} is cut off for what its front end did: {reason:?}, {times} so far");
     }
 }
 
@@ -241,7 +243,7 @@ fn warn_of_offence(offence: Offence) {
 #[cold]
 fn warn_of_overlay(id: VbdId) {
     if let Some(entry) = devices::entry(id.0.into()) {
-        let (name, bytes) = (directory::name(&entry), entry.memory_bytes);
-        log::warn!("the overlay of {name} is full with {bytes} bytes; its writes fail, and nothing is lost");
+        let (disk, bytes) = (directory::disk(id, &entry), entry.memory_bytes);
+        log::warn!("the overlay of {disk} is full with {bytes} bytes; its writes fail, and nothing is lost");
     }
 }
