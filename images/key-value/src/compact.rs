@@ -38,7 +38,9 @@ impl<M: Medium> Store<M> {
             end = self.copy(&new, end, &payload).await.map_err(CommitError::Disk)?;
         }
         self.medium.flush().await.map_err(CommitError::Disk)?;
+        self.remains().await?;
         self.turn_to(new).await.map_err(CommitError::Disk)?;
+        self.remains().await?;
         self.end = end;
         for (location, moved) in self.index.values_mut().zip(moved) {
             *location = moved;
@@ -56,9 +58,13 @@ impl<M: Medium> Store<M> {
     /// Makes a superblock the one that holds.
     pub(crate) async fn turn_to(&mut self, new: Superblock) -> Result<(), M::Error> {
         let place = crate::layout::SUPERBLOCKS.get(new.slot()).copied().unwrap_or(0);
-        self.medium.write(place, &new.write()).await?;
+        let sector = new.write();
+        self.medium.write(place, &sector).await?;
         self.medium.flush().await?;
         self.superblock = new;
+        if let Some(known) = self.superblocks.get_mut(new.slot()) {
+            *known = sector.into();
+        }
         Ok(())
     }
 }

@@ -14,6 +14,12 @@ pub trait Medium {
     /// How many sectors it has. It stays so.
     fn sectors(&self) -> u64;
 
+    /// Changes whenever the disk may have begun anew without what was written, which no operation needs to have told of: as a disk in
+    /// a driver's memory does when the driver dies. A disk that never does has one life.
+    fn life(&self) -> u64 {
+        0
+    }
+
     /// Reads whole sectors from `sector` on.
     fn read(&self, sector: u64, into: &mut [u8]) -> impl Future<Output = Result<(), Self::Error>>;
 

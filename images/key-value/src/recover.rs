@@ -67,7 +67,7 @@ impl<M: Medium> Store<M> {
     /// # Errors
     /// As [`OpenError`] says.
     pub async fn examine(medium: M) -> Result<Self, OpenError<M::Error>> {
-        let sectors = medium.sectors();
+        let (sectors, life) = (medium.sectors(), medium.life());
         let layout = Layout::of(sectors).ok_or(OpenError::Small(sectors))?;
         let mut front = vec![0; FIRST as usize * SECTOR_BYTES];
         medium.read(0, &mut front).await.map_err(OpenError::Disk)?;
@@ -84,8 +84,18 @@ impl<M: Medium> Store<M> {
         if superblock.sectors != sectors {
             return Err(OpenError::Size(superblock.sectors));
         }
-        let mut store =
-            Self { medium, layout, superblock, index: BTreeMap::new(), end: 0, live: 0, broken: false };
+        let mut store = Self {
+            medium,
+            layout,
+            superblock,
+            index: BTreeMap::new(),
+            end: 0,
+            live: 0,
+            broken: false,
+            superblocks: found.map(|sector| sector.unwrap_or_default().into()),
+            life,
+            lost: false,
+        };
         store.replay().await?;
         Ok(store)
     }

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::batch::{Batch, KEY_MAX, changes, entry_bytes};
-use crate::layout::Layout;
+use crate::layout::{Layout, SUPERBLOCKS};
 use crate::medium::{Medium, SECTOR_BYTES};
 use crate::sector::{Head, PAYLOAD_BYTES, record, sectors_of};
 use crate::superblock::Superblock;
@@ -57,6 +57,21 @@ pub enum CommitError<E> {
     Broken,
     /// A value that was to be moved is not there any more.
     Damaged,
+    /// The disk has begun anew, without what was durable on it.
+    Lost,
+}
+
+impl<E: fmt::Debug> fmt::Display for CommitError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disk(error) => write!(f, "the disk failed: {error:?}"),
+            Self::Broken => f.write_str("the disk has failed before, and no more changes are taken"),
+            Self::Damaged => f.write_str("a value is not what was written, and no more changes are taken"),
+            Self::Lost => {
+                f.write_str("the disk has begun anew without what was written, and no more changes are taken")
+            }
+        }
+    }
 }
 
 /// Why a value cannot be read.
@@ -81,6 +96,12 @@ pub struct Store<M> {
     pub(crate) live: u64,
     /// A change was begun and not ended.
     pub(crate) broken: bool,
+    /// What the places of the superblocks hold.
+    pub(crate) superblocks: [Box<[u8]>; 2],
+    /// Of the disk, when they were last known to be there.
+    pub(crate) life: u64,
+    /// The disk has begun anew.
+    pub(crate) lost: bool,
 }
 
 impl<M: Medium> Store<M> {
@@ -174,6 +195,9 @@ impl<M: Medium> Store<M> {
     /// # Errors
     /// As [`CommitError`] says.
     pub async fn commit(&mut self, batch: Batch) -> Result<(), CommitError<M::Error>> {
+        if self.lost {
+            return Err(CommitError::Lost);
+        }
         if self.broken {
             return Err(CommitError::Broken);
         }
@@ -189,10 +213,32 @@ impl<M: Medium> Store<M> {
         let place = self.end;
         self.append(&payload).await.map_err(CommitError::Disk)?;
         self.medium.flush().await.map_err(CommitError::Disk)?;
+        self.remains().await?;
         // Our own payload is always understood.
         let _understood = self.apply(place, &payload);
         self.broken = false;
         Ok(())
+    }
+
+    /// Makes sure that the disk holds what was durable on it: to be called after a flush. The superblocks stand for all of it. The
+    /// newest was written when this store was opened, or later, so a disk that has begun anew since then has another one or none; and where
+    /// a new one has just been written, the one before it is looked for as well.
+    pub(crate) async fn remains(&mut self) -> Result<(), CommitError<M::Error>> {
+        loop {
+            let life = self.medium.life();
+            if life == self.life {
+                return Ok(());
+            }
+            for (place, written) in SUPERBLOCKS.into_iter().zip(&self.superblocks) {
+                let mut found = vec![0; SECTOR_BYTES];
+                self.medium.read(place, &mut found).await.map_err(CommitError::Disk)?;
+                if found != **written {
+                    self.lost = true;
+                    return Err(CommitError::Lost);
+                }
+            }
+            self.life = life;
+        }
     }
 
     /// Writes a record at the log's end.

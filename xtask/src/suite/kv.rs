@@ -11,7 +11,10 @@ use serde_json::Value;
 
 use super::judge::{figures, number};
 use super::keep::{Kept, PATIENCE};
-use crate::{paths, setup, tied};
+use crate::qemu::Clock;
+use crate::run::boot::{self, How};
+use crate::scenario::{Scenario, lower};
+use crate::{compile, paths, setup, tied};
 
 /// Connections that the server has at once.
 const CONNECTIONS: usize = 16;
@@ -114,6 +117,49 @@ pub(super) fn refused() -> Result<String> {
     let said = String::from_utf8_lossy(&check.stderr);
     ensure!(check.status.code() == Some(2) && said.contains(NO_STORE), "{}: {said}", check.status);
     Ok(format!("{} bytes of ext4 refused", before.len()))
+}
+
+/// A driver domain dies, and with it the overlay to which a server wrote. The server acknowledges nothing from then on, and says why.
+pub(super) fn lost() -> Result<String> {
+    let before = vec![0; 1 << 20];
+    let (image, path) = on_disk("kv-lost", &before)?;
+    let text = std::fs::read_to_string(&path).context("reading a scenario")?;
+    let text = text.replace("mode = \"w\"", "mode = \"w\", overlay = \"1M\"");
+    let scenario = Scenario::parse(&paths::root(), &path, text)?;
+    scenario.check(&compile::is_guest)?;
+    let how = How { forwarded: true, ..How::new(Clock::Real) };
+    let mut booted = boot::boot(how, &scenario, lower(&scenario)?)?;
+    let (port, _) = booted.forwards.first().context("the scenario has no server")?;
+    let address = format!("127.0.0.1:{port}");
+    let deadline = Instant::now() + PATIENCE;
+    let mut client = loop {
+        // QEMU may not listen yet, nor the server behind it.
+        let asked = connect(&address).and_then(|mut client| Ok((ask(&mut client, "SET key 1")?, client)));
+        match asked {
+            Ok((answer, client)) if answer == "OK" => break client,
+            other => {
+                ensure!(Instant::now() < deadline, "to SET the server says {:?}", other.map(|asked| asked.0))
+            }
+        }
+        std::thread::sleep(LOOK);
+    };
+    booted.machine.tell("crash storage")?;
+    // It is told at once, and dies some time after that.
+    let mut changes = 1;
+    let why = loop {
+        ensure!(Instant::now() < deadline, "{changes} changes were acknowledged");
+        match ask(&mut client, &format!("SET key {changes}"))? {
+            answer if answer == "OK" => changes += 1,
+            answer => break answer,
+        }
+    };
+    let again = ask(&mut client, "DEL key")?;
+    for answer in [why, again] {
+        ensure!(answer.starts_with("ERR the disk has begun anew"), "after the overlay's loss: {answer:?}");
+    }
+    booted.machine.tell("poweroff")?;
+    ensure!(std::fs::read(&image).context("reading the disk")? == before, "the image below has changed");
+    Ok(format!("{changes} changes acknowledged before it, none after"))
 }
 
 /// A scenario of this name with a disk that holds this; both paths.

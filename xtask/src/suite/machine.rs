@@ -40,6 +40,7 @@ pub(super) fn parts() -> Vec<Part> {
         Part::here("kv: its driver domain crashes 5 times", || kv::crashed("storage", 5)),
         Part::here("kv: QEMU is killed 10 times", || kv::killed(10)),
         Part::here("kv: connections that ask nothing give way", kv::crowded),
+        Part::here("kv: the loss of an overlay is noticed", kv::lost),
         Part::here("kv: a disk of somebody else's is left as it is", kv::refused),
         Part::here("driver domain crashes 5 times", || crashed("web", 4, 5, 4.0)),
         Part::here("bench: twice the same counts", benched),

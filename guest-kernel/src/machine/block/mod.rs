@@ -190,6 +190,13 @@ impl Disk {
         run(self, 0, BlockFront::begin_flush, &mut []).await
     }
 
+    /// Changes whenever a back end has ended or begun. What was written through one that ended is there if it was written to a disk
+    /// of the machine's, and gone with an overlay or a disk in memory. Operations that the new one answers end after the change.
+    #[must_use]
+    pub fn life(&self) -> u64 {
+        self.front.borrow().generation().into()
+    }
+
     /// The most bytes of one operation.
     #[must_use]
     pub fn bytes_max(&self) -> usize {

@@ -56,6 +56,12 @@ impl<F: FrontEnd> Attached<F> {
         self.look();
     }
 
+    /// Grows with each change of the back end that was followed.
+    #[cfg(feature = "block")]
+    pub(in crate::machine) const fn generation(&self) -> u32 {
+        self.generation
+    }
+
     /// Has whoever looks after both do so.
     pub(in crate::machine) fn look(&self) {
         if let Some(waker) = &self.waker {

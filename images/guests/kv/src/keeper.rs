@@ -8,7 +8,8 @@ use core::cell::{Cell, RefCell};
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::mutex::Mutex;
 use embassy_sync::signal::Signal;
-use key_value::{Batch, Refusal, Store};
+use guest_kernel::block::DiskError;
+use key_value::{Batch, CommitError, Refusal, Store};
 
 use crate::medium::DiskMedium;
 
@@ -21,8 +22,8 @@ pub(crate) enum Outcome {
     Absent,
     /// It was refused, and nothing has changed.
     Refused(Refusal),
-    /// The disk has failed: nobody knows.
-    Failed,
+    /// It is not known to be durable, and no more changes are taken.
+    Failed(CommitError<DiskError>),
 }
 
 /// A change that a connection waits for.
@@ -114,11 +115,14 @@ pub(crate) async fn keep(keeper: Rc<Keeper>) {
             let taken = keeper.gather(&store, &mut batch);
             let committed = store.commit(batch).await;
             if let Err(error) = &committed {
-                log::error!("a batch is not known to be durable: {error:?}");
+                log::error!("a batch is not known to be durable: {error}");
             }
             keeper.size.set(size(&store));
             for (one, outcome) in taken {
-                one.outcome.signal(if committed.is_ok() { outcome } else { Outcome::Failed });
+                one.outcome.signal(match &committed {
+                    Ok(()) => outcome,
+                    Err(error) => Outcome::Failed(error.clone()),
+                });
             }
         }
     }

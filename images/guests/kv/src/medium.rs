@@ -13,6 +13,10 @@ impl Medium for DiskMedium {
         self.0.capacity()
     }
 
+    fn life(&self) -> u64 {
+        self.0.life()
+    }
+
     async fn read(&self, sector: u64, into: &mut [u8]) -> Result<(), DiskError> {
         self.0.read(sector, into).await
     }

@@ -122,7 +122,7 @@ fn outcome(outcome: Outcome) -> Vec<u8> {
         Outcome::Done => b"OK\n".to_vec(),
         Outcome::Absent => b"NONE\n".to_vec(),
         Outcome::Refused(refusal) => error(refusal),
-        Outcome::Failed => error("the disk failed: the change may be there or not"),
+        Outcome::Failed(why) => error(format_args!("{why}; this one may be there or not")),
     }
 }
 

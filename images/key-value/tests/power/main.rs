@@ -308,3 +308,58 @@ fn a_store_whose_disk_has_lost_what_was_durable_promises_nothing_more() {
     assert_eq!(block_on(store.commit(batch)), Err(CommitError::Broken));
     assert_eq!(platter.events.get(), events, "nothing is written any more");
 }
+
+/// A base with a few changes in it, as a disk is under an overlay; `lives` of a guest on the base before.
+fn base(lives: u64) -> Vec<[u8; 512]> {
+    let (platter, mut client) = (Platter::new(SECTORS), Client::default());
+    for life in 0..lives {
+        run(&platter, &mut client, life, 3);
+    }
+    platter.durable.take()
+}
+
+#[test]
+fn a_store_whose_disk_begins_anew_at_any_write_acknowledges_nothing_more() {
+    for lives in 0..4 {
+        let base = base(lives);
+        let whole = Platter::new(SECTORS);
+        *whole.durable.borrow_mut() = base.clone();
+        let mut store = block_on(Store::open(&whole)).unwrap();
+        let change = |store: &mut Store<&Platter>, number: u32| {
+            let mut batch = Batch::default();
+            store.admit(&mut batch, &[(number % 5) as u8], Some(&vec![number as u8; 1500])).unwrap();
+            block_on(store.commit(batch))
+        };
+        let opened = whole.events.get();
+        (0..100).for_each(|number| change(&mut store, number).unwrap());
+        assert!(store.superblock().generation > 2, "the log is moved twice");
+        for at in opened..whole.events.get() {
+            let platter = Platter::new(SECTORS);
+            *platter.durable.borrow_mut() = base.clone();
+            *platter.anew.borrow_mut() = Some((at, base.clone()));
+            let mut store = block_on(Store::open(&platter)).unwrap();
+            for number in 0..100 {
+                let done = change(&mut store, number);
+                let gone = platter.life.get() > 0;
+                assert_eq!(
+                    done.is_err(),
+                    gone,
+                    "event {at}, change {number}, {lives} lives before: {done:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_disk_whose_driver_comes_back_with_all_that_was_written_is_served_on() {
+    let platter = Platter::new(SECTORS);
+    let mut client = Client::default();
+    let mut store = client.open(&platter, "at first").unwrap();
+    let mut random = fastrand::Rng::with_seed(7);
+    for change in 0..200 {
+        platter.life.set(platter.life.get() + u64::from(change % 3 == 0));
+        assert!(client.change(&mut store, &mut random));
+    }
+    assert!(store.superblock().generation > 3);
+}

@@ -21,6 +21,10 @@ pub(crate) struct Platter {
     pub(crate) events: Cell<u64>,
     /// After how many of them the power is cut.
     pub(crate) fuse: Cell<u64>,
+    /// How often it has begun anew.
+    pub(crate) life: Cell<u64>,
+    /// What it is then, and after how many events.
+    pub(crate) anew: RefCell<Option<(u64, Vec<Sector>)>>,
 }
 
 impl Platter {
@@ -30,12 +34,25 @@ impl Platter {
             cache: RefCell::default(),
             events: Cell::new(0),
             fuse: Cell::new(u64::MAX),
+            life: Cell::new(0),
+            anew: RefCell::default(),
         }
+    }
+
+    /// As an overlay does whose driver domain comes back: all that was written is gone, and nobody is told but by the life.
+    pub(crate) fn begin_anew(&self, as_it_was: Vec<Sector>) {
+        self.cache.borrow_mut().clear();
+        *self.durable.borrow_mut() = as_it_was;
+        self.life.set(self.life.get() + 1);
     }
 
     fn event(&self) -> Result<(), PowerCut> {
         if self.events.get() >= self.fuse.get() {
             return Err(PowerCut);
+        }
+        if self.anew.borrow().as_ref().is_some_and(|(after, _)| *after == self.events.get()) {
+            let (_, sectors) = self.anew.take().unwrap();
+            self.begin_anew(sectors);
         }
         self.events.set(self.events.get() + 1);
         Ok(())
@@ -74,6 +91,10 @@ impl Medium for &Platter {
 
     fn sectors(&self) -> u64 {
         self.durable.borrow().len() as u64
+    }
+
+    fn life(&self) -> u64 {
+        self.life.get()
     }
 
     async fn read(&self, sector: u64, into: &mut [u8]) -> Result<(), PowerCut> {
