@@ -1,12 +1,14 @@
 //! A TCP socket whose flush does not wait.
 //! `embassy-net` flushes until the peer has acknowledged everything, and the HTTP server flushes between headers and
 //! body: each answer would wait for the peer's delayed acknowledgement. Data goes out without being asked to.
+//! And whose request is refused hears of it: the HTTP server aborts the connection then, and an abort overtakes the answer.
 
 use alloc::rc::Rc;
 use core::cell::Cell;
 
 use embassy_net::tcp::{Error, TcpReader, TcpSocket, TcpWriter};
-use picoserve::io::{BaseWrite, Socket, Write, embedded_io_async::ErrorType};
+use embassy_time::with_timeout;
+use picoserve::io::{BaseWrite, Read, Socket, Write, embedded_io_async::ErrorType};
 use picoserve::mem::BorrowedCursor;
 use picoserve::{EmbassyRuntime, Timeouts, Timer};
 
@@ -29,15 +31,47 @@ impl Hangup {
     }
 }
 
+/// The answer to a request whose head does not fit into the server's memory for it.
+const HEAD_TOO_LARGE: &[u8] =
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
+/// How far the request has come that is being served.
+#[derive(Debug, Default)]
+struct Course {
+    /// There was no room for more of its head.
+    too_large: Cell<bool>,
+    /// Something was answered since the last of it was read.
+    answered: Cell<bool>,
+}
+
 /// The socket.
 pub(crate) struct Eager<'a> {
     socket: TcpSocket<'a>,
     hangup: &'a Hangup,
+    course: Course,
 }
 
 impl<'a> Eager<'a> {
-    pub(crate) const fn new(socket: TcpSocket<'a>, hangup: &'a Hangup) -> Self {
-        Self { socket, hangup }
+    pub(crate) fn new(socket: TcpSocket<'a>, hangup: &'a Hangup) -> Self {
+        Self { socket, hangup, course: Course::default() }
+    }
+}
+
+/// Its read half.
+pub(crate) struct Reader<'a> {
+    reader: TcpReader<'a>,
+    course: &'a Course,
+}
+
+impl ErrorType for Reader<'_> {
+    type Error = Error;
+}
+
+impl Read for Reader<'_> {
+    async fn read(&mut self, into: &mut [u8]) -> Result<usize, Error> {
+        self.course.too_large.set(into.is_empty());
+        self.course.answered.set(false);
+        self.reader.read(into).await
     }
 }
 
@@ -45,6 +79,14 @@ impl<'a> Eager<'a> {
 pub(crate) struct Writer<'a> {
     writer: TcpWriter<'a>,
     hangup: &'a Hangup,
+    course: &'a Course,
+}
+
+impl Writer<'_> {
+    /// Refuses what the server would say to half a head: there is a better answer.
+    fn check(&self) -> Result<(), Error> {
+        if self.course.too_large.get() { Err(Error::ConnectionReset) } else { self.hangup.check() }
+    }
 }
 
 impl ErrorType for Writer<'_> {
@@ -53,18 +95,20 @@ impl ErrorType for Writer<'_> {
 
 impl BaseWrite for Writer<'_> {
     async fn write(&mut self, bytes: &[u8]) -> Result<usize, Error> {
-        self.hangup.check()?;
+        self.check()?;
         self.writer.write(bytes).await
     }
 
     async fn flush(&mut self) -> Result<(), Error> {
-        self.hangup.check()
+        self.check()?;
+        self.course.answered.set(true);
+        Ok(())
     }
 }
 
 impl Write for Writer<'_> {
     async fn write_with<F: FnOnce(BorrowedCursor<'_>) -> R, R>(&mut self, fill: F) -> Result<R, Error> {
-        self.hangup.check()?;
+        self.check()?;
         Write::write_with(&mut self.writer, fill).await
     }
 }
@@ -72,7 +116,7 @@ impl Write for Writer<'_> {
 impl<'s> Socket<EmbassyRuntime> for Eager<'s> {
     type Error = Error;
     type ReadHalf<'a>
-        = TcpReader<'a>
+        = Reader<'a>
     where
         's: 'a;
     type WriteHalf<'a>
@@ -80,16 +124,27 @@ impl<'s> Socket<EmbassyRuntime> for Eager<'s> {
     where
         's: 'a;
 
-    fn split(&mut self) -> (TcpReader<'_>, Writer<'_>) {
-        let (reader, writer) = self.socket.split();
-        (reader, Writer { writer, hangup: self.hangup })
+    fn split(&mut self) -> (Reader<'_>, Writer<'_>) {
+        let Self { socket, hangup, course } = self;
+        let (reader, writer) = socket.split();
+        (Reader { reader, course }, Writer { writer, hangup, course })
     }
 
     async fn abort<T: Timer<EmbassyRuntime>>(
-        self,
+        mut self,
         timeouts: &Timeouts,
         timer: &T,
     ) -> Result<(), picoserve::Error<Error>> {
+        let refused = match self.course.too_large.get() {
+            true => {
+                with_timeout(timeouts.write, write_all(&mut self.socket, HEAD_TOO_LARGE)).await == Ok(Ok(()))
+            }
+            false => self.course.answered.get() && self.hangup.check().is_ok(),
+        };
+        if refused {
+            // It waits a while for the peer to have heard the answer.
+            return Socket::shutdown(self.socket, timeouts, timer).await;
+        }
         Socket::abort(self.socket, timeouts, timer).await
     }
 
@@ -100,4 +155,12 @@ impl<'s> Socket<EmbassyRuntime> for Eager<'s> {
     ) -> Result<(), picoserve::Error<Error>> {
         Socket::shutdown(self.socket, timeouts, timer).await
     }
+}
+
+async fn write_all(socket: &mut TcpSocket<'_>, mut bytes: &[u8]) -> Result<(), Error> {
+    while !bytes.is_empty() {
+        let sent = socket.write(bytes).await?;
+        bytes = bytes.get(sent..).unwrap_or_default();
+    }
+    Ok(())
 }

@@ -2,6 +2,8 @@
 //! It exists because a file system is read right only when somebody else says what is in it.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
@@ -43,6 +45,12 @@ const OTHERS: &[(&str, u16)] = &[
     ("/sub", 301),
     ("/also", 301),
 ];
+
+/// Requests that are refused, so many letters behind each; the connection ends with the answer.
+const REFUSED: &[(&str, u16)] =
+    &[("GET /small.txt HTTP/1.1\r\nHost: x\r\nX-Long: ", 431), ("GET /", 431), ("no\r\nrequest\r\n", 400)];
+/// More than a head may have, and than the guest's socket holds beside.
+const PADDING: usize = 5000;
 
 /// Fetches every file from every guest.
 pub(super) fn served() -> Result<String> {
@@ -148,7 +156,24 @@ fn judge(target: &Target, tree: &Path) -> Result<usize> {
     }
     listed(target, tree, "/")?;
     listed(target, tree, "/many/")?;
+    for (head, status) in REFUSED {
+        let answer = said(target, &format!("{head}{}\r\n\r\n", "a".repeat(PADDING)))?;
+        ensure!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{head:?}: {answer:?} where {status} was due"
+        );
+    }
     Ok(bytes)
+}
+
+/// What is answered to these bytes until the connection ends.
+fn said(target: &Target, request: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(target.address).context("connecting")?;
+    stream.set_read_timeout(Some(PATIENCE)).context("setting a time limit")?;
+    stream.write_all(request.as_bytes()).context("asking")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).context("hearing an answer")?;
+    Ok(answer)
 }
 
 /// The page of a directory leads to all that is in it.
