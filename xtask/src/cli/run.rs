@@ -74,7 +74,7 @@ pub(crate) struct Run {
     #[arg(long)]
     pub(crate) gdb: bool,
     /// Stay up after the guests have come up, and say on which ports
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["crash", "connections", "seconds", "trace", "json"])]
     pub(crate) keep: bool,
     /// Where the figures go
     #[command(flatten)]

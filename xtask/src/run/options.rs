@@ -114,15 +114,9 @@ pub(super) fn apply(options: &Run, scenario: &mut Scenario) -> Result<(), BadInp
         return Err(BadInput(text));
     }
     let Some(subject) = scenario.subject_mut() else {
-        let asked = options.guests.is_some()
-            || options.keep
-            || options.suppress == Switch::Off
-            || options.idle == Idle::Plain;
-        return match asked {
-            true => Err(BadInput(format!(
-                "scenario {name} names no subject that --guests, --keep, --suppress or --idle could mean"
-            ))),
-            false => Ok(()),
+        return match without_subject(options) {
+            Some(option) => Err(BadInput(format!("{option}: scenario {name} has no subject that is loaded"))),
+            None => Ok(()),
         };
     };
     if let Some(guests) = options.guests {
@@ -139,6 +133,20 @@ pub(super) fn apply(options: &Run, scenario: &mut Scenario) -> Result<(), BadInp
         replace(&mut subject.command_line, line.trim().to_owned());
     }
     Ok(())
+}
+
+/// The first of the options that mean something to a loaded subject alone.
+fn without_subject(options: &Run) -> Option<&'static str> {
+    let asked = [
+        ("--guests", options.guests.is_some()),
+        ("--keep", options.keep),
+        ("--suppress", options.suppress == Switch::Off),
+        ("--idle", options.idle == Idle::Plain),
+        ("--connections", options.connections.is_some()),
+        ("--crash", options.crash.is_some()),
+        ("--port", options.port.is_some()),
+    ];
+    asked.into_iter().find_map(|(option, given)| given.then_some(option))
 }
 
 /// Reads the settings of the trace on the command line, and has the hypervisor's own reader judge them.
@@ -209,8 +217,29 @@ mod tests {
             "run --icount --load host",
             "run hello --guests 3",
             "run hello --keep",
+            "run hello --connections 3",
+            "run hello --port 4000",
         ] {
             assert!(applied(line).is_err(), "{line}");
+        }
+    }
+
+    /// A system whose driver domain is built again, and that nobody loads.
+    #[test]
+    fn a_crash_without_load_is_refused() {
+        let options = options("run kv --crash storage");
+        let mut scenario = Scenario::open(&crate::paths::root(), "kv").unwrap();
+        scenario.system.subject = None;
+        let message = apply(&options, &mut scenario).unwrap_err().to_string();
+        assert_eq!(message, "--crash: scenario kv has no subject that is loaded");
+    }
+
+    #[test]
+    fn what_a_run_that_stays_up_would_not_do_is_refused_with_it() {
+        for more in ["--crash driver", "--connections 3", "--seconds 1", "--trace t.bin", "--json t.json"] {
+            let line = format!("xtask run web --keep {more}");
+            let refused = Cli::try_parse_from(line.split_whitespace()).unwrap_err().kind();
+            assert_eq!(refused, clap::error::ErrorKind::ArgumentConflict, "{line}");
         }
     }
 }

@@ -195,9 +195,16 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), Refusal> {
             super::check::backend(scenario, entry, disk.backend.get_ref(), disk.backend.span())?;
             alone(scenario, disk)?;
             if let Some((folder, path)) = disk.folder.as_ref().zip(disk.folder()) {
-                std::fs::read_dir(&path).map_err(|error| {
-                    scenario.refuse(folder.span(), format!("{}: cannot be read: {error}", folder.get_ref()))
-                })?;
+                let wrong = match std::fs::read_dir(&path) {
+                    Err(error) => Some(format!("cannot be read: {error}")),
+                    Ok(_) if crate::paths::run("disks").starts_with(&path) => {
+                        Some("holds the place where disks of folders are made".to_owned())
+                    }
+                    Ok(_) => None,
+                };
+                if let Some(why) = wrong {
+                    return Err(scenario.refuse(folder.span(), format!("{}: {why}", folder.get_ref())));
+                }
             }
             let (Some(image), Some(path)) = (&disk.image, disk.path()) else { continue };
             let bytes = file(&path, disk.writes()).map_err(|message| {
@@ -250,6 +257,11 @@ fn alone(scenario: &Scenario, disk: &DiskDevice) -> Result<(), Refusal> {
     let mode = disk.mode.span();
     let of_image =
         |sizes: &[&Option<Spanned<Size>>]| sizes.iter().find_map(|size| Some(size.as_ref()?.span()));
+    if let Some(empty) =
+        [&disk.image, &disk.folder].into_iter().flatten().find(|name| name.get_ref().is_empty())
+    {
+        return refuse(empty.span(), "an empty name");
+    }
     match (&disk.image, &disk.folder, &disk.ram) {
         (None, None, None) => return refuse(mode, "a disk has an image = ..., folder = ... or ram = ..."),
         (Some(_), None, Some(other)) | (None, Some(_), Some(other)) => {
@@ -283,7 +295,7 @@ fn alone(scenario: &Scenario, disk: &DiskDevice) -> Result<(), Refusal> {
             return refuse(mode, "an overlay is for what is written: mode = \"w\"");
         }
         if overlay.get_ref().0 == 0 || !overlay.get_ref().0.is_multiple_of(hypercall_abi::PAGE_SIZE as u64) {
-            return refuse(overlay.span(), "an overlay has a whole number of pages of 4K");
+            return refuse(overlay.span(), "an overlay has a whole number of pages of 4K, at least one");
         }
     }
     if let Some(size) = &disk.size
@@ -307,6 +319,9 @@ fn file(path: &Path, writes: bool) -> Result<u64, String> {
     }
     if let Err(error) = std::fs::File::open(path) {
         return Err(format!("cannot be read: {error}"));
+    }
+    if facts.mode() & 0o444 == 0 {
+        return Err("cannot be read: its permissions let nobody".to_owned());
     }
     if facts.len() == 0 {
         return Err("is empty".to_owned());

@@ -1,6 +1,7 @@
 //! Disks that are refused, each with file, line and key, and what becomes of good ones.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use hypercall_abi::device::{NO_DISK, block_access};
@@ -29,16 +30,17 @@ fn judge(folder: &Path, disks: &[&str]) -> Result<Scenario, Refusal> {
     Ok(scenario)
 }
 
-/// A folder with an image of 1 MiB, one of odd size, an empty one, and one that is read-only.
+/// A folder with an image of 1 MiB, one of odd size, an empty one, one that is read-only, and one that may not be read.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    for (name, bytes) in [("good", 1 << 20), ("odd", 1000), ("empty", 0), ("fixed", 1 << 20)] {
+    for (name, bytes) in
+        [("good", 1 << 20), ("odd", 1000), ("empty", 0), ("fixed", 1 << 20), ("locked", 1 << 20)]
+    {
         fs::write(folder.path().join(name), vec![0; bytes]).unwrap();
     }
-    let fixed = folder.path().join("fixed");
-    let mut mode = fs::metadata(&fixed).unwrap().permissions();
-    mode.set_readonly(true);
-    fs::set_permissions(&fixed, mode).unwrap();
+    for (name, mode) in [("fixed", 0o444), ("locked", 0o200)] {
+        fs::set_permissions(folder.path().join(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
     folder
 }
 
@@ -60,7 +62,9 @@ fn an_image_that_cannot_be_a_disk_is_refused_by_name() {
     refused(&[&image("empty", "r")], &[place, "is empty"]);
     refused(&[&image("missing", "r")], &[place, "missing", "cannot be read"]);
     refused(&[&image("fixed", "w")], &[place, "read-only"]);
+    refused(&[&image("locked", "r")], &[place, "permissions let nobody"]);
     refused(&[&image("good", "rw")], &["domain[2].disk[0].mode", "\"r\" or \"w\""]);
+    refused(&["backend = \"driver\", image = \"\", mode = \"r\""], &[place, "an empty name"]);
     let folder = folder();
     judge(folder.path(), &[&image("fixed", "r")]).unwrap();
     judge(folder.path(), &[&(image("fixed", "w") + ", overlay = \"64K\"")]).unwrap();
@@ -162,6 +166,9 @@ fn a_folder_is_read_or_written_over() {
     refused(&[&of("DIR/missing", "mode = \"r\"")], &["disk[0].folder", "missing", "cannot be read"]);
     refused(&[&of("DIR/good", "mode = \"r\"")], &["disk[0].folder", "good", "cannot be read"]);
     refused(&[&of("DIR", "mode = \"w\"")], &["disk[0].mode", "would be lost", "overlay"]);
+    refused(&[&of("", "mode = \"r\"")], &["disk[0].folder", "an empty name"]);
+    let root = crate::paths::root();
+    refused(&[&of(&root.to_string_lossy(), "mode = \"r\"")], &["disk[0].folder", "holds the place"]);
     refused(&[&of("DIR", "mode = \"r\", size = \"4K\"")], &["disk[0].size", "as large as its files need"]);
     let folder = folder();
     let disks = [of("DIR", "mode = \"r\""), of("DIR/.", "mode = \"w\", overlay = \"64K\"")];
