@@ -238,6 +238,19 @@ impl Disks {
         self.result(at, ticket, &mut []).expect("a flush ends")
     }
 
+    /// Discards sectors.
+    ///
+    /// # Errors
+    /// The fault.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub fn discard(&mut self, at: usize, sector: u64, sectors: u64) -> Result<(), DiskFault> {
+        let ticket = self.fronts[at].begin_discard(sector, sectors).expect("a discard begins");
+        self.run();
+        self.result(at, ticket, &mut []).expect("a discard ends")
+    }
+
     /// A front end's ring claims requests that cannot be, and its back end is told.
     ///
     /// # Panics

@@ -138,6 +138,7 @@ fn a_reader_cannot_write_and_sees_its_range_only() {
     assert_eq!(facts.features, block_features::READ_ONLY | block_features::PERSISTENT);
     assert_eq!(disks.read(0, 9, 512), Ok(vec![49; 512]));
     assert_eq!(disks.fronts[0].begin_write(0, &[0; 512]), Err(BeginError::ReadOnly));
+    assert_eq!(disks.fronts[0].begin_discard(0, 1), Err(BeginError::ReadOnly));
     assert_eq!(disks.flush(0), Err(DiskFault::NotSupported));
 }
 
@@ -200,6 +201,19 @@ fn a_full_overlay_refuses_and_loses_nothing() {
 }
 
 #[test]
+fn what_an_overlay_discards_is_its_base_again_and_leaves_room() {
+    let mut disks = Disks::new(vec![TestDisk { read_only: true, ..TestDisk::new(256, 3) }], true);
+    disks.join(Disks::whole(0, Access::Overlay { memory_bytes: 2 * 4096 }), 16);
+    let base = disks.read(0, 0, 8192).unwrap();
+    assert_eq!(disks.write(0, 0, &pattern(1, 8192)), Ok(()));
+    assert_eq!(disks.write(0, 16, &pattern(2, 512)), Err(DiskFault::Failed));
+    assert_eq!(disks.discard(0, 4, 12), Ok(()));
+    let left = [&pattern(1, 8192)[..2048], &base[2048..]].concat();
+    assert_eq!(disks.read(0, 0, 8192), Ok(left));
+    assert_eq!(disks.write(0, 16, &pattern(2, 512)), Ok(()), "a block is free");
+}
+
+#[test]
 fn a_disk_in_memory_is_zeros_at_first_and_forgets_what_is_discarded() {
     let mut disks = Disks::new(Vec::new(), true);
     disks.back().add_disk(DiskId(0), Box::new(RamDisk::new(1000)));
@@ -207,10 +221,7 @@ fn a_disk_in_memory_is_zeros_at_first_and_forgets_what_is_discarded() {
     assert_eq!(disks.read(0, 999, 512), Ok(vec![0; 512]));
     assert_eq!(disks.write(0, 8, &pattern(1, 8192)), Ok(()));
     assert_eq!(disks.flush(0), Ok(()));
-    let ticket = disks.fronts[0].begin_discard(8, 8).unwrap();
-    disks.fronts[0].push();
-    disks.run();
-    assert_eq!(disks.result(0, ticket, &mut []), Some(Ok(())));
+    assert_eq!(disks.discard(0, 8, 8), Ok(()));
     assert_eq!(disks.read(0, 8, 8192), Ok([vec![0; 4096], pattern(1, 8192)[4096..].to_vec()].concat()));
 }
 

@@ -50,7 +50,11 @@ fn enter<B: Memory>(overlay: &mut Sparse, mut work: Box<Work<B>>) -> Course<B> {
         }
         // What is written lies in memory, which is as durable as it gets here.
         DiskOp::Flush => Course::Done(work, Ok(())),
-        DiskOp::Discard => Course::Done(work, Err(DiskError::NotSupported)),
+        // What lies under it is seen again, and its room is free.
+        DiskOp::Discard => {
+            overlay.forget(work.sector, work.sectors);
+            Course::Done(work, Ok(()))
+        }
     }
 }
 

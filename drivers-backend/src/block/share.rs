@@ -69,8 +69,8 @@ impl Share {
         use block_features as f;
         let features = match self.access {
             Access::Read => f::PERSISTENT | f::READ_ONLY,
-            Access::Write if can_discard => f::PERSISTENT | f::FLUSH | f::BARRIER | f::DISCARD,
-            Access::Write | Access::Overlay { .. } => f::PERSISTENT | f::FLUSH | f::BARRIER,
+            Access::Write if !can_discard => f::PERSISTENT | f::FLUSH | f::BARRIER,
+            Access::Write | Access::Overlay { .. } => f::PERSISTENT | f::FLUSH | f::BARRIER | f::DISCARD,
         };
         let segments_max = u32::try_from(SEGMENTS_MAX).unwrap_or(0);
         DiskFacts { sectors: self.sectors, features, segments_max }

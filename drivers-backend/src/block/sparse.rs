@@ -119,20 +119,25 @@ impl Sparse {
         Ok(())
     }
 
-    /// Forgets these sectors, and gives back the blocks that hold no others.
+    /// Forgets these sectors, and gives back the blocks that hold no others. Its work is bounded by what it gives back.
     pub fn forget(&mut self, sector: u64, sectors: u64) {
         let end = sector.saturating_add(sectors);
-        let blocks = sector / PER_BLOCK..end.div_ceil(PER_BLOCK);
-        self.blocks.retain(|&number, block| {
-            if blocks.contains(&number) {
-                for place in 0..PER_BLOCK {
-                    if (sector..end).contains(&(number * PER_BLOCK + place)) {
-                        block.written &= !(1 << place);
-                    }
-                }
+        // Blocks that lie within go as they are; of the first and the last some sectors may stay.
+        let (whole, last) = (sector.div_ceil(PER_BLOCK), end / PER_BLOCK);
+        while let Some((&number, _)) = self.blocks.range(whole..last.max(whole)).next() {
+            self.blocks.remove(&number);
+        }
+        for number in [sector / PER_BLOCK, last] {
+            let Entry::Occupied(mut found) = self.blocks.entry(number) else { continue };
+            let block = found.get_mut();
+            for place in (0..PER_BLOCK).filter(|place| (sector..end).contains(&(number * PER_BLOCK + place)))
+            {
+                block.written &= !(1 << place);
             }
-            block.written != 0
-        });
+            if block.written == 0 {
+                found.remove();
+            }
+        }
     }
 }
 
@@ -168,6 +173,21 @@ mod tests {
         assert!(!sparse.covers(10, 1) && sparse.covers(11, 1));
         sparse.forget(0, u64::MAX);
         assert_eq!(sparse.bytes(), 0);
+    }
+
+    #[test]
+    fn what_is_forgotten_is_just_what_was_named() {
+        for first in 0..40 {
+            for end in first..40 {
+                let mut sparse = Sparse::new(1 << 20);
+                put(&mut sparse, 0, &[1; 40 * 512]).unwrap();
+                sparse.forget(first, end - first);
+                let left = |sector| !(first..end).contains(&sector);
+                assert!((0..40).all(|sector| sparse.has(sector) == left(sector)), "{first}..{end}");
+                let blocks = (0..5).filter(|block| (block * 8..block * 8 + 8).any(left)).count();
+                assert_eq!(sparse.bytes(), blocks as u64 * 4096, "{first}..{end}");
+            }
+        }
     }
 
     #[test]

@@ -214,6 +214,7 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
     /// # Errors
     /// As [`BeginError`] says; nothing has changed.
     pub fn begin_discard(&mut self, sector: u64, sectors: u64) -> Result<Ticket, BeginError> {
+        self.check_writable(true)?;
         let facts = self.admit(false)?;
         if sectors == 0 {
             return Err(BeginError::Range);

@@ -94,7 +94,11 @@ pub(crate) fn arguments(options: &Options) -> Vec<String> {
         let (file, access) = (name(path), if *read_only { "on" } else { "off" });
         match recording {
             None => {
-                let how = format!("format=raw,aio={},if=none,id=d{number},readonly={access}", options.aio);
+                // What a guest discards is a hole in the image.
+                let how = format!(
+                    "format=raw,aio={},if=none,id=d{number},readonly={access},discard=unmap",
+                    options.aio
+                );
                 add(&["-drive", &format!("file={file},{how}")]);
             }
             Some(recording) => {

@@ -2,9 +2,12 @@
 //! It exists because a guest that reads back what it wrote would believe a cache as well.
 
 use std::fs;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use rustix::fs::{FallocateFlags, fallocate};
 use serde_json::Value;
 
 use super::judge::plain;
@@ -26,17 +29,21 @@ const GUESTS: &[(&str, &str)] = &[
     ("memory", "ram = \"512K\", mode = \"w\""),
     // Too small for two of the four writes that a guest makes one after the other.
     ("full", "image = \"FOLDER/base.img\", mode = \"w\", overlay = \"32K\""),
+    ("holes", "image = \"FOLDER/holes.img\", mode = \"w\""),
 ];
+/// Sectors that the guest of `holes` discards at the end, from the same number on.
+const DISCARDED: usize = 1024;
 /// Of each write that finds no room: that it went well, and that it is read back.
 const CHECKS_OF_A_WRITE: u64 = 2;
 /// Bytes that a guest writes and that find room in the small overlay: where, and in which round.
-const ROOM: [(usize, usize, u64); 6] = [
+const ROOM: [(usize, usize, u64); 7] = [
     (SECTORS * SECTOR - SECTOR, SECTOR, 1),
     (SECTORS * SECTOR - 4096, 4096, 2),
     (0, 4096, 5),
     (4096, 4096, 6),
     (8192, 4096, 7),
     (12288, 4096, 8),
+    (20480, 8192, 9),
 ];
 
 /// Writes, flushes and reads disks of each kind in a machine; every check of the guests holds, and the images are as they
@@ -45,7 +52,7 @@ pub(super) fn written() -> Result<String> {
     let folder = paths::run("suite").join("disks");
     fs::create_dir_all(&folder).context("making a folder for disks")?;
     let old: Vec<u8> = (0..SECTORS * SECTOR).map(|at| ((at * 131) >> 7) as u8).collect();
-    for name in ["whole", "part", "base"] {
+    for name in ["whole", "part", "base", "holes"] {
         fs::write(folder.join(name).with_extension("img"), &old).context("writing an image")?;
     }
     let path = folder.join("disks.toml");
@@ -66,11 +73,24 @@ pub(super) fn written() -> Result<String> {
         sums.push(said["sum"].as_str().unwrap_or_default().to_owned());
     }
     let image = |name: &str| fs::read(folder.join(name).with_extension("img")).context("reading an image");
-    let (whole, part, base) = (image("whole")?, image("part")?, image("base")?);
+    let (whole, part, base, mut holes) = (image("whole")?, image("part")?, image("base")?, image("holes")?);
     ensure!(whole != old && sum(&whole) == sums[0], "the image is not what its guest wrote");
     ensure!(part[..PART.start] == old[..PART.start], "something was written before a part of an image");
     ensure!(part[PART.end..] == old[PART.end..], "something was written after a part of an image");
     ensure!(part[PART] != old[PART] && sum(&part[PART]) == sums[1], "the part is not what its guest wrote");
+    ensure!(sum(&holes) == sums[7], "the image with a hole is not what its guest saw");
+    let hole = DISCARDED * SECTOR..2 * DISCARDED * SECTOR;
+    holes[hole.clone()].copy_from_slice(&whole[hole.clone()]);
+    ensure!(holes == whole, "something was discarded beside what should be");
+    let taken = |name: &str| -> Result<u64> {
+        let known = fs::metadata(folder.join(name).with_extension("img")).context("looking at an image")?;
+        Ok(known.blocks() * 512)
+    };
+    // Where the host's file system makes no holes, a discard leaves what was there.
+    if makes_holes(&folder)? {
+        let (taken, whole) = (taken("holes")?, taken("whole")?);
+        ensure!(taken + hole.len() as u64 <= whole, "{taken} bytes are taken, where {whole} were");
+    }
     ensure!(base == old, "the image under overlays has changed");
     ensure!(sum(&base) == sums[2], "the reader saw another image than there is");
     // Two overlays hold the same, since their guests wrote the same, and so does an image that was written to.
@@ -86,6 +106,13 @@ pub(super) fn written() -> Result<String> {
     );
     ensure!(output.contains("\"ok\":true,\"total_frames\""), "no audit held:\n{output}");
     Ok(format!("{} disks, {checks} checks", GUESTS.len()))
+}
+
+/// Whether the host's file system makes holes in files.
+fn makes_holes(folder: &Path) -> Result<bool> {
+    let mut file = tempfile::tempfile_in(folder).context("making a file")?;
+    file.write_all(&[1; 4096]).context("writing a file")?;
+    Ok(fallocate(&file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 0, 4096).is_ok())
 }
 
 /// Guests on overlays of one image at once.
@@ -138,9 +165,11 @@ fn scenario(folder: &Path) -> String {
     );
     for (name, disk) in GUESTS {
         let disk = disk.replace("FOLDER", &folder.to_string_lossy());
+        let told = if *name == "holes" { format!("discard={DISCARDED}") } else { String::new() };
         text += &format!(
             "[[domain]]\nname = \"{name}\"\nimage = \"disk\"\nmemory = \"2M\"\nweight = 256\nring = 3\n\
-             delivery = \"batched\"\non_crash = \"destroy\"\ndisk = [{{ backend = \"driver\", {disk} }}]\n"
+             delivery = \"batched\"\non_crash = \"destroy\"\ncommand_line = \"{told}\"\n\
+             disk = [{{ backend = \"driver\", {disk} }}]\n"
         );
     }
     text

@@ -22,6 +22,8 @@ pub(crate) const VIRTIO_BLOCK: u32 = 0x1042_1af4;
 const VECTORS: &[u16] = &[0];
 /// Offset in the device's configuration of its length in sectors.
 const CAPACITY: usize = 0;
+/// Offset there of the most sectors of one discard, which are there if it discards.
+const DISCARD_MAX: usize = 36;
 
 bitflags! {
     /// What the device may offer and this driver uses.
@@ -39,11 +41,12 @@ bitflags! {
 pub(crate) type Work = Box<drivers_backend::block::Work<Data<Kernel>>>;
 
 /// What the device is told of work before its data.
-fn head(work: &Work) -> Head {
+fn head(work: &Work, discard_max: u32) -> Head {
     let (kind, sector, discard) = match work.operation {
         // Nearly all, and so without a table of what to do.
         operation if carries(operation) => ((operation == DiskOp::Write).into(), work.sector, None),
-        DiskOp::Discard => (11, 0, Some((work.sector, work.sectors as u32))),
+        // It is a hint: sectors that the device does not take at once stay as they are.
+        DiskOp::Discard => (11, 0, Some((work.sector, work.sectors.min(discard_max.into()) as u32))),
         _ => (4, 0, None),
     };
     Head { kind, sector, discard, reads: work.operation == DiskOp::Read }
@@ -69,6 +72,7 @@ pub(crate) struct VirtioDisk {
     interrupt: EventPort,
     features: Features,
     sectors: u64,
+    discard_max: u32,
     /// By token of the queue.
     sent: [Option<Work>; ENTRIES as usize],
     /// Work that needs no device.
@@ -91,10 +95,26 @@ impl VirtioDisk {
             Ok(u64::from(low) | u64::from(high) << 32)
         };
         let sectors = transport.read_consistent(read).map_err(broken)?;
+        let discard_max = if features.contains(Features::DISCARD) {
+            transport.read_config_space(DISCARD_MAX).map_err(broken)?
+        } else {
+            0
+        };
         transport.finish_init();
         let doorbells = transport.doorbells();
         let (sent, done) = ([const { None }; ENTRIES as usize], Vec::new());
-        Ok(Self { queue, transport, doorbells, interrupt, features, sectors, sent, done, late: 0 })
+        Ok(Self {
+            queue,
+            transport,
+            doorbells,
+            interrupt,
+            features,
+            sectors,
+            discard_max,
+            sent,
+            done,
+            late: 0,
+        })
     }
 
     /// The port of its interrupt.
@@ -133,7 +153,7 @@ impl Disk<Data<Kernel>> for VirtioDisk {
             // The data of a barrier waits with its flush.
             let count = if carries(work.operation) { work.pieces.len() } else { 0 };
             // The pages stay untouched in `sent` until the device gives them back.
-            let token = self.queue.add(head(&work), count, work.pieces.iter().map(run));
+            let token = self.queue.add(head(&work, self.discard_max), count, work.pieces.iter().map(run));
             self.sent[usize::from(token % ENTRIES)] = Some(work);
         }
     }
