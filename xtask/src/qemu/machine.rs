@@ -46,6 +46,8 @@ pub(crate) struct Machine {
     complaints: Option<JoinHandle<String>>,
     log: PathBuf,
     drives: Vec<Drive>,
+    /// Says that its files are in use.
+    claim: Option<File>,
 }
 
 /// What came next.
@@ -107,7 +109,13 @@ impl Machine {
         });
         let stamp = Stamp::default();
         let (complaints, log, drives) = (Some(complaints), log.to_path_buf(), options.drives.clone());
-        Ok(Self { child, input, lines, stamp, ended, complaints, log, drives })
+        Ok(Self { child, input, lines, stamp, ended, complaints, log, drives, claim: None })
+    }
+
+    /// Keeps a lock for as long as it is there.
+    pub(crate) fn holding(mut self, claim: File) -> Self {
+        self.claim = Some(claim);
+        self
     }
 
     /// Where its serial lines are kept.

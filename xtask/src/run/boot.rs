@@ -1,7 +1,7 @@
 //! From a checked scenario to a running machine: build, pack, start.
 //! It exists so that every kind of run starts in the same way.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -10,7 +10,7 @@ use hypervisor_core::replay::kept::About;
 use crate::qemu::{self, Clock, Machine};
 use crate::replay::Recording;
 use crate::scenario::{Guest, Plan, Room, Scenario};
-use crate::{archive, compile, ext4, paths};
+use crate::{BadInput, archive, compile, ext4, paths};
 
 /// Bytes of the shared trace.
 const TRACE_BYTES: u64 = 64 << 20;
@@ -124,7 +124,7 @@ fn launch(
     scenario.check_served(&members)?;
     room(scenario, &kernel, &members)?.check(scenario, &plan)?;
     let folder = paths::run(&scenario.name);
-    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    let claim = claim(&folder, &scenario.name)?;
     let initrd = folder.join("boot.cpio");
     fs::write(&initrd, archive::pack(&members)?).with_context(|| format!("writing {}", initrd.display()))?;
 
@@ -168,7 +168,29 @@ fn launch(
         },
         &folder.join("serial.log"),
     )?;
+    let machine = machine.holding(claim);
     Ok(Booted { machine, plan, forwards, recording })
+}
+
+/// Makes the folder of a run, which is this run's alone while its machine is up: QEMU has the trace there in its memory.
+///
+/// # Errors
+/// [`BadInput`] when another run of this name is up.
+fn claim(folder: &Path, name: &str) -> Result<File> {
+    let path = folder.join(".lock");
+    let open = || {
+        fs::create_dir_all(folder)?;
+        File::create(&path)
+    };
+    let claim = open().with_context(|| format!("making {}", path.display()))?;
+    match claim.try_lock() {
+        Ok(()) => Ok(claim),
+        Err(TryLockError::WouldBlock) => {
+            let place = paths::shown(folder);
+            Err(BadInput(format!("another run of {name} is up, and its files are in {place}")).into())
+        }
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("locking {}", path.display())),
+    }
 }
 
 /// What the machine of a scenario has for domains.
@@ -223,9 +245,25 @@ pub(crate) fn guests(names: &[String]) -> Result<Members> {
 /// Makes a file of zero bytes whose room on the disk is certain: a hole would kill QEMU when the disk is full.
 fn allocate(path: &Path, bytes: u64) -> Result<()> {
     let made = || -> std::io::Result<()> {
-        let file = fs::File::create(path)?;
+        let file = File::create(path)?;
         rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes)?;
         Ok(())
     };
     made().with_context(|| format!("making {} ({} MiB)", path.display(), bytes >> 20))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_one_run_s_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("web");
+        let first = claim(&place, "web").unwrap();
+        let refused = claim(&place, "web").unwrap_err();
+        assert!(refused.is::<BadInput>() && refused.to_string().starts_with("another run of web is up"));
+        drop(first);
+        claim(&place, "web").unwrap();
+    }
 }
