@@ -52,8 +52,6 @@ pub(crate) struct PerCpu {
     pub(crate) guest_root: AtomicU64,
     /// Whether something of the entry area's stacks must be cleared before a guest in ring 1 sees them.
     pub(crate) area_used: AtomicU64,
-    /// Where the `syscall` entry keeps the guest's RSP until it has a stack.
-    guest_rsp: AtomicU64,
     /// Vectors that came in while the processor was idle, a bit each.
     pub(crate) pending: [AtomicU64; 4],
     /// Non-maskable interrupts taken. These three words may be read from outside, in this order.
@@ -73,7 +71,6 @@ pub(crate) static PER_CPU: PerCpu = PerCpu {
     area: Area::new(),
     guest_root: AtomicU64::new(0),
     area_used: AtomicU64::new(1),
-    guest_rsp: AtomicU64::new(0),
     pending: [const { AtomicU64::new(0) }; 4],
     nmis: AtomicU64::new(0),
     nmi_at: AtomicU64::new(0),
@@ -84,8 +81,6 @@ pub(crate) static PER_CPU: PerCpu = PerCpu {
 pub(crate) const STACK_END: usize = offset_of!(PerCpu, stack) + STACK_BYTES;
 /// Offset of the frame in which a guest's registers are saved, at the stack's end.
 pub(crate) const FRAME: usize = STACK_END - size_of::<Registers>();
-/// Offset of [`PerCpu::guest_rsp`].
-pub(crate) const GUEST_RSP: usize = offset_of!(PerCpu, guest_rsp);
 /// Offset of [`PerCpu::pending`].
 pub(crate) const PENDING: usize = offset_of!(PerCpu, pending);
 /// Offset of [`PerCpu::nmis`].

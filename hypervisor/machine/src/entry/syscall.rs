@@ -2,8 +2,9 @@
 //! It is the hottest way in, and nothing on it depends on what the guest left in its registers.
 //!
 //! The processor has put the guest's RIP into RCX and its RFLAGS into R11, has cleared the flags of `SFMASK` and
-//! changed neither RSP nor GS. The stub saves RSP in per-CPU memory, takes the processor's stack and builds the
-//! frame that an interrupt would have pushed. A guest runs in ring 3 with fixed selectors, so they are constants.
+//! changed neither RSP nor GS. The stub saves RSP where it belongs in the frame, at the end of the processor's stack,
+//! goes there itself and builds the rest of what an interrupt would have pushed. A guest runs in ring 3 with fixed
+//! selectors, so they are constants.
 //!
 //! Most hypercalls change RAX and nothing else. For them the six registers that Rust functions preserve are not
 //! even stored: the frame has only room for them, until [`crate::run::hypercall`] says that there is more to do,
@@ -16,7 +17,7 @@ use hypercall_abi::layout::{GUEST_CODE, GUEST_DATA};
 use hypervisor_core::registers::Registers;
 
 use super::{push_preserved, push_scratch, skip_preserved, unskip_preserved};
-use crate::per_cpu::{GUEST_RSP, PER_CPU, STACK_END};
+use crate::per_cpu::{FRAME, PER_CPU};
 
 unsafe extern "C" {
     fn syscall_entry();
@@ -32,10 +33,9 @@ global_asm!(
     ".balign 64",
     ".globl syscall_entry",
     "syscall_entry:",
-    "mov [rip + {per_cpu} + {guest_rsp}], rsp",
-    "lea rsp, [rip + {per_cpu} + {stack_end}]",
-    "push {ss}",
-    "push qword ptr [rip + {per_cpu} + {guest_rsp}]",
+    "mov [rip + {per_cpu} + {frame} + {rsp}], rsp",
+    "lea rsp, [rip + {per_cpu} + {frame} + {rsp}]",
+    "mov qword ptr [rsp + 8], {ss}",
     "push r11",
     "push {cs}",
     "push rcx",
@@ -67,8 +67,7 @@ global_asm!(
     "jmp {exit}",
     ".popsection",
     per_cpu = sym PER_CPU,
-    guest_rsp = const GUEST_RSP,
-    stack_end = const STACK_END,
+    frame = const FRAME,
     ss = const GUEST_DATA,
     cs = const GUEST_CODE,
     r10 = const offset_of!(Registers, r10),
