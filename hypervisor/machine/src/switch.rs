@@ -95,12 +95,19 @@ fn put_away(system: &mut System, from: Option<DomId>) {
     fpu::take_away(&mut vcpu.fpu);
 }
 
-/// Carries out what the core has noted down.
+/// Carries out what the core has noted down: most often nothing, or what each change of the domain asks for.
+#[inline]
 pub(crate) fn effects(system: &mut System) {
     let todo = system.world.take_effects().todo;
     if todo == Todo::TIMER {
-        return program_timer(system);
+        program_timer(system);
+    } else if !todo.is_empty() {
+        all_effects(system, todo);
     }
+}
+
+#[inline(never)]
+fn all_effects(system: &mut System, todo: Todo) {
     let System { world, hardware } = &mut *system;
     if let Some(domain) = world.current_mut() {
         let vcpu = &mut domain.vcpu;
