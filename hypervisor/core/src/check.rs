@@ -6,7 +6,7 @@ use alloc::string::String;
 
 use hypercall_abi::{DomId, Port};
 
-use crate::domain::State;
+use crate::domain::{Domain, State};
 use crate::events::Channel;
 use crate::memory::{MachineAddress, MachineMemory};
 use crate::recount;
@@ -72,6 +72,12 @@ impl World {
         }
         if let Some(current) = self.current {
             ensure(self.domains.get(current).is_some(), || format!("{current} runs and does not exist"))?;
+        }
+        if let Some((id, root)) = self.kept {
+            let is_its_own = |domain: &Domain| domain.state == State::Running && domain.vcpu.root() == root;
+            let lives = self.current.is_none() && self.domains.get(id).is_some_and(is_its_own);
+            // Until the next turn of `life::work` it is only dying.
+            ensure(lives || self.life.is_busy(), || format!("a root of {id} is kept that is not in use"))?;
         }
         Ok(())
     }

@@ -29,6 +29,7 @@ use crate::paging::Progress;
 use crate::reclaim::{is_gone, reclaim};
 use crate::report;
 use crate::ring::Ring;
+use crate::switch;
 use crate::trace::records::{Condition, MemoryChange, Reason, Stage};
 use crate::trace::{self, Record};
 use crate::world::World;
@@ -178,6 +179,7 @@ fn reason(end: End) -> u8 {
 /// Does a piece of the work that deaths and births have left. `loaded` is the domain whose page tables the processor
 /// uses, which cannot go yet.
 pub(crate) fn work<M: Machine>(world: &mut World, m: &mut M, loaded: Option<DomId>) {
+    switch::leave_kept(world, m);
     let next = world.life.dying.iter().position(|id| Some(*id) != loaded);
     if let Some(id) = next.and_then(|at| world.life.dying.get(at)).copied() {
         if reclaim(&mut world.domains, &mut world.frames, m, id) == Progress::Done {

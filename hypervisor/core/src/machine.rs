@@ -69,6 +69,8 @@ pub trait Machine: MachineMemory + Storage {
     /// A domain is about to get the processor, with this top-level table: that may be loaded at once, so that the processor looks
     /// up what is done for the domain once, and not before the change and after it.
     fn load_root_ahead(&mut self, _ring: Ring, _root: Mfn) {}
+    /// Loads the hypervisor's own top-level table: that of a domain, which was kept while nobody had the processor, may go.
+    fn leave_root(&mut self) {}
     /// Reads 1, 2 or 4 bytes of configuration space at a multiple of `width`.
     fn pci_read(&mut self, device: PciAddress, offset: u16, width: u8) -> u32;
     /// Writes 1, 2 or 4 bytes of configuration space at a multiple of `width`.

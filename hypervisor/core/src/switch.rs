@@ -1,16 +1,18 @@
 //! The last step before each return: who runs, with whose registers, and whether an upcall is due.
 //! It is cheap when nothing happened: one flag and one word of the shared page.
 
-use hypercall_abi::DomId;
 use hypercall_abi::vcpu::RunState;
+use hypercall_abi::{DomId, Mfn};
 
 use crate::attention::Attention;
 use crate::delivery;
+use crate::domain::State;
 use crate::effects::Todo;
 use crate::life;
 use crate::machine::Machine;
 use crate::memory::{MachineAddress, MachineMemory};
 use crate::registers::Registers;
+use crate::ring::Ring;
 use crate::time::Time;
 use crate::trace::records::{Condition, Reason, Why};
 use crate::trace::{self, Category, Left, Record};
@@ -58,6 +60,8 @@ fn slowly<M: Machine, const RECORDED: bool>(world: &mut World, m: &mut M, regs: 
     if world.attention.contains(Attention::LIFE) {
         life::work(world, m, loaded);
     }
+    // Whether somebody else got the processor and lost it at once.
+    let mut others = false;
     loop {
         world.attention.remove(Attention::PICK);
         let now = m.now();
@@ -74,6 +78,7 @@ fn slowly<M: Machine, const RECORDED: bool>(world: &mut World, m: &mut M, regs: 
             break;
         }
         // It had no stack for the upcall and is gone: somebody else has the processor.
+        others = true;
     }
     let from = loaded.filter(|id| world.domains.get(*id).is_some());
     match world.current {
@@ -82,7 +87,31 @@ fn slowly<M: Machine, const RECORDED: bool>(world: &mut World, m: &mut M, regs: 
             None => Next::Idle { from: None },
         },
         Some(to) => Next::Switched { from, to },
-        None => Next::Idle { from },
+        None => {
+            world.kept = from.filter(|_| !others).and_then(|id| to_keep(world, id));
+            Next::Idle { from }
+        }
+    }
+}
+
+/// The root that the processor keeps while nobody has it after `id` had: most often `id` is the next as well, and finds
+/// all that the processor remembers. What this rests on:
+///
+/// - The root shows the hypervisor itself as any other does, but where the kernel is in ring 1: there it stands on its own.
+/// - It is the domain's for as long as that runs, for nobody but its own calls changes its tables. What else gives back
+///   frames is [`life::work`], which has the root left first.
+/// - Nothing that the processor may remember is out of date. A flush that is due is not put off but has it left at once,
+///   and none becomes due while nobody makes calls.
+fn to_keep(world: &World, id: DomId) -> Option<(DomId, Mfn)> {
+    let domain = world.domains.get(id).filter(|domain| domain.state == State::Running)?;
+    let stale = world.effects.todo.intersects(Todo::FLUSH_TLB | Todo::LOAD_ROOT);
+    (!stale && domain.vcpu.ring == Ring::Three).then(|| (id, domain.vcpu.root()))
+}
+
+/// Leaves a root that was kept: it may go.
+pub(crate) fn leave_kept<M: Machine>(world: &mut World, m: &mut M) {
+    if world.kept.take().is_some() {
+        m.leave_root();
     }
 }
 
@@ -139,7 +168,10 @@ fn take_up<M: Machine, const RECORDED: bool>(
         }
         return;
     };
-    m.load_root_ahead(domain.vcpu.ring, domain.vcpu.root());
+    let root = domain.vcpu.root();
+    if world.kept.take() != Some((domain.id, root)) {
+        m.load_root_ahead(domain.vcpu.ring, root);
+    }
     world.idle_since = None;
     *regs = domain.vcpu.registers;
     world.shared_page = MachineAddress::in_frame(domain.shared_info, 0);

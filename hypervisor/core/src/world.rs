@@ -3,7 +3,7 @@
 
 use alloc::vec::Vec;
 
-use hypercall_abi::{DomId, Errno, layout};
+use hypercall_abi::{DomId, Errno, Mfn, layout};
 
 use crate::attention::Attention;
 use crate::config;
@@ -146,6 +146,8 @@ pub struct World {
     pub(crate) shared_page: MachineAddress,
     /// Who had the processor last, over idling.
     pub(crate) last: Option<DomId>,
+    /// Whose root the processor keeps while nobody has it, and which.
+    pub(crate) kept: Option<(DomId, Mfn)>,
     pub(crate) idle_ns: u64,
     pub(crate) idle_since: Option<Time>,
 }
@@ -210,6 +212,7 @@ impl World {
             attention: Attention::PICK,
             shared_page: MachineAddress(0),
             last: None,
+            kept: None,
             idle_ns: 0,
             idle_since: Some(Time(0)),
         }
@@ -298,6 +301,13 @@ impl World {
     #[must_use]
     pub fn current_mut(&mut self) -> Option<&mut Domain> {
         self.domains.get_mut(self.current?)
+    }
+
+    /// The root that stays loaded while nobody has the processor, if one does: [`Machine::leave_root`] is called before it goes.
+    #[must_use]
+    #[inline]
+    pub fn kept_root(&self) -> Option<Mfn> {
+        self.kept.map(|(_, root)| root)
     }
 
     /// What is to be done, once.

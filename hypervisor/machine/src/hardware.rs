@@ -144,6 +144,11 @@ impl Machine for Hardware {
         }
     }
 
+    fn leave_root(&mut self) {
+        self.root_ahead = None;
+        control::load_root(self.root);
+    }
+
     fn pci_read(&mut self, device: PciAddress, offset: u16, width: u8) -> u32 {
         self.config.read(device, offset, width)
     }

@@ -3,7 +3,7 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use hypercall_abi::DomId;
+use hypercall_abi::{DomId, Mfn};
 use hypervisor_core::effects::Todo;
 use hypervisor_core::ring::Ring;
 use hypervisor_core::time::Time;
@@ -68,14 +68,17 @@ pub(crate) fn load_guest_root(ring: Ring, root: u64) {
     }
 }
 
-/// Gives the processor to nobody.
+/// Gives the processor to nobody. The root of who had it stays loaded if the core keeps it.
 pub(crate) fn to_idle(system: &mut System, from: Option<DomId>) {
     if from.is_some() {
         put_away(system, from);
     }
+    let System { world, hardware } = system;
+    let ahead = hardware.root_ahead;
+    hardware.root_ahead = world.kept_root().map(Mfn::address);
     // Whose root was loaded ahead may be gone.
-    if from.is_some() || system.hardware.root_ahead.take().is_some() {
-        control::load_root(system.hardware.root);
+    if hardware.root_ahead.is_none() && (from.is_some() || ahead.is_some()) {
+        control::load_root(hardware.root);
     }
 }
 

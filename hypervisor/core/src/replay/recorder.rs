@@ -230,6 +230,10 @@ impl<M: Machine, S: Sink> Machine for Recorder<M, S> {
         self.inner.load_root_ahead(ring, root);
     }
 
+    fn leave_root(&mut self) {
+        self.inner.leave_root();
+    }
+
     fn pci_read(&mut self, device: PciAddress, offset: u16, width: u8) -> u32 {
         let value = self.inner.pci_read(device, offset, width);
         let says = [u64::from(device.raw()), u64::from(offset), u64::from(width)];

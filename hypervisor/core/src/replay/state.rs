@@ -60,12 +60,13 @@ pub fn digest(world: &World) -> u64 {
         attention,
         shared_page,
         last,
+        kept,
         idle_ns,
         idle_since,
     } = world;
     let mut sum = Sum(SUM_START);
     frames.fold(&mut |word| sum.word(word));
-    let parts: [&dyn Debug; 14] = [
+    let parts: [&dyn Debug; 15] = [
         current,
         effects,
         scheduler,
@@ -78,6 +79,7 @@ pub fn digest(world: &World) -> u64 {
         attention,
         shared_page,
         last,
+        kept,
         idle_ns,
         idle_since,
     ];

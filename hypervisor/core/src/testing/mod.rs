@@ -62,6 +62,8 @@ pub(crate) struct FakeMachine<T> {
     pub(crate) flushed: Vec<u64>,
     /// The root that the processor uses. The hypervisor stands on it, so its slots there must stay.
     pub(crate) root: Option<Mfn>,
+    /// How often a root was loaded for who was about to get the processor.
+    pub(crate) loaded_ahead: u64,
 }
 
 impl<T> FakeMachine<T> {
@@ -122,6 +124,13 @@ impl<T: MachineMemory> Machine for FakeMachine<T> {
     }
     fn load_root(&mut self, _: Ring, root: Mfn) {
         self.root = Some(root);
+    }
+    fn load_root_ahead(&mut self, _: Ring, root: Mfn) {
+        self.root = Some(root);
+        self.loaded_ahead += 1;
+    }
+    fn leave_root(&mut self) {
+        self.root = None;
     }
     fn pci_read(&mut self, _: PciAddress, _: u16, _: u8) -> u32 {
         u32::MAX
@@ -209,6 +218,7 @@ impl Fixture<FakeMemory> {
                 trace: (0..TRACE_WORDS).map(|_| Word::new(0)).collect::<Vec<_>>().leak(),
                 flushed: Vec::new(),
                 root: None,
+                loaded_ahead: 0,
             },
         }
     }
@@ -217,8 +227,9 @@ impl Fixture<FakeMemory> {
 impl<T: MachineMemory> Fixture<T> {
     /// The same world over memory that was made of this one.
     pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Fixture<U> {
-        let FakeMachine { memory, now, passing, loads, trace, flushed, root } = self.machine;
-        let machine = FakeMachine { memory: change(memory), now, passing, loads, trace, flushed, root };
+        let FakeMachine { memory, now, passing, loads, trace, flushed, root, loaded_ahead } = self.machine;
+        let machine =
+            FakeMachine { memory: change(memory), now, passing, loads, trace, flushed, root, loaded_ahead };
         Fixture { world: self.world, machine }
     }
 

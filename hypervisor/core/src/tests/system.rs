@@ -106,7 +106,7 @@ impl System {
             let effects = self.world.take_effects();
             self.todo |= effects.todo;
             match next {
-                Next::Idle { .. } => self.machine.root = None,
+                Next::Idle { .. } => self.machine.root = self.world.kept_root(),
                 Next::Resume if !effects.todo.contains(Todo::LOAD_ROOT) => {}
                 _ => self.machine.root = self.world.current_mut().map(|domain| domain.vcpu.root()),
             }
