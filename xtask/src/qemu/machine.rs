@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 
+use super::affinity::{self, Place};
 use super::stamp::Stamp;
-use super::{Options, PROGRAM, arguments, shell};
+use super::{Clock, Options, PROGRAM, arguments, shell};
 use crate::scenario::Drive;
 use crate::serial::Line;
 use crate::tied;
@@ -46,6 +47,8 @@ pub(crate) struct Machine {
     complaints: Option<JoinHandle<String>>,
     log: PathBuf,
     drives: Vec<Drive>,
+    /// Where it is kept, if it must stay there.
+    _place: Option<Place>,
     /// Says that its files are in use.
     claim: Option<File>,
 }
@@ -72,7 +75,11 @@ impl Machine {
         command.args(&arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // In a group of its own: Ctrl-C is this program's to handle.
         command.process_group(0);
-        let mut child = command.spawn().with_context(|| format!("starting {PROGRAM}"))?;
+        let started = match options.clock {
+            Clock::Counted { .. } => affinity::spawn(&mut command),
+            Clock::Real | Clock::Kvm => command.spawn().map(|child| (child, None)),
+        };
+        let (mut child, place) = started.with_context(|| format!("starting {PROGRAM}"))?;
         let input = child.stdin.take().context("QEMU's input")?;
         let output = child.stdout.take().context("QEMU's output")?;
         let mut errors = child.stderr.take().context("QEMU's errors")?;
@@ -109,7 +116,7 @@ impl Machine {
         });
         let stamp = Stamp::default();
         let (complaints, log, drives) = (Some(complaints), log.to_path_buf(), options.drives.clone());
-        Ok(Self { child, input, lines, stamp, ended, complaints, log, drives, claim: None })
+        Ok(Self { child, input, lines, stamp, ended, complaints, log, drives, _place: place, claim: None })
     }
 
     /// Keeps a lock for as long as it is there.

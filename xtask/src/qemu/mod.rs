@@ -1,6 +1,7 @@
 //! QEMU: its command line, its process and what comes over its serial port.
 //! It exists so that the rest of the program deals with a machine, not with a child process.
 
+mod affinity;
 pub(crate) mod aio;
 mod line;
 mod machine;
