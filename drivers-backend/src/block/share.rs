@@ -64,14 +64,25 @@ impl Share {
         writes && self.disk == other.disk && !apart
     }
 
+    /// Whether its front end may discard, on a disk that can or cannot: an overlay forgets by itself.
+    pub(super) const fn may_discard(&self, disk_can: bool) -> bool {
+        match self.access {
+            Access::Read => false,
+            Access::Write => disk_can,
+            Access::Overlay { .. } => true,
+        }
+    }
+
     /// What the front end is told of it.
-    pub(super) fn facts(&self, can_discard: bool) -> DiskFacts {
+    pub(super) fn facts(&self, disk_can_discard: bool) -> DiskFacts {
         use block_features as f;
-        let features = match self.access {
+        let mut features = match self.access {
             Access::Read => f::PERSISTENT | f::READ_ONLY,
-            Access::Write if !can_discard => f::PERSISTENT | f::FLUSH | f::BARRIER,
-            Access::Write | Access::Overlay { .. } => f::PERSISTENT | f::FLUSH | f::BARRIER | f::DISCARD,
+            Access::Write | Access::Overlay { .. } => f::PERSISTENT | f::FLUSH | f::BARRIER,
         };
+        if self.may_discard(disk_can_discard) {
+            features |= f::DISCARD;
+        }
         let segments_max = u32::try_from(SEGMENTS_MAX).unwrap_or(0);
         DiskFacts { sectors: self.sectors, features, segments_max }
     }

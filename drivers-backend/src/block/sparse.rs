@@ -122,22 +122,15 @@ impl Sparse {
     /// Forgets these sectors, and gives back the blocks that hold no others. Its work is bounded by what it gives back.
     pub fn forget(&mut self, sector: u64, sectors: u64) {
         let end = sector.saturating_add(sectors);
-        // Blocks that lie within go as they are; of the first and the last some sectors may stay.
-        let (whole, last) = (sector.div_ceil(PER_BLOCK), end / PER_BLOCK);
-        while let Some((&number, _)) = self.blocks.range(whole..last.max(whole)).next() {
-            self.blocks.remove(&number);
-        }
-        for number in [sector / PER_BLOCK, last] {
-            let Entry::Occupied(mut found) = self.blocks.entry(number) else { continue };
-            let block = found.get_mut();
+        let blocks = sector / PER_BLOCK..end.div_ceil(PER_BLOCK);
+        let is_empty = |number: &u64, block: &mut Block| {
             for place in (0..PER_BLOCK).filter(|place| (sector..end).contains(&(number * PER_BLOCK + place)))
             {
                 block.written &= !(1 << place);
             }
-            if block.written == 0 {
-                found.remove();
-            }
-        }
+            block.written == 0
+        };
+        self.blocks.extract_if(blocks, is_empty).for_each(drop);
     }
 }
 

@@ -297,12 +297,8 @@ impl<P: Platform> BlockBack<P> {
             }
             Asked::Flush => (BlockOp::Flush, 0),
             Asked::Discard { sector, sectors } => {
-                let can = match share.access {
-                    Access::Read => false,
-                    Access::Write => self.disks.get(shelf).is_some_and(|shelf| shelf.disk.can_discard()),
-                    Access::Overlay { .. } => true,
-                };
-                if !can {
+                let disk_can = self.disks.get(shelf).is_some_and(|shelf| shelf.disk.can_discard());
+                if !share.may_discard(disk_can) {
                     return Err(BlockStatus::NotSupported);
                 }
                 if !share.holds(sector, sectors) || sectors == 0 {
