@@ -343,8 +343,7 @@ pub(super) fn is_read_only(facts: Option<DiskFacts>) -> bool {
 
 /// Whether so many sectors from this on lie on the disk.
 pub(super) fn check_range(facts: DiskFacts, sector: u64, sectors: u64) -> Result<(), BeginError> {
-    let end = sector.checked_add(sectors).filter(|end| *end <= facts.sectors);
-    end.map(drop).ok_or(BeginError::Range)
+    if facts.holds(sector, sectors) { Ok(()) } else { Err(BeginError::Range) }
 }
 
 /// Sectors of so many bytes.

@@ -33,6 +33,14 @@ pub struct DiskFacts {
     pub segments_max: u32,
 }
 
+impl DiskFacts {
+    /// Whether so many sectors from this on lie on the disk.
+    #[must_use]
+    pub const fn holds(&self, sector: u64, sectors: u64) -> bool {
+        matches!(sector.checked_add(sectors), Some(end) if end <= self.sectors)
+    }
+}
+
 impl<M: SharedPage> BlockPage<M> {
     /// Offers ring and port, and promises what the bits of [`super::block_features`] say (front end).
     pub fn offer(&self, ring: GrantRef, port: Port, features: u32) {

@@ -244,8 +244,7 @@ impl Disk {
 
     /// Whether these sectors lie on the disk.
     fn holds(&self, sector: u64, sectors: u64) -> Result<(), DiskError> {
-        let end = sector.checked_add(sectors).filter(|end| *end <= self.capacity());
-        end.map(drop).ok_or(DiskError::Range)
+        if self.facts().holds(sector, sectors) { Ok(()) } else { Err(DiskError::Range) }
     }
 }
 
