@@ -1,18 +1,10 @@
 //! Whether what a scenario names as back ends are such: an image says by a note which devices it serves.
 //! It exists because a front end whose back end is none waits for ever, and nobody would say why.
 
-use elf::ElfBytes;
-use elf::abi::PT_NOTE;
-use elf::endian::LittleEndian;
-use elf::file::Class;
-use elf::note::{Note, NoteIterator};
 use hypercall_abi::device::DeviceKind;
-use hypercall_abi::elf_note::{DENIZEN_NAME, DenizenNote};
+use hypervisor_core::builder::serves;
 
 use super::{Refusal, Scenario};
-
-/// Alignment of notes, whatever the program header says.
-const ALIGNMENT: usize = 4;
 
 impl Scenario {
     /// Checks that each back end's image, which these files of the boot archive hold, serves such devices.
@@ -41,21 +33,14 @@ impl Scenario {
     }
 }
 
-/// Whether an image says that it serves devices of this kind. What is no image says nothing.
-fn serves(image: &[u8], kind: DeviceKind) -> bool {
-    let Ok(file) = ElfBytes::<LittleEndian>::minimal_parse(image) else { return false };
-    let notes = file.segments().into_iter().flatten().filter(|header| header.p_type == PT_NOTE);
-    let data = notes.filter_map(|header| file.segment_data(&header).ok());
-    data.flat_map(|data| NoteIterator::new(LittleEndian, Class::ELF64, ALIGNMENT, data)).any(|note| {
-        let Note::Unknown(note) = note else { return false };
-        let ours = note.name == DENIZEN_NAME && note.n_type == u64::from(DenizenNote::BackEnds.raw());
-        ours && note.desc.iter().any(|byte| u16::from(*byte) == kind.raw())
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use hypercall_abi::elf_note::{DENIZEN_NAME, DenizenNote};
+
     use super::*;
+
+    /// Of notes.
+    const ALIGNMENT: usize = 4;
 
     /// An ELF file of one program header, for notes: one for each number and content, under Denizen's name.
     fn image(notes: &[(u32, &[u8])]) -> Vec<u8> {

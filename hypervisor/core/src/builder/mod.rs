@@ -15,6 +15,7 @@ mod share;
 mod tests;
 
 pub use error::BuildError;
+pub use notes::serves;
 pub use share::Share;
 
 use alloc::vec::Vec;

@@ -7,7 +7,8 @@ use elf::ElfBytes;
 use elf::abi::{PT_NOTE, SHT_NOTE};
 use elf::endian::LittleEndian;
 use elf::file::Class;
-use elf::note::{Note, NoteIterator};
+use elf::note::{Note, NoteAny, NoteIterator};
+use hypercall_abi::device::DeviceKind;
 use hypercall_abi::elf_note::{DENIZEN_NAME, DenizenNote, NoteType};
 use hypercall_abi::layout;
 
@@ -36,10 +37,8 @@ impl Notes {
     /// Reads the notes of an image.
     pub(super) fn read(file: &ElfBytes<'_, LittleEndian>) -> Result<Self, BuildError> {
         let mut notes = Self::default();
-        for header in file.segments().into_iter().flatten().filter(|header| header.p_type == PT_NOTE) {
-            if let Ok(data) = file.segment_data(&header) {
-                notes.take_all(data)?;
-            }
+        for data in segments(file) {
+            notes.take_all(data)?;
         }
         if !notes.found {
             // Old linkers leave the notes in a section only.
@@ -61,8 +60,7 @@ impl Notes {
     }
 
     fn take_all(&mut self, data: &[u8]) -> Result<(), BuildError> {
-        for note in NoteIterator::new(LittleEndian, Class::ELF64, ALIGNMENT, data) {
-            let Note::Unknown(note) = note else { continue };
+        for note in all(data) {
             let own = note.name == DENIZEN_NAME;
             self.shares |= own && note.n_type == u64::from(DenizenNote::ShareReadOnly.raw());
             if note.name == hypercall_abi::elf_note::NAME
@@ -118,6 +116,30 @@ impl Notes {
         }
         Ok(())
     }
+}
+
+/// Whether an image says by a note that it serves devices of this kind. What is no image says nothing.
+#[must_use]
+pub fn serves(image: &[u8], kind: DeviceKind) -> bool {
+    let Ok(file) = ElfBytes::<LittleEndian>::minimal_parse(image) else { return false };
+    segments(&file).flat_map(all).any(|note| {
+        let ours = note.name == DENIZEN_NAME && note.n_type == u64::from(DenizenNote::BackEnds.raw());
+        ours && note.desc.iter().any(|byte| u16::from(*byte) == kind.raw())
+    })
+}
+
+/// The data of the segments that hold notes.
+fn segments<'a>(file: &ElfBytes<'a, LittleEndian>) -> impl Iterator<Item = &'a [u8]> {
+    let headers = file.segments().into_iter().flatten().filter(|header| header.p_type == PT_NOTE);
+    headers.filter_map(|header| file.segment_data(&header).ok())
+}
+
+/// The notes in these bytes.
+fn all(data: &[u8]) -> impl Iterator<Item = NoteAny<'_>> {
+    NoteIterator::new(LittleEndian, Class::ELF64, ALIGNMENT, data).filter_map(|note| match note {
+        Note::Unknown(note) => Some(note),
+        _ => None,
+    })
 }
 
 /// A number of 4 or 8 bytes.
