@@ -8,7 +8,8 @@ use core::cell::Cell;
 
 use embassy_net::tcp::{Error, TcpReader, TcpSocket, TcpWriter};
 use embassy_time::with_timeout;
-use picoserve::io::{BaseWrite, Read, Socket, Write, embedded_io_async::ErrorType};
+use picoserve::io::embedded_io_async::{ErrorType, Write as _};
+use picoserve::io::{BaseWrite, Read, Socket, Write};
 use picoserve::mem::BorrowedCursor;
 use picoserve::{EmbassyRuntime, Timeouts, Timer};
 
@@ -135,11 +136,10 @@ impl<'s> Socket<EmbassyRuntime> for Eager<'s> {
         timeouts: &Timeouts,
         timer: &T,
     ) -> Result<(), picoserve::Error<Error>> {
-        let refused = match self.course.too_large.get() {
-            true => {
-                with_timeout(timeouts.write, write_all(&mut self.socket, HEAD_TOO_LARGE)).await == Ok(Ok(()))
-            }
-            false => self.course.answered.get() && self.hangup.check().is_ok(),
+        let refused = if self.course.too_large.get() {
+            with_timeout(timeouts.write, self.socket.write_all(HEAD_TOO_LARGE)).await == Ok(Ok(()))
+        } else {
+            self.course.answered.get() && self.hangup.check().is_ok()
         };
         if refused {
             // It waits a while for the peer to have heard the answer.
@@ -155,12 +155,4 @@ impl<'s> Socket<EmbassyRuntime> for Eager<'s> {
     ) -> Result<(), picoserve::Error<Error>> {
         Socket::shutdown(self.socket, timeouts, timer).await
     }
-}
-
-async fn write_all(socket: &mut TcpSocket<'_>, mut bytes: &[u8]) -> Result<(), Error> {
-    while !bytes.is_empty() {
-        let sent = socket.write(bytes).await?;
-        bytes = bytes.get(sent..).unwrap_or_default();
-    }
-    Ok(())
 }
