@@ -192,10 +192,10 @@ fn names<S: Source>(source: &mut S, entered: u64) -> BTreeMap<DomId, String> {
         let [low, high, length, text @ ..] = bytes.as_slice() else { break };
         let text = text.get(..usize::from(*length)).unwrap_or(text);
         // A domain has a name; one without is damage, and goes by its number.
-        if !text.is_empty() {
-            names
-                .insert(DomId(u16::from_le_bytes([*low, *high])), String::from_utf8_lossy(text).into_owned());
+        if text.is_empty() {
+            continue;
         }
+        names.insert(DomId(u16::from_le_bytes([*low, *high])), String::from_utf8_lossy(text).into_owned());
     }
     names
 }
