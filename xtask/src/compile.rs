@@ -45,7 +45,7 @@ pub(crate) fn hypervisor() -> Result<PathBuf> {
 fn hypervisor_with(name: &str, features: &[&str]) -> Result<PathBuf> {
     let _lock = lock()?;
     cargo(&["hypervisor".to_owned()], "release", features)?;
-    let place = made(paths::run("hypervisors").join(name))?.join("hypervisor");
+    let place = paths::made(paths::run("hypervisors").join(name))?.join("hypervisor");
     let copy = copy("release", "hypervisor", &place)?;
     put(&copy, &place)?;
     Ok(place)
@@ -72,7 +72,7 @@ fn planted(features: &str) -> Result<PathBuf> {
 pub(crate) fn guests(names: &[String]) -> Result<Vec<PathBuf>> {
     let _lock = lock()?;
     cargo(names, "guest", &[])?;
-    let folder = made(paths::run("guests"))?;
+    let folder = paths::made(paths::run("guests"))?;
     let places: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
     let pairs = names.iter().zip(&places);
     let copies: Vec<PathBuf> =
@@ -86,19 +86,13 @@ pub(crate) fn guests(names: &[String]) -> Result<Vec<PathBuf>> {
 
 /// Held from a build until what it made is in its place, since another `xtask` may build in the same clone.
 fn lock() -> Result<File> {
-    let path = made(paths::run("guests"))?.join(".lock");
+    let path = paths::made(paths::run("guests"))?.join(".lock");
     let lock = File::create(&path).with_context(|| format!("making {}", path.display()))?;
     if lock.try_lock().is_err() {
         tell!("waiting for another xtask that builds in this clone ...");
         lock.lock().with_context(|| format!("locking {}", path.display()))?;
     }
     Ok(lock)
-}
-
-/// A folder, made if it is not there.
-fn made(folder: PathBuf) -> Result<PathBuf> {
-    std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-    Ok(folder)
 }
 
 /// Copies what cargo built to a file beside its place.

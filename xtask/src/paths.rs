@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::{Context, Result};
+
 /// The repository's root.
 pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
@@ -18,6 +20,12 @@ pub(crate) fn target() -> PathBuf {
 /// Where the files of a run of this name go.
 pub(crate) fn run(name: &str) -> PathBuf {
     target().join("denizen").join(name)
+}
+
+/// A folder, made if it is not there.
+pub(crate) fn made(folder: PathBuf) -> Result<PathBuf> {
+    std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    Ok(folder)
 }
 
 /// The socket of a run of this name that stays up.

@@ -123,7 +123,7 @@ fn launch(
 ) -> Result<Booted> {
     scenario.check_served(&members)?;
     room(scenario, &kernel, &members)?.check(scenario, &plan)?;
-    let folder = paths::run(&scenario.name);
+    let folder = paths::made(paths::run(&scenario.name))?;
     let claim = claim(&folder, &scenario.name)?;
     let initrd = folder.join("boot.cpio");
     fs::write(&initrd, archive::pack(&members)?).with_context(|| format!("writing {}", initrd.display()))?;
@@ -172,17 +172,13 @@ fn launch(
     Ok(Booted { machine, plan, forwards, recording })
 }
 
-/// Makes the folder of a run, which is this run's alone while its machine is up: QEMU has the trace there in its memory.
+/// Claims the folder of a run, which is this run's alone while its machine is up: QEMU has the trace there in its memory.
 ///
 /// # Errors
 /// [`BadInput`] when another run of this name is up.
 fn claim(folder: &Path, name: &str) -> Result<File> {
     let path = folder.join(".lock");
-    let open = || {
-        fs::create_dir_all(folder)?;
-        File::create(&path)
-    };
-    let claim = open().with_context(|| format!("making {}", path.display()))?;
+    let claim = File::create(&path).with_context(|| format!("making {}", path.display()))?;
     match claim.try_lock() {
         Ok(()) => Ok(claim),
         Err(TryLockError::WouldBlock) => {
@@ -259,7 +255,7 @@ mod tests {
     #[test]
     fn a_folder_is_one_run_s_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
-        let place = folder.path().join("web");
+        let place = paths::made(folder.path().join("web")).unwrap();
         let first = claim(&place, "web").unwrap();
         let refused = claim(&place, "web").unwrap_err();
         assert!(refused.is::<BadInput>() && refused.to_string().starts_with("another run of web is up"));

@@ -3,13 +3,13 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 
+use super::keep::connect;
 use crate::load::{Fetched, Target, fetch, fetch_each};
 use crate::qemu::{Clock, Machine};
 use crate::run::boot::{self, How};
@@ -168,8 +168,7 @@ fn judge(target: &Target, tree: &Path) -> Result<usize> {
 
 /// What is answered to these bytes until the connection ends.
 fn said(target: &Target, request: &str) -> Result<String> {
-    let mut stream = TcpStream::connect(target.address).context("connecting")?;
-    stream.set_read_timeout(Some(PATIENCE)).context("setting a time limit")?;
+    let mut stream = connect(target.address)?;
     stream.write_all(request.as_bytes()).context("asking")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).context("hearing an answer")?;

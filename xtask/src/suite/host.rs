@@ -13,10 +13,9 @@ pub(super) fn tests() -> Vec<Part> {
 
 /// The properties, each with other cases than those of `cargo test`, which are the same each time.
 pub(super) fn other_cases(rounds: u32) -> Result<String> {
-    let mut arguments = vec!["test", "--quiet", "--no-fail-fast", "--lib"];
-    arguments
-        .extend(["hypervisor-core", "drivers-backend", "xtask"].iter().flat_map(|name| ["--package", name]));
-    let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
+    let packages = ["--package=hypervisor-core", "--package=drivers-backend", "--package=xtask"];
+    let arguments = ["test", "--quiet", "--no-fail-fast", "--lib"].into_iter().chain(packages);
+    let arguments: Vec<String> = arguments.map(str::to_owned).collect();
     for _ in 0..rounds {
         let seed = fastrand::u64(..).to_string();
         let environment = [("PROPTEST_RNG_SEED".to_owned(), seed.clone())];

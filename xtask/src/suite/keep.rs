@@ -1,6 +1,7 @@
 //! A run that stays up beside the part that judges it, and ends with that part.
 
 use std::fs::File;
+use std::net::{TcpStream, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,6 +15,13 @@ use crate::{paths, tied};
 pub(super) const PATIENCE: Duration = Duration::from_secs(300);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// A connection to a guest of such a run, which hears an answer in time or fails.
+pub(super) fn connect(address: impl ToSocketAddrs) -> Result<TcpStream> {
+    let client = TcpStream::connect(address).context("connecting")?;
+    client.set_read_timeout(Some(PATIENCE)).context("setting a time limit")?;
+    Ok(client)
+}
 
 /// A run that stays up. Dropping it ends it.
 pub(super) struct Kept {

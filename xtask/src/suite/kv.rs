@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::judge::{figures, number};
-use super::keep::{Kept, PATIENCE};
+use super::keep::{Kept, PATIENCE, connect};
 use crate::qemu::Clock;
 use crate::run::boot::{self, How};
 use crate::scenario::{Scenario, lower};
@@ -172,12 +172,6 @@ fn on_disk(name: &str, content: &[u8]) -> Result<(PathBuf, PathBuf)> {
     std::fs::write(&scenario, text.replace("target/kv.img", &image.to_string_lossy()))
         .context("writing a scenario")?;
     Ok((image, scenario))
-}
-
-fn connect(address: &str) -> Result<TcpStream> {
-    let client = TcpStream::connect(address).context("connecting")?;
-    client.set_read_timeout(Some(PATIENCE)).context("setting a time limit")?;
-    Ok(client)
 }
 
 /// Sends a line; the line that is answered.
