@@ -11,25 +11,29 @@ use super::files;
 use super::judge::{figures, number, plain, sound};
 use super::kv;
 use super::part::Part;
+use super::replay;
 use crate::bench;
 use crate::run::Coverage;
 
-/// In the order of what builds on what.
+/// In the order of what builds on what, but that counted ones stand together, the longest first.
 pub(super) fn parts() -> Vec<Part> {
     vec![
         Part::here("hello in 1 MiB", hello),
-        Part::here("processes in ring 1, counted", || processes("1")),
-        Part::here("processes in ring 3, counted", || processes("3")),
-        Part::here("rings: a system call stays inside", inside),
+        Part::counted("measure: weights and bad neighbours", "slices", shared),
+        Part::counted("hostile neighbours in ring 3, 1 s counted", "hostile", || hostile("3")),
+        Part::counted("hostile neighbours in ring 1, 1 s counted", "hostile", || hostile("1")),
+        replay::part(),
+        Part::counted("processes in ring 1, counted", "processes", || processes("1")),
+        Part::counted("processes in ring 3, counted", "processes", || processes("3")),
+        Part::counted("measure: twice the same figures", "measure", measured),
+        Part::counted("icount: suppression off", "inside", unsuppressed),
+        Part::counted("icount: twice the same figures", "inside", repeated),
+        Part::counted("rings: a system call stays inside", "rings", inside),
+        Part::counted("measure: adaptive delivery with time to spare", "measure", spared),
+        Part::counted("kernels in both rings, counted", "mixed", mixed),
+        Part::counted("bench: twice the same counts", "bench", benched),
+        Part::counted("sensitive instructions in each ring", "sensitive", sensitive),
         Part::here("web: both policies, host", web),
-        Part::here("icount: suppression off", unsuppressed),
-        Part::here("icount: twice the same figures", repeated),
-        Part::here("measure: twice the same figures", measured),
-        Part::here("measure: adaptive delivery with time to spare", spared),
-        Part::here("measure: weights and bad neighbours", shared),
-        Part::here("hostile neighbours in ring 3, 1 s counted", || hostile("3")),
-        Part::here("hostile neighbours in ring 1, 1 s counted", || hostile("1")),
-        Part::here("kernels in both rings, counted", mixed),
         Part::here("strikes in ring 1, a brief sweep", || strikes("1")),
         Part::here("strikes in ring 3, a brief sweep", || strikes("3")),
         Part::here("bad images beside good ones", bad_images::beside_good_ones),
@@ -43,8 +47,6 @@ pub(super) fn parts() -> Vec<Part> {
         Part::here("kv: the loss of an overlay is noticed", kv::lost),
         Part::here("kv: a disk of somebody else's is left as it is", kv::refused),
         Part::here("driver domain crashes 5 times", || crashed("web", 4, 5, 4.0)),
-        Part::here("bench: twice the same counts", benched),
-        Part::here("sensitive instructions in each ring", sensitive),
     ]
 }
 

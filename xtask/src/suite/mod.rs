@@ -20,6 +20,7 @@ mod replay;
 mod space;
 mod storm;
 mod trace;
+mod turns;
 
 use anyhow::{Context, Result};
 
@@ -29,13 +30,8 @@ use part::{Part, Report};
 
 /// All tests, in under ten minutes.
 pub(crate) fn test(options: &Test) -> Result<()> {
-    let parts = host::tests()
-        .into_iter()
-        .chain(machine::parts())
-        .chain(trace::parts())
-        .chain(replay::parts())
-        .chain(iso::parts())
-        .collect();
+    let parts =
+        host::tests().into_iter().chain(machine::parts()).chain(trace::parts()).chain(iso::parts()).collect();
     let parts = chosen(parts, options.only.as_deref())?;
     prepare()?;
     let mut report = Report::new("test");
@@ -72,7 +68,6 @@ pub(crate) fn check() -> Result<()> {
     report.run(&host::tests());
     report.run(&machine::parts());
     report.run(&trace::parts());
-    report.run(&replay::parts());
     report.run(&iso::parts());
     report.finish(&Json::default())
 }

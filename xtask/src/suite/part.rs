@@ -5,22 +5,26 @@ use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde::Serialize;
 
 use super::space;
+use super::turns::Turns;
 use crate::cli::Json;
 use crate::{html, paths, table, tied};
 
 /// What a part does: it may return a remark for the report.
-type Action = Box<dyn Fn() -> Result<String>>;
+type Action = Box<dyn Fn() -> Result<String> + Send + Sync>;
 
 /// One part.
 pub(super) struct Part {
     name: String,
     action: Action,
+    /// The run that it makes, if another part may go on beside it: not one that makes the same.
+    run: Option<&'static str>,
 }
 
 impl fmt::Debug for Part {
@@ -31,13 +35,45 @@ impl fmt::Debug for Part {
 
 impl Part {
     /// A part that is a function of this program.
-    pub(super) fn here(name: impl Into<String>, action: impl Fn() -> Result<String> + 'static) -> Self {
-        Self { name: name.into(), action: Box::new(action) }
+    pub(super) fn here(
+        name: impl Into<String>,
+        action: impl Fn() -> Result<String> + Send + Sync + 'static,
+    ) -> Self {
+        Self { name: name.into(), action: Box::new(action), run: None }
+    }
+
+    /// One that judges a counted run, of this name: how busy the host is changes nothing, so that another may go on beside it.
+    pub(super) fn counted(
+        name: &str,
+        run: &'static str,
+        action: impl Fn() -> Result<String> + Send + Sync + 'static,
+    ) -> Self {
+        Self { run: Some(run), ..Self::here(name, action) }
     }
 
     /// What it is called.
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Does it, and says how it went.
+    fn outcome(&self) -> Outcome {
+        // What goes on beside others says so when it is done, in one line.
+        let name = format!("{:<44} ", self.name);
+        if self.run.is_none() {
+            crate::say::aside(format_args!("{name}"));
+        }
+        let start = Instant::now();
+        let result = (self.action)();
+        let seconds = (start.elapsed().as_secs_f64() * 10.0).round() / 10.0;
+        let (ok, remark) = match result {
+            Ok(remark) => (true, remark),
+            Err(error) => (false, format!("{error:#}")),
+        };
+        let name = if self.run.is_some() { name.as_str() } else { "" };
+        let mark = if ok { "ok".to_owned() } else { format!("FAILED\n    {remark}") };
+        tell!("{name}{seconds:>6.1} s  {mark}");
+        Outcome { name: self.name.clone(), ok, seconds, remark }
     }
 
     /// A part that is a command, good when its status is 0.
@@ -57,6 +93,27 @@ impl Part {
             Ok(counted(&std::fs::read_to_string(&log).unwrap_or_default()))
         })
     }
+}
+
+/// Runs parts beside each other; what came out, in their order.
+fn together(parts: &[Part]) -> Vec<Outcome> {
+    let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+    let turns = Turns::new(parts.iter().map(|part| part.run).collect());
+    let outcomes = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.min(parts.len()) {
+            scope.spawn(|| {
+                while let Some(at) = turns.next() {
+                    let outcome = parts[at].outcome();
+                    turns.done(at);
+                    outcomes.lock().unwrap_or_else(PoisonError::into_inner).push((at, outcome));
+                }
+            });
+        }
+    });
+    let mut outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
+    outcomes.sort_by_key(|(at, _)| *at);
+    outcomes.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
 /// What a log says of tests that passed, over all of its `test result:` lines; nothing if it says nothing.
@@ -141,24 +198,18 @@ impl Report {
         Self { name, started: Instant::now(), outcomes: Vec::new() }
     }
 
-    /// Runs parts, one after the other.
+    /// Runs parts, one after the other; counted ones that follow each other go on beside each other, one for each processor.
     pub(super) fn run(&mut self, parts: &[Part]) {
-        for part in parts {
-            crate::say::aside(format_args!("{:<44} ", part.name));
-            let (start, began) = (Instant::now(), SystemTime::now());
-            let result = (part.action)();
-            let seconds = (start.elapsed().as_secs_f64() * 10.0).round() / 10.0;
-            let (ok, remark) = match result {
-                Ok(remark) => (true, remark),
-                Err(error) => (false, format!("{error:#}")),
+        for parts in parts.chunk_by(|one, next| one.run.is_some() && next.run.is_some()) {
+            let began = SystemTime::now();
+            let outcomes = match parts {
+                [alone] => vec![alone.outcome()],
+                many => together(many),
             };
-            tell!("{:>6.1} s  {}", seconds, if ok { "ok" } else { "FAILED" });
-            if ok {
+            if outcomes.iter().all(|outcome| outcome.ok) {
                 space::tidied(began);
-            } else {
-                tell!("    {remark}");
             }
-            self.outcomes.push(Outcome { name: part.name.clone(), ok, seconds, remark });
+            self.outcomes.extend(outcomes);
         }
     }
 

@@ -12,8 +12,8 @@ use crate::paths;
 const CALLS: f64 = 100_000.0;
 
 /// The part that each change is tried by.
-pub(super) fn parts() -> Vec<Part> {
-    vec![Part::here("replay: hostile neighbours", || same("2", "0.5", 5_000.0))]
+pub(super) fn part() -> Part {
+    Part::counted("replay: hostile neighbours", "hostile", || same("2", "0.5", 5_000.0))
 }
 
 /// The parts that take longer.
