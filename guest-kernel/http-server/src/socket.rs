@@ -8,8 +8,7 @@ use core::cell::Cell;
 
 use embassy_net::tcp::{Error, TcpReader, TcpSocket, TcpWriter};
 use embassy_time::with_timeout;
-use picoserve::io::embedded_io_async::{ErrorType, Write as _};
-use picoserve::io::{BaseWrite, Read, Socket, Write};
+use picoserve::io::{BaseWrite, Read, Socket, Write, embedded_io_async::ErrorType};
 use picoserve::mem::BorrowedCursor;
 use picoserve::{EmbassyRuntime, Timeouts, Timer};
 
