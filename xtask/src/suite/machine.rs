@@ -287,11 +287,16 @@ pub(super) fn crashed(scenario: &str, guests: u32, crashes: u32, seconds: f64) -
 fn benched() -> Result<String> {
     let once = |name| figures(name, &["bench", "operations"]);
     let (first, second) = (once("bench-1")?, once("bench-2")?);
-    ensure!(first["operations"] == second["operations"], "the counts differ");
+    let operations = first["operations"].as_object().context("no operations")?;
+    let differing: Vec<String> = operations
+        .iter()
+        .filter(|(name, one)| **one != second["operations"][name.as_str()])
+        .map(|(name, one)| format!("{name} {one} and {}", second["operations"][name.as_str()]))
+        .collect();
+    ensure!(differing.is_empty(), "the counts differ: {}", differing.join(", "));
     let over = bench::over(&first);
     ensure!(over.is_empty(), "more than half of Xen's: {}", over.join(", "));
-    let count = first["operations"].as_object().map_or(0, serde_json::Map::len);
-    Ok(format!("{count} operations, none over half of Xen's"))
+    Ok(format!("{} operations, none over half of Xen's", operations.len()))
 }
 
 fn sensitive() -> Result<String> {
