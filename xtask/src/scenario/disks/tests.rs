@@ -167,8 +167,8 @@ fn a_folder_is_read_or_written_over() {
     refused(&[&of("DIR/good", "mode = \"r\"")], &["disk[0].folder", "good", "cannot be read"]);
     refused(&[&of("DIR", "mode = \"w\"")], &["disk[0].mode", "would be lost", "overlay"]);
     refused(&[&of("", "mode = \"r\"")], &["disk[0].folder", "an empty name"]);
-    let root = crate::paths::root();
-    refused(&[&of(&root.to_string_lossy(), "mode = \"r\"")], &["disk[0].folder", "holds the place"]);
+    let runs = crate::paths::target();
+    refused(&[&of(&runs.to_string_lossy(), "mode = \"r\"")], &["disk[0].folder", "holds the place"]);
     refused(&[&of("DIR", "mode = \"r\", size = \"4K\"")], &["disk[0].size", "as large as its files need"]);
     let folder = folder();
     let disks = [of("DIR", "mode = \"r\""), of("DIR/.", "mode = \"w\", overlay = \"64K\"")];
