@@ -2,7 +2,7 @@
 //! It exists as one path so that PVH and Multiboot2 differ in one register only.
 //!
 //! Both protocols enter with paging off, flat segments, interrupts off and EBX pointing at their information.
-//! The path fills tables that map the first 4 GiB twice, at 0 and at the hypervisor's own slot, turns on long
+//! The path fills tables that map the first 4 GiB at 0, at the image's addresses and at the direct map, turns on long
 //! mode, jumps up, and calls `boot::enter(protocol, information)`. These tables are dropped for final ones
 //! ([`crate::paging`]) as soon as the memory map is known.
 
@@ -65,17 +65,17 @@ global_asm!(
     "cmp ecx, 2048",
     "jb 3b",
     "mov eax, offset boot_l2 + 3",
-    "mov [boot_l3], eax",
+    "xor ecx, ecx",
+    "4:",
+    "mov [boot_l3 + ecx * 8], eax",
+    "mov [boot_l3 + {direct_entry} * 8 + ecx * 8], eax",
     "add eax, 4096",
-    "mov [boot_l3 + 8], eax",
-    "add eax, 4096",
-    "mov [boot_l3 + 16], eax",
-    "add eax, 4096",
-    "mov [boot_l3 + 24], eax",
+    "inc ecx",
+    "cmp ecx, 4",
+    "jb 4b",
     "mov eax, offset boot_l3 + 3",
     "mov [boot_l4], eax",
     "mov [boot_l4 + {image_slot} * 8], eax",
-    "mov [boot_l4 + {direct_slot} * 8], eax",
     // PAE, the root, long mode with no-execute, paging with write protection.
     "mov eax, 0x20",
     "mov cr4, eax",
@@ -113,7 +113,7 @@ global_asm!(
     "ud2",
     ".popsection",
     image_slot = const crate::layout::IMAGE_SLOT,
-    direct_slot = const crate::layout::DIRECT_SLOT,
+    direct_entry = const crate::layout::DIRECT_ENTRY,
     pvh = const PVH,
     multiboot2 = const MULTIBOOT2,
     per_cpu = sym crate::per_cpu::PER_CPU,

@@ -10,7 +10,7 @@ use super::registers::Registers;
 use super::{Flags, Tables};
 use crate::cpu::control;
 use crate::descriptors::gdt;
-use crate::layout::{DEVICE_BASE, DIRECT_BASE, IMAGE_BASE, IMAGE_SLOT};
+use crate::layout::{DIRECT_BASE, DIRECT_END, IMAGE_BASE, IMAGE_SLOT};
 use crate::per_cpu::PER_CPU;
 use crate::ring1::area;
 
@@ -32,9 +32,10 @@ impl Space {
     /// The image and the direct map, with tables from `pool`, loaded.
     pub(crate) fn enter(pool: u64, memory_end: u64, huge_pages: bool) -> Self {
         let tables = Tables::new(pool, reserve::pool(memory_end), huge_pages);
-        let mut space = Self { tables, next_device: DEVICE_BASE, zeros: 0 };
+        let mut space = Self { tables, next_device: gdt::window() + gdt::FIRST + PAGE, zeros: 0 };
         space.map_image();
         let direct = memory_end.max(DIRECT_LEAST).next_multiple_of(GIB);
+        assert!(direct <= DIRECT_END - DIRECT_BASE, "more memory than the direct map has room for");
         space.tables.map(DIRECT_BASE, 0, direct, DATA);
         control::load_root(space.tables.root());
         space
@@ -108,8 +109,13 @@ impl Space {
         const LARGE: u64 = 1 << 21;
         let first = address & !(PAGE - 1);
         let end = (address + bytes).next_multiple_of(PAGE);
-        // The same place within a large page on both sides, so that large pages fit.
-        let at = self.next_device.next_multiple_of(LARGE) + first % LARGE;
+        let at = if end - first < LARGE {
+            self.next_device
+        } else {
+            // The same place within a large page on both sides, so that large pages fit.
+            self.next_device.next_multiple_of(LARGE) + first % LARGE
+        };
+        assert!(at + (end - first) <= DIRECT_BASE, "devices lie before the direct map");
         self.tables.map(at, first, end - first, flags);
         self.next_device = at + (end - first);
         at + (address - first)
