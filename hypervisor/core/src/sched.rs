@@ -119,26 +119,48 @@ pub fn vcpu_op<M: Machine>(call: &mut Call<'_, M>, args: Arguments) -> Result<u6
 #[inline(always)]
 fn set_single<M: Machine>(call: &mut Call<'_, M>, deadline: Option<Time>) {
     let timer = Timer { domain: call.caller, kind: Kind::Single };
-    let earliest = call.world.timers.next();
+    if call.world.trace.wants(Category::Timer) {
+        return set_anyhow(call.world, call.memory, timer, deadline);
+    }
+    let Some(at) = deadline else {
+        call.world.timers.stop(timer);
+        return;
+    };
+    // The way of who puts a timer off again and again; it calls nobody, so that there is nothing to keep.
+    if at > call.memory.now()
+        && let Some(is_first) = call.world.timers.put_off(timer, at)
+    {
+        if is_first {
+            call.world.effects.todo |= Todo::TIMER;
+        }
+        return;
+    }
+    set_anyhow(call.world, call.memory, timer, deadline);
+}
+
+/// Arms or stops a single-shot timer, whatever it was before.
+#[inline(never)]
+fn set_anyhow<M: Machine>(world: &mut World, m: &mut M, timer: Timer, deadline: Option<Time>) {
+    let earliest = world.timers.next();
     match deadline {
         None => {
-            call.world.timers.stop(timer);
+            world.timers.stop(timer);
         }
-        Some(at) if at <= call.memory.now() => {
-            call.world.timers.stop(timer);
-            events::raise_virq(call.world, call.memory, call.caller, Virq::Timer);
+        Some(at) if at <= m.now() => {
+            world.timers.stop(timer);
+            events::raise_virq(world, m, timer.domain, Virq::Timer);
         }
         Some(at) => {
-            call.world.timers.set(timer, at);
+            world.timers.set(timer, at);
             // A timer that fires early finds nothing due; one that fires late would be wrong.
             if at < earliest {
-                call.world.effects.todo |= Todo::TIMER;
+                world.effects.todo |= Todo::TIMER;
             }
         }
     }
-    if call.world.trace.wants(Category::Timer) {
+    if world.trace.wants(Category::Timer) {
         let deadline = deadline.map_or(0, |at| at.0);
-        trace::timer_set(&mut call.world.trace, call.memory, call.caller, TimerKind::Single, deadline);
+        trace::timer_set(&mut world.trace, m, timer.domain, TimerKind::Single, deadline);
     }
 }
 

@@ -112,6 +112,30 @@ impl<'a> View<'a> {
     /// `Fault`, as [`Self::translate`].
     #[inline(always)]
     pub fn read<T: FromBytes + IntoBytes, M: MachineMemory>(&self, memory: &M, va: u64) -> Result<T, Errno> {
+        let bytes = size_of::<T>();
+        if bytes.is_multiple_of(8) && bytes <= WORDS_MAX {
+            if va & 7 != 0 || bytes > to_page_end(va) {
+                return Self::read_anyhow(*self, memory, va);
+            }
+            // Nobody else is shown the value, so that it can come in registers.
+            let at = self.translate(memory, va, Access::Read)?;
+            let mut value = T::new_zeroed();
+            load_words(memory, at, value.as_mut_bytes());
+            return Ok(value);
+        }
+        let mut value = T::new_zeroed();
+        self.read_bytes(memory, va, value.as_mut_bytes())?;
+        Ok(value)
+    }
+
+    /// Reads a structure wherever it lies.
+    #[cold]
+    #[inline(never)]
+    fn read_anyhow<T: FromBytes + IntoBytes, M: MachineMemory>(
+        self,
+        memory: &M,
+        va: u64,
+    ) -> Result<T, Errno> {
         let mut value = T::new_zeroed();
         self.read_bytes(memory, va, value.as_mut_bytes())?;
         Ok(value)
@@ -222,16 +246,26 @@ fn copy_out<M: MachineMemory>(memory: &M, at: MachineAddress, into: &mut [u8]) {
         memory.read(at, into);
         return;
     }
+    let (next, rest) = load_words(memory, at, into);
+    if !rest.is_empty() {
+        memory.read(next, rest);
+    }
+}
+
+/// Loads whole words from an aligned address; returns what is left and where that lies.
+#[inline(always)]
+fn load_words<'a, M: MachineMemory>(
+    memory: &M,
+    at: MachineAddress,
+    into: &'a mut [u8],
+) -> (MachineAddress, &'a mut [u8]) {
     let mut next = at.0;
-    let mut words = into.chunks_exact_mut(8);
-    for word in &mut words {
-        word.copy_from_slice(&memory.load(MachineAddress(next)).to_ne_bytes());
+    let (words, rest) = into.as_chunks_mut::<8>();
+    for word in words {
+        *word = memory.load(MachineAddress(next)).to_ne_bytes();
         next = next.wrapping_add(8);
     }
-    let rest = words.into_remainder();
-    if !rest.is_empty() {
-        memory.read(MachineAddress(next), rest);
-    }
+    (MachineAddress(next), rest)
 }
 
 /// Copies within one frame, in whole words where the address is aligned.

@@ -16,9 +16,12 @@ use crate::memory::{MachineAddress, MachineMemory};
 /// # Errors
 /// `Perm`: another domain's, and the caller is not privileged.
 fn page_owner(space: &AddressSpace, named: u64) -> Result<DomId, Errno> {
+    if named == u64::from(DomId::SELF.0) {
+        return Ok(space.owner);
+    }
     // The upper half would name whose tables are changed; only our own (0) are.
     let named = DomId(u16::try_from(named).map_err(|_| Errno::Perm)?);
-    if named == DomId::SELF || named == space.owner || named == DomId::IO {
+    if named == space.owner || named == DomId::IO {
         Ok(space.owner)
     } else if space.privileged && named.is_ordinary() {
         Ok(named)
@@ -45,12 +48,20 @@ fn set_machine_to_physical<M: MachineMemory>(
 impl<M: MachineMemory> Tables<'_, M> {
     #[inline]
     fn request(&mut self, request: MmuUpdate, page_owner: DomId) -> Result<(), Errno> {
-        let kind = UpdateKind::from_raw(request.ptr & 3).ok_or(Errno::NoSys)?;
-        match kind {
-            UpdateKind::NormalPtUpdate | UpdateKind::PtUpdatePreserveAd => {
-                if request.ptr & 4 != 0 {
-                    return Err(Errno::Inval);
-                }
+        const USUAL: UpdateKind = UpdateKind::NormalPtUpdate;
+        if request.ptr & 7 == USUAL.raw() {
+            return self.update(MachineAddress(request.ptr), request.val, USUAL, page_owner);
+        }
+        self.request_apart(request, page_owner)
+    }
+
+    #[inline(never)]
+    fn request_apart(&mut self, request: MmuUpdate, page_owner: DomId) -> Result<(), Errno> {
+        match UpdateKind::from_raw(request.ptr & 3).ok_or(Errno::NoSys)? {
+            UpdateKind::NormalPtUpdate | UpdateKind::PtUpdatePreserveAd if request.ptr & 4 != 0 => {
+                Err(Errno::Inval)
+            }
+            kind @ (UpdateKind::NormalPtUpdate | UpdateKind::PtUpdatePreserveAd) => {
                 self.update(MachineAddress(request.ptr & !7), request.val, kind, page_owner)
             }
             UpdateKind::MachphysUpdate => {

@@ -142,28 +142,38 @@ impl Timers {
     /// that was due already is moved up to that.
     #[inline]
     pub fn set(&mut self, timer: Timer, at: Time) {
-        let number = timer.number();
-        let Some(old) = self.armed(number) else { return };
-        let at = at.max(self.base);
-        if old.is_alone() {
-            let place = Place::of(old.at, self.base);
-            if place.spans(old.at, at) {
-                // The way of who puts a timer off again and again.
-                self.slots.set_earliest(place, at);
-                if let Some(armed) = self.armed_mut(number) {
-                    armed.at = at;
-                }
-                self.next = if old.at == self.next { at } else { self.next.min(at) };
-                return;
-            }
+        if self.put_off(timer, at).is_none() {
+            self.set_anew(timer.number(), at.max(self.base));
         }
-        self.set_anew(number, at);
     }
 
-    /// The same where the timer does not stay in its slot. Apart, so that the usual way has nothing to keep.
+    /// Moves an armed timer that is alone in its slot to a deadline in the same slot; returns whether somebody has to
+    /// look earlier than before, or `None` if it cannot be moved so.
+    #[inline]
+    pub fn put_off(&mut self, timer: Timer, at: Time) -> Option<bool> {
+        let number = timer.number();
+        let old = self.armed(number).filter(|old| old.is_alone())?;
+        let place = Place::of(old.at, self.base);
+        // No deadline of a slot that is in use is before the base.
+        if !place.spans(old.at, at) {
+            return None;
+        }
+        self.slots.set_earliest(place, at);
+        if let Some(armed) = self.armed_mut(number) {
+            armed.at = at;
+        }
+        let is_first = at < self.next;
+        if is_first || old.at == self.next {
+            self.next = at;
+        }
+        Some(is_first)
+    }
+
+    /// Arms a timer where it does not stay in its slot. Apart, so that the usual way has nothing to keep.
     #[inline(never)]
     fn set_anew(&mut self, number: u32, at: Time) {
-        if let Some(old) = self.armed(number).filter(|old| old.before != UNARMED) {
+        let Some(old) = self.armed(number) else { return };
+        if old.before != UNARMED {
             self.take_out(Place::of(old.at, self.base), old);
             if old.at == self.next {
                 self.next = self.slots.earliest();
