@@ -109,47 +109,49 @@ pub struct Setup {
     pub heap_bytes: u64,
 }
 
-/// All that the hypervisor knows.
+/// All that the hypervisor knows. The order is that of memory: what a change of the domain looks at lies together, for the
+/// processor looks up each page anew after it; the trace is larger than a page, and its end is for records alone.
 #[derive(Debug)]
+#[repr(C)]
 pub struct World {
-    /// What never changes.
-    pub constants: Constants,
     /// All memory.
     pub frames: FrameTable,
-    /// The domains.
-    pub domains: Domains,
-    /// Who has the processor.
-    pub current: Option<DomId>,
-    /// What the machine has to do.
-    pub effects: Effects,
-    /// Who runs when.
-    pub scheduler: Scheduler,
-    /// All deadlines.
-    pub timers: Timers,
-    /// The trace.
-    pub trace: Trace,
-    /// Devices and the links between their halves.
-    pub devices: Devices,
-    /// Text for the serial line.
-    pub output: Output,
-    /// Domain switches.
-    pub switches: u64,
-    pub(crate) life: Life,
-    pub(crate) input: Input,
-    /// Images of the boot archive, by path.
-    pub(crate) images: Images,
-    /// Slice of a domain that does not say, in ns.
-    pub(crate) slice_ns: u64,
     /// Whether anything is out of the ordinary.
     pub(crate) attention: Attention,
-    /// First word of the shared page of who has the processor.
-    pub(crate) shared_page: MachineAddress,
+    /// What the machine has to do.
+    pub effects: Effects,
+    /// Who has the processor.
+    pub current: Option<DomId>,
     /// Who had the processor last, over idling.
     pub(crate) last: Option<DomId>,
+    /// First word of the shared page of who has the processor.
+    pub(crate) shared_page: MachineAddress,
     /// Whose root the processor keeps while nobody has it, and which.
     pub(crate) kept: Option<(DomId, Mfn)>,
     pub(crate) idle_ns: u64,
     pub(crate) idle_since: Option<Time>,
+    /// Domain switches.
+    pub switches: u64,
+    /// The domains.
+    pub domains: Domains,
+    /// Who runs when.
+    pub scheduler: Scheduler,
+    /// All deadlines.
+    pub timers: Timers,
+    /// Devices and the links between their halves.
+    pub devices: Devices,
+    /// What never changes.
+    pub constants: Constants,
+    pub(crate) life: Life,
+    pub(crate) input: Input,
+    /// Text for the serial line.
+    pub output: Output,
+    /// Images of the boot archive, by path.
+    pub(crate) images: Images,
+    /// Slice of a domain that does not say, in ns.
+    pub(crate) slice_ns: u64,
+    /// The trace.
+    pub trace: Trace,
 }
 
 /// What never changes after the start.

@@ -8,17 +8,18 @@ use core::mem::offset_of;
 use core::sync::atomic::AtomicU64;
 
 use crate::descriptors::gdt::Gdt;
+use crate::descriptors::idt::Idt;
 use crate::descriptors::tss::Tss;
 use crate::ring1::area::Area;
 use hypervisor_core::registers::Registers;
 
 /// Bytes of a processor's stack; entries from guests start at its end.
-const STACK_BYTES: usize = 64 * 1024;
+const STACK_BYTES: usize = 62 * 1024;
 /// Bytes of the stacks for the vectors that may strike anywhere.
 pub(crate) const INTERRUPT_STACK_BYTES: usize = 8 * 1024;
 
 /// A stack.
-#[repr(C, align(4096))]
+#[repr(C, align(16))]
 pub(crate) struct Stack<const BYTES: usize>(UnsafeCell<[u8; BYTES]>);
 
 // SAFETY: only the processor itself touches its stack, by its stack pointer.
@@ -38,16 +39,9 @@ impl<const BYTES: usize> Stack<BYTES> {
 /// A processor's own memory.
 #[repr(C, align(4096))]
 pub(crate) struct PerCpu {
-    /// Entries from guests and all work of the hypervisor.
+    /// Entries from guests and all work of the hypervisor. The words that follow lie in its last page, which is in use anyway,
+    /// and so do the first gates: those of devices.
     pub(crate) stack: Stack<STACK_BYTES>,
-    /// For #DF, NMI, #MC and #DB, by their number in the interrupt stack table minus one.
-    pub(crate) interrupt_stacks: [Stack<INTERRUPT_STACK_BYTES>; 4],
-    /// Descriptors from selector 0xe000 upwards.
-    pub(crate) gdt: Gdt,
-    /// Where the processor finds the stacks.
-    pub(crate) tss: Tss,
-    /// What a guest in ring 1 sees beside descriptors and stubs.
-    pub(crate) area: Area,
     /// Root of the guest in ring 1 that has the processor.
     pub(crate) guest_root: AtomicU64,
     /// Whether something of the entry area's stacks must be cleared before a guest in ring 1 sees them.
@@ -60,21 +54,32 @@ pub(crate) struct PerCpu {
     nmi_at: AtomicU64,
     /// Machine checks survived.
     pub(crate) machine_checks: AtomicU64,
+    /// The interrupt table while no guest in ring 1 has the processor.
+    pub(crate) idt: Idt,
+    /// For #DF, NMI, #MC and #DB, by their number in the interrupt stack table minus one.
+    pub(crate) interrupt_stacks: [Stack<INTERRUPT_STACK_BYTES>; 4],
+    /// Descriptors from selector 0xe000 upwards.
+    pub(crate) gdt: Gdt,
+    /// Where the processor finds the stacks.
+    pub(crate) tss: Tss,
+    /// What a guest in ring 1 sees beside descriptors and stubs.
+    pub(crate) area: Area,
 }
 
 /// The first processor's.
 pub(crate) static PER_CPU: PerCpu = PerCpu {
     stack: Stack::new(),
-    interrupt_stacks: [const { Stack::new() }; 4],
-    gdt: Gdt::new(),
-    tss: Tss::new(),
-    area: Area::new(),
     guest_root: AtomicU64::new(0),
     area_used: AtomicU64::new(1),
     pending: [const { AtomicU64::new(0) }; 4],
     nmis: AtomicU64::new(0),
     nmi_at: AtomicU64::new(0),
     machine_checks: AtomicU64::new(0),
+    idt: Idt::new(),
+    interrupt_stacks: [const { Stack::new() }; 4],
+    gdt: Gdt::new(),
+    tss: Tss::new(),
+    area: Area::new(),
 };
 
 /// Offset of the end of the stack in [`PerCpu`].

@@ -6,12 +6,13 @@ use spin::{Mutex, MutexGuard};
 use crate::account;
 use crate::record::{Hands, Mind};
 
-/// All that changes after boot.
+/// All that changes after boot. The larger part is last, whose own last part is seldom looked at.
+#[repr(C)]
 pub(crate) struct System {
+    /// What the core acts on.
+    pub(crate) hardware: Hands,
     /// What the core knows.
     pub(crate) world: Mind,
-    /// What it acts on.
-    pub(crate) hardware: Hands,
 }
 
 /// Nothing until boot has built it.

@@ -55,8 +55,9 @@ pub(crate) use switch::{first_times, last_counters, set, set_on, tell_guest, tri
 /// Whether recording is compiled in.
 pub const COMPILED_IN: bool = cfg!(feature = "trace");
 
-/// The trace of a world.
+/// The trace of a world. What others ask comes first, and what is for records alone last, as in [`crate::world::World`].
 #[derive(Debug)]
+#[repr(C)]
 pub struct Trace {
     /// What is recorded now, a bit a category; 0 while the trace is off.
     mask: u32,
@@ -67,17 +68,17 @@ pub struct Trace {
     guests: Stream,
     /// When they were last taken in, in ticks.
     time_of_guests: u64,
-    /// How many records of it are recorded now in a place that begins so.
-    wanted_of_guests: guests::ByLowest<u64>,
-    /// How many places were taken in that begin so.
-    taken_in: guests::ByLowest<u64>,
-    written: [u64; KINDS],
     /// What is to be recorded while the trace is on.
     pub(crate) choice: Choice,
     /// Words of storage.
     words: usize,
     names: usize,
     tsc_khz: u64,
+    written: [u64; KINDS],
+    /// How many records of it are recorded now in a place that begins so.
+    wanted_of_guests: guests::ByLowest<u64>,
+    /// How many places were taken in that begin so.
+    taken_in: guests::ByLowest<u64>,
 }
 
 impl Default for Trace {

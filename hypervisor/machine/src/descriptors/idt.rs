@@ -8,6 +8,7 @@ use hypervisor_core::ring::RING1_CODE;
 
 use super::{TablePointer, gdt, tss};
 use crate::entry;
+use crate::per_cpu::PER_CPU;
 
 const PRESENT: u64 = 1 << 47;
 const INTERRUPT_GATE: u64 = 0xe << 40;
@@ -19,7 +20,7 @@ const KERNEL_GATE: u64 = if cfg!(feature = "plant-interrupt-gate") { INTERRUPT_G
 pub(crate) const COUNT: usize = 256;
 
 /// A table, two words a gate.
-#[repr(C, align(4096))]
+#[repr(C, align(16))]
 pub(crate) struct Idt([AtomicU64; 2 * COUNT]);
 
 /// What a gate leads to.
@@ -77,16 +78,13 @@ impl Idt {
     }
 }
 
-/// The table while no guest in ring 1 has the processor.
-static IDT: Idt = Idt::new();
-
 /// Makes the processor use the table for guests in ring 3.
 ///
 /// # Safety
 /// [`fill`] came before; the task state has the hypervisor's own stacks.
 pub(crate) unsafe fn load() {
     // SAFETY: every gate leads to a stub of the hypervisor; the caller vouches for the stacks.
-    unsafe { IDT.load() };
+    unsafe { PER_CPU.idt.load() };
 }
 
 /// Fills the table.
@@ -100,7 +98,7 @@ pub(super) fn fill() {
             0..32 => (entry::exception::stub(vector), 0),
             _ => (entry::interrupt::stub(vector), 0),
         };
-        IDT.set(vector, Gate::Hypervisor { address: stub, stack, from: least_privileged(vector) });
+        PER_CPU.idt.set(vector, Gate::Hypervisor { address: stub, stack, from: least_privileged(vector) });
     }
 }
 

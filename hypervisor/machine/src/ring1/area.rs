@@ -59,6 +59,8 @@ pub(super) const fn interrupt_stack_end(number: u8) -> usize {
     STACKS + number as usize * STACK_BYTES
 }
 
+const _: () = assert!(offset_of!(Area, idt).is_multiple_of(PAGE as usize), "the table is a page of its own");
+
 impl Area {
     /// An area that leads nowhere.
     pub(crate) const fn new() -> Self {
