@@ -29,7 +29,7 @@ pub(crate) fn before_return<M: Machine>(world: &mut World, m: &mut M, regs: &mut
             return Next::Resume;
         }
     }
-    if world.trace.is_on() { slowly_recorded(world, m, regs) } else { slowly::<M, false>(world, m, regs) }
+    if world.trace.is_on() { slowly_recorded(world, m, regs) } else { slowly(world, m, regs) }
 }
 
 /// Whether an upcall of who has the processor is pending and not masked.
@@ -48,14 +48,19 @@ pub(crate) fn finish<M: Machine>(world: &mut World, m: &mut M, regs: &mut Regist
     !upcall_due(world, m) || (traps::upcall(world, m, id, regs) && world.effects.todo.is_empty())
 }
 
+#[inline(never)]
+fn slowly<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers) -> Next {
+    decide::<M, false>(world, m, regs)
+}
+
 /// The same while records are written: apart, so that nothing is kept for them while there are none.
 #[inline(never)]
 fn slowly_recorded<M: Machine>(world: &mut World, m: &mut M, regs: &mut Registers) -> Next {
-    slowly::<M, true>(world, m, regs)
+    decide::<M, true>(world, m, regs)
 }
 
-#[inline(never)]
-fn slowly<M: Machine, const RECORDED: bool>(world: &mut World, m: &mut M, regs: &mut Registers) -> Next {
+#[inline(always)]
+fn decide<M: Machine, const RECORDED: bool>(world: &mut World, m: &mut M, regs: &mut Registers) -> Next {
     let loaded = world.current;
     if world.attention.contains(Attention::LIFE) {
         life::work(world, m, loaded);

@@ -133,7 +133,7 @@ impl RunTimes {
 
     /// Goes over to a state.
     pub fn enter(&mut self, state: RunState, now: Time) {
-        self.spent = self.spent_at(now);
+        Self::add(&mut self.spent, self.state, now.since(self.since));
         self.since = now;
         self.state = state;
     }
@@ -141,15 +141,15 @@ impl RunTimes {
     /// ns in each state up to `now`.
     #[must_use]
     pub fn spent_at(&self, now: Time) -> [u64; 4] {
-        let [mut running, mut runnable, mut blocked, mut offline] = self.spent;
-        let slot = match self.state {
-            RunState::Running => &mut running,
-            RunState::Runnable => &mut runnable,
-            RunState::Blocked => &mut blocked,
-            RunState::Offline => &mut offline,
-        };
-        *slot = slot.saturating_add(now.since(self.since));
-        [running, runnable, blocked, offline]
+        let mut spent = self.spent;
+        Self::add(&mut spent, self.state, now.since(self.since));
+        spent
+    }
+
+    fn add(spent: &mut [u64; 4], state: RunState, ns: u64) {
+        if let Some(spent) = usize::try_from(state.raw()).ok().and_then(|at| spent.get_mut(at)) {
+            *spent = spent.saturating_add(ns);
+        }
     }
 }
 

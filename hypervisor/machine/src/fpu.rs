@@ -20,10 +20,15 @@ pub(crate) fn hand_over(fpu: &mut Fpu) {
 }
 
 /// Saves the registers of a domain that loses the processor, if it has any in the FPU.
+#[inline]
 pub(crate) fn take_away(fpu: &mut Fpu) {
-    if !fpu.live {
-        return;
+    if fpu.live {
+        save(fpu);
     }
+}
+
+#[inline(never)]
+fn save(fpu: &mut Fpu) {
     let state = fpu.state.get_or_insert_with(|| Box::new(FpuState::initial()));
     control::release_fpu();
     // SAFETY: the area is aligned, of full size and exclusive.

@@ -55,14 +55,10 @@ pub(crate) use switch::{first_times, last_counters, set, set_on, tell_guest, tri
 /// Whether recording is compiled in.
 pub const COMPILED_IN: bool = cfg!(feature = "trace");
 
-/// The trace of a world. What others ask comes first, and what is for records alone last, as in [`crate::world::World`].
+/// The trace of a world. What is large comes last: it is for records alone, as [`crate::world::World`] has it.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Trace {
-    /// What is recorded now, a bit a category; 0 while the trace is off.
-    mask: u32,
-    /// Whether each record must be held against the choice; the stream gives no room at hand then.
-    filtered: bool,
     stream: Stream,
     /// What guests record in their pages.
     guests: Stream,
@@ -74,6 +70,10 @@ pub struct Trace {
     words: usize,
     names: usize,
     tsc_khz: u64,
+    /// What is recorded now, a bit a category; 0 while the trace is off.
+    mask: u32,
+    /// Whether each record must be held against the choice; the stream gives no room at hand then.
+    filtered: bool,
     written: [u64; KINDS],
     /// How many records of it are recorded now in a place that begins so.
     wanted_of_guests: guests::ByLowest<u64>,

@@ -178,8 +178,7 @@ fn push<M: Machine, const N: usize>(
     let middle = top.wrapping_sub(40);
     let sp = middle.wrapping_sub(u64::try_from(N).unwrap_or(0) << 3);
     if sp & 0xfff > 0x1000 - 64 {
-        view.write(m, middle, &tail)?;
-        view.write_bytes(m, sp, head.as_bytes())?;
+        push_across(view, m, middle, (head.as_bytes(), sp), &tail)?;
         return Ok(sp);
     }
     let mut at = view.translate(m, sp, Access::Write)?;
@@ -196,14 +195,33 @@ fn push<M: Machine, const N: usize>(
     Ok(sp)
 }
 
+/// Writes a frame that may lie in two pages. Apart, like all that is seldom beside an upcall.
+#[cold]
+#[inline(never)]
+fn push_across<M: Machine>(
+    view: &View<'_>,
+    m: &mut M,
+    middle: u64,
+    (head, sp): (&[u8], u64),
+    tail: &[u64; 5],
+) -> Result<(), Errno> {
+    view.write(m, middle, tail)?;
+    view.write_bytes(m, sp, head)
+}
+
 /// Enters the upcall handler, if there is one. Returns whether the domain lives.
 #[inline(always)]
 pub(crate) fn upcall<M: Machine>(world: &mut World, m: &mut M, id: DomId, regs: &mut Registers) -> bool {
     if world.trace.wants(Category::Event) {
         upcall_recorded(world, m, id, regs)
     } else {
-        upcall_as::<M, false>(world, m, id, regs)
+        upcall_unrecorded(world, m, id, regs)
     }
+}
+
+#[inline(never)]
+fn upcall_unrecorded<M: Machine>(world: &mut World, m: &mut M, id: DomId, regs: &mut Registers) -> bool {
+    upcall_as::<M, false>(world, m, id, regs)
 }
 
 #[inline(never)]
@@ -211,7 +229,7 @@ fn upcall_recorded<M: Machine>(world: &mut World, m: &mut M, id: DomId, regs: &m
     upcall_as::<M, true>(world, m, id, regs)
 }
 
-#[inline(never)]
+#[inline(always)]
 fn upcall_as<M: Machine, const RECORDED: bool>(
     world: &mut World,
     m: &mut M,

@@ -20,7 +20,9 @@ pub(crate) fn save(features: Features) -> (u64, u64) {
 
 /// Loads selectors, then bases.
 pub(crate) fn load(features: Features, bases: &Segments, user_mode: bool) {
-    reset_selectors();
+    if !are_selectors_reset() {
+        reset_selectors();
+    }
     set_fs_base(features, bases.fs_base);
     set_gs_base(features, bases.gs_base(user_mode));
 }
@@ -61,6 +63,20 @@ fn read_gs_base() -> u64 {
     base
 }
 
+/// Whether DS, ES, FS and GS are as [`reset_selectors`] leaves them: guests seldom change them, and to load one takes the
+/// processor to the descriptor table.
+fn are_selectors_reset() -> bool {
+    let (ds, es, fs, gs): (u32, u32, u32, u32);
+    // SAFETY: reading changes nothing.
+    unsafe {
+        asm!("mov {:e}, ds", "mov {:e}, es", "mov {:e}, fs", "mov {:e}, gs",
+             out(reg) ds, out(reg) es, out(reg) fs, out(reg) gs, options(nomem, nostack, preserves_flags));
+    }
+    let wrong = |selector: u32| selector ^ u32::from(GUEST_DATA);
+    wrong(ds) | wrong(es) | wrong(fs) | wrong(gs) == 0
+}
+
+#[cold]
 fn reset_selectors() {
     // SAFETY: the selector is of a guest's data segment in the loaded table; ring 0 uses none of these registers.
     unsafe {

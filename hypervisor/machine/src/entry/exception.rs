@@ -46,7 +46,7 @@ pub(crate) fn machine_check_stub() -> u64 {
 }
 
 global_asm!(
-    ".pushsection .text.entry, \"ax\"",
+    ".pushsection .text.entry.exception, \"ax\"",
     ".balign 16",
     ".globl exception_stubs",
     "exception_stubs:",

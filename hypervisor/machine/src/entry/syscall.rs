@@ -29,7 +29,7 @@ pub(crate) fn address() -> u64 {
 }
 
 global_asm!(
-    ".pushsection .text.entry, \"ax\"",
+    ".pushsection .text.entry.syscall, \"ax\"",
     ".balign 64",
     ".globl syscall_entry",
     "syscall_entry:",
