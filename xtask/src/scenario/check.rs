@@ -55,7 +55,7 @@ pub(super) fn check(scenario: &Scenario, images: &dyn Fn(&str) -> bool) -> Resul
         let memory = system.memory.get_ref().0;
         let have = memory.saturating_sub(Reserve::of(memory, memory).sum());
         if needed > have {
-            return Err(scenario.refuse(entry.memory.span(), too_much(scenario, entry, needed, have)));
+            return Err(too_much(scenario, entry, needed, have));
         }
     }
     if guests > MAX_GUESTS {
@@ -72,16 +72,18 @@ pub(super) fn check(scenario: &Scenario, images: &dyn Fn(&str) -> bool) -> Resul
     super::disks::check(scenario)
 }
 
-/// That the domains up to an entry need more than is left for them.
-pub(super) fn too_much(scenario: &Scenario, entry: &Entry, needed: u64, left: u64) -> String {
-    format!(
+/// That the domains up to an entry need more than is left for them; the machine is to blame if that is enough for none.
+pub(super) fn too_much(scenario: &Scenario, entry: &Entry, needed: u64, left: u64) -> Refusal {
+    let memory = if left < SMALLEST_BYTES { &scenario.system.memory } else { &entry.memory };
+    let message = format!(
         "more memory than there is: the domains up to {:?} need {}M, and of the machine's {} {} left beside the \
          hypervisor (memory = ..., or --memory)",
         entry.name.get_ref(),
         needed.div_ceil(1 << 20),
         scenario.system.memory.get_ref(),
         if left >> 20 == 0 { "nothing is".to_owned() } else { format!("some {}M are", left >> 20) },
-    )
+    );
+    scenario.refuse(memory.span(), message)
 }
 
 fn entry_alone(scenario: &Scenario, entry: &Entry, images: &dyn Fn(&str) -> bool) -> Result<(), Refusal> {

@@ -245,10 +245,10 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), Refusal> {
             others.push(one);
         }
     }
-    if drives(scenario).len() > DRIVES_MAX {
-        return Err(Refusal::whole(&scenario.path, format!("more than {DRIVES_MAX} images")));
+    match drives(scenario).into_iter().nth(DRIVES_MAX) {
+        Some(drive) => Err(drive.in_use.because(format!("more than {DRIVES_MAX} images"))),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// What a disk says by itself.

@@ -24,6 +24,8 @@ pub(crate) use place::Refusal;
 pub(crate) use room::Room;
 pub(crate) use units::{Size, Span};
 
+use crate::paths;
+
 /// A scenario that has been read and found to make sense.
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
@@ -46,9 +48,16 @@ impl Scenario {
         let by_path = name.ends_with(".toml");
         let path =
             if by_path { PathBuf::from(name) } else { root.join("images").join(format!("{name}.toml")) };
-        let text = std::fs::read_to_string(&path).map_err(|error| {
+        let text = paths::read_text(&path).map_err(|error| {
             let known = known(root).join(", ");
-            Refusal::whole(&shown(root, &path), format!("cannot be read: {error} (scenarios: {known})"))
+            let given = Path::new(name);
+            // What was given may be there, and not be what was looked for.
+            let (place, why) = match paths::read_text(given) {
+                _ if by_path || !given.exists() => (path.as_path(), error.to_string()),
+                Ok(_) => (given, "the path of a scenario ends in .toml".to_owned()),
+                Err(error) => (given, error.to_string()),
+            };
+            Refusal::whole(&shown(root, place), format!("cannot be read: {why} (scenarios: {known})"))
         })?;
         Self::parse(root, &path, text)
     }

@@ -30,6 +30,11 @@ impl Refusal {
         let key = key_at(text, &span).unwrap_or_default();
         Self { place: format!("{}:{line}", path.display()), key, message: message.into() }
     }
+
+    /// The same place for another reason.
+    pub(super) fn because(self, message: impl Into<String>) -> Self {
+        Self { message: message.into(), ..self }
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -47,7 +52,12 @@ impl std::error::Error for Refusal {}
 /// Reads a scenario's text.
 pub(super) fn read(path: &Path, text: &str) -> Result<System, Refusal> {
     toml::from_str(text).map_err(|error| {
-        let message = error.message().trim().replace('\n', ", ");
+        let mut message = error.message().trim().replace('\n', ", ");
+        // Of what is no TOML no key is found: the place in the text is all there is.
+        if let Some(key) = error.span().filter(|_| message == "duplicate key").and_then(|span| text.get(span))
+        {
+            message = format!("{message} {key:?}");
+        }
         match error.span() {
             Some(span) => Refusal::at(path, text, span, message),
             None => Refusal::whole(path, message),

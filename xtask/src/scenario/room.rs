@@ -64,8 +64,7 @@ impl Room {
                 needed = needed.saturating_add(self.bytes(domain, &mut met));
             }
             if needed > self.left {
-                let message = super::check::too_much(scenario, entry, needed, self.left);
-                return Err(scenario.refuse(entry.memory.span(), message));
+                return Err(super::check::too_much(scenario, entry, needed, self.left));
             }
         }
         Ok(())

@@ -156,6 +156,37 @@ fn more_memory_than_there_is_is_refused() {
 }
 
 #[test]
+fn a_machine_too_small_for_any_domain_is_to_blame() {
+    says(
+        &refusal("memory = \"64M\"", "memory = \"0M\""),
+        &["images/t.toml:2: memory: more memory than there is", "nothing is left"],
+    );
+}
+
+#[test]
+fn a_key_that_is_there_twice_is_named() {
+    says(
+        &refusal("slice = \"5ms\"", "slice = \"5ms\"\nslice = \"6ms\""),
+        &["images/t.toml:4: duplicate key \"slice\""],
+    );
+}
+
+#[test]
+fn a_path_that_is_no_scenario_is_named_as_it_was_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let given = |path: &Path| {
+        let name = path.to_string_lossy().into_owned();
+        (Scenario::open(Path::new("/repo"), &name).unwrap_err().to_string(), name)
+    };
+    let (message, name) = given(folder.path());
+    says(&message, &[&format!("{name}: cannot be read: it is a folder")]);
+    let file = folder.path().join("text");
+    std::fs::write(&file, GOOD).unwrap();
+    let (message, name) = given(&file);
+    says(&message, &[&format!("{name}: cannot be read: the path of a scenario ends in .toml")]);
+}
+
+#[test]
 fn a_machine_larger_than_its_host_is_refused() {
     let scenario = judge(GOOD).unwrap();
     scenario.check_host(64 << 20).unwrap();

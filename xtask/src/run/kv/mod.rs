@@ -16,8 +16,8 @@ use serde_json::json;
 
 use self::image::NoStore;
 use self::promise::Promise;
-use crate::BadInput;
 use crate::cli::{self, Json};
+use crate::{BadInput, paths};
 
 /// Does what the command line wants.
 pub(crate) fn kv(what: &cli::Kv) -> Result<()> {
@@ -33,12 +33,12 @@ pub(crate) fn kv(what: &cli::Kv) -> Result<()> {
 /// [`BadInput`] for what is no store; others when one is damaged or breaks a promise.
 fn check(options: &cli::KvCheck) -> Result<()> {
     let shown = options.image.display();
-    let bytes = fs::read(&options.image).map_err(|error| BadInput(format!("{shown}: {error}")))?;
+    let bytes = paths::read(&options.image).map_err(|error| BadInput(format!("{shown}: {error}")))?;
     let promises: Vec<Promise> = match &options.acknowledged {
         None => Vec::new(),
         Some(path) => {
             let wrong = |error: &dyn std::fmt::Display| BadInput(format!("{}: {error}", path.display()));
-            let text = fs::read_to_string(path).map_err(|error| wrong(&error))?;
+            let text = paths::read_text(path).map_err(|error| wrong(&error))?;
             serde_json::from_str(&text).map_err(|error| wrong(&error))?
         }
     };

@@ -71,6 +71,23 @@ fn an_image_that_cannot_be_a_disk_is_refused_by_name() {
 }
 
 #[test]
+fn the_image_that_is_one_too_many_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let guests = (1..=16).map(|number| {
+        let image = folder.path().join(number.to_string());
+        fs::write(&image, [0; 512]).unwrap();
+        entry(
+            &format!("g{number}"),
+            &format!("disk = [{{ backend = \"driver\", image = {image:?}, mode = \"r\" }}]"),
+        )
+    });
+    let text = BEFORE.to_owned() + &entry("driver", "") + &guests.collect::<String>();
+    let scenario = Scenario::parse(Path::new("/repo"), Path::new("/repo/images/t.toml"), text).unwrap();
+    let message = scenario.check(&|_| true).unwrap_err().to_string();
+    assert_eq!(message, "images/t.toml:156: domain[16].disk[0].image: more than 15 images");
+}
+
+#[test]
 fn a_writer_is_alone_with_its_bytes() {
     let write = "backend = \"driver\", image = \"DIR/good\", mode = \"w\"";
     let read =
