@@ -216,3 +216,6 @@ abi_enum! {
 pub const ENTRIES_PER_FRAME: u32 = 512;
 /// References below this are reserved for tools (`GNTTAB_NR_RESERVED_ENTRIES`).
 pub const RESERVED_ENTRIES: u32 = 8;
+/// First reference of a domain's device pages: the page of its n-th front end, in the directory's order, has this one and n. A
+/// guest with more of them than [`RESERVED_ENTRIES`] has room for leaves theirs out as well.
+pub const DEVICE_FIRST: u32 = 2;

@@ -71,6 +71,11 @@ fn is_front(entry: &DirectoryEntry) -> bool {
     entry.kind == DeviceKind::NetFront.raw() || entry.kind == DeviceKind::BlockFront.raw()
 }
 
+/// How many front ends we have: each has a device page, which the hypervisor grants itself.
+pub(super) fn fronts() -> u32 {
+    (0..count()).filter_map(entry).filter(is_front).count() as u32
+}
+
 /// Frames of our memory that the directory itself and the pages of our front ends take.
 pub(super) fn reserved() -> impl Iterator<Item = Pfn> {
     let entries_per_page = (PAGE_SIZE / size_of::<DirectoryEntry>()) as u64;

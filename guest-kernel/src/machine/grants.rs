@@ -6,9 +6,10 @@ use core::cell::RefCell;
 
 use critical_section::Mutex;
 use hypercall_abi::event_channel::Status;
-use hypercall_abi::grant_table::{ENTRIES_PER_FRAME, RESERVED_ENTRIES};
+use hypercall_abi::grant_table::{DEVICE_FIRST, ENTRIES_PER_FRAME, RESERVED_ENTRIES};
 use hypercall_abi::{DomId, Errno, GrantRef, Mfn};
 
+use super::devices;
 use super::hypercall::{self, event, grant as calls};
 use super::window::{self, Range};
 use crate::grant_entry::{Entry, InUse};
@@ -51,7 +52,8 @@ impl Table {
         range.map(0, list.last().copied().ok_or(Errno::NoSpc)?, window::DATA)?;
         self.frames.push(range);
         let first = count as u32 * ENTRIES_PER_FRAME;
-        self.free.extend((first.max(RESERVED_ENTRIES)..first + ENTRIES_PER_FRAME).rev());
+        let reserved = RESERVED_ENTRIES.max(DEVICE_FIRST + devices::fronts());
+        self.free.extend((first.max(reserved)..first + ENTRIES_PER_FRAME).rev());
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use hypercall_abi::device::{BACK_HALF, DeviceKind, FRONT_HALF, NO_DISK, NetHalf, XenbusState};
 use hypercall_abi::event_channel::Virq;
+use hypercall_abi::grant_table::DEVICE_FIRST;
 use hypercall_abi::{DomId, GrantRef, Port};
 use zerocopy::IntoBytes;
 
@@ -14,7 +15,6 @@ use super::directory::{change, entry_name, options, page_frame, write_frame};
 use crate::config::{self, Device};
 use crate::domain::State;
 use crate::events::{self, connect_pair};
-use crate::grants::SEED_FIRST;
 use crate::machine::Machine;
 use crate::memory::MachineAddress;
 use crate::world::World;
@@ -120,7 +120,7 @@ fn connect<M: Machine>(world: &mut World, m: &mut M, id: DomId, index: u32) -> O
     let other_name = if is_front { &back_name } else { &front_name };
     let other = world.living(other_name)?;
     let (front, back) = if is_front { (id, other) } else { (other, id) };
-    let reference = GrantRef(SEED_FIRST.saturating_add(page));
+    let reference = GrantRef(DEVICE_FIRST.saturating_add(page));
     let frame = page_frame(world, front, page)?;
     // A page that has become something else is nothing to share.
     if world.frames.get_writable(frame, front).is_err() {

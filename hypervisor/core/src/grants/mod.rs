@@ -24,8 +24,6 @@ pub use calls::grant_table_op;
 pub use mapping::release_mappings;
 pub use table::GrantTable;
 
-use hypercall_abi::grant_table::RESERVED_ENTRIES;
-
 /// Frames that a table may have.
 pub const TABLE_FRAMES_MAX: usize = 8;
 /// Mappings that one domain may have at once.
@@ -35,7 +33,3 @@ pub const COPIES_MAX: u64 = 1024;
 /// Mappings that one call may make or undo; more are refused as a whole. Fewer than copies, since each may have to move
 /// a long list.
 pub const OPERATIONS_MAX: u64 = 256;
-/// First of the reserved references, up to [`RESERVED_ENTRIES`], that the hypervisor fills with device pages itself.
-pub const SEED_FIRST: u32 = 2;
-
-const _: () = assert!(SEED_FIRST < RESERVED_ENTRIES);

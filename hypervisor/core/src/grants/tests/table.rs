@@ -1,10 +1,12 @@
 //! The table itself: how long it is, where it lies, and what the builder writes into it.
 
-use hypercall_abi::grant_table::{GrantStatus, GrantTableOp, QuerySize, SetVersion, SetupTable};
+use hypercall_abi::grant_table::{
+    DEVICE_FIRST, GrantStatus, GrantTableOp, QuerySize, SetVersion, SetupTable,
+};
 use hypercall_abi::mmu::flush;
 use hypercall_abi::{DomId, Errno, GrantRef, Mfn};
 
-use super::super::{SEED_FIRST, TABLE_FRAMES_MAX};
+use super::super::TABLE_FRAMES_MAX;
 use super::{ARGUMENTS, OKAY, RO, RW, SPARE, two, va};
 use crate::paging::update_va_mapping;
 
@@ -50,8 +52,8 @@ fn the_builder_can_grant_for_the_domain() {
     let (mut fixture, granter, user) = two();
     let frame = fixture.mfn(granter, SPARE);
     let grants = &fixture.world.domains.get(granter).unwrap().grants;
-    assert!(grants.seed(&mut fixture.machine, GrantRef(SEED_FIRST), user, frame, false));
+    assert!(grants.seed(&mut fixture.machine, GrantRef(DEVICE_FIRST), user, frame, false));
     assert!(!grants.seed(&mut fixture.machine, GrantRef(512), user, frame, false));
-    assert_eq!(fixture.map_grant(user, granter, SEED_FIRST, 0, va(SPARE)).status, OKAY);
+    assert_eq!(fixture.map_grant(user, granter, DEVICE_FIRST, 0, va(SPARE)).status, OKAY);
     fixture.check();
 }
