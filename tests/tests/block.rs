@@ -1,6 +1,6 @@
 //! Two block drivers and a disk joined in one process: what was read, written and flushed is what a disk would hold.
 
-use drivers_backend::block::{Access, AddError, DiskId, RamDisk, Share, VbdId};
+use drivers_backend::block::{Access, AddError, DiskId, NoRoom, RamDisk, Share, VbdId};
 use drivers_frontend::block::{BeginError, DiskFault};
 use hypercall_abi::device::{BlockError, BlockPage, XenbusState, block_features};
 use tests::{Disks, TestDisk};
@@ -194,7 +194,11 @@ fn a_full_overlay_refuses_and_loses_nothing() {
     // Two more blocks are needed and one is free: nothing of it is written.
     assert_eq!(disks.write(0, 20, &pattern(2, 4096)), Err(DiskFault::Failed));
     assert_eq!(disks.read(0, 20, 4096), Ok(vec![0; 4096]));
-    assert_eq!((disks.back().take_full(), disks.back().take_full()), (Some(VbdId(0)), None), "told once");
+    assert_eq!(
+        (disks.back().take_full(), disks.back().take_full()),
+        (Some((VbdId(0), NoRoom::Limit)), None),
+        "told once"
+    );
     assert_eq!(disks.write(0, 16, &pattern(3, 4096)), Ok(()), "what fits is written");
     assert_eq!(disks.write(0, 8, &pattern(4, 4096)), Ok(()), "and what is there is overwritten");
     assert_eq!(disks.read(0, 0, 4096), Ok(pattern(1, 8192)[..4096].to_vec()));

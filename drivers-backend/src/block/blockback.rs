@@ -19,7 +19,7 @@ use super::offences::Offence;
 use super::request::Run;
 use super::share::{Access, DiskId, Shelf};
 use super::slot::Slot;
-use super::sparse::Sparse;
+use super::sparse::{NoRoom, Sparse};
 use super::vbd::{Client, Vbd, VbdId};
 use crate::link::Step;
 use crate::netback::Turn;
@@ -104,8 +104,8 @@ pub struct BlockBack<P: Platform> {
     pub(super) work: u32,
     /// Front ends of whose offences somebody is to be told.
     offenders: WorkList<VbdId>,
-    /// Front ends of whose full overlays somebody is to be told.
-    filled: Vec<VbdId>,
+    /// Front ends without room of which somebody is to be told.
+    filled: Vec<(VbdId, NoRoom)>,
 }
 
 impl<P: Platform> BlockBack<P> {
@@ -303,8 +303,8 @@ impl<P: Platform> BlockBack<P> {
         Some(self.slots.get(usize::from(id))?.overlay.as_ref()?.1.bytes())
     }
 
-    /// A front end whose overlay has become full since it was added, each once.
-    pub fn take_full(&mut self) -> Option<VbdId> {
+    /// A front end for whose writes there was no room, each once, and why.
+    pub fn take_full(&mut self) -> Option<(VbdId, NoRoom)> {
         self.filled.pop()
     }
 
@@ -324,11 +324,11 @@ impl<P: Platform> BlockBack<P> {
         self.slots.get(usize::from(id))?.vbd.as_ref()
     }
 
-    pub(super) fn note_full(&mut self, id: VbdId) {
+    pub(super) fn note_full(&mut self, id: VbdId, why: NoRoom) {
         if let Some(slot) = self.slots.get_mut(usize::from(id))
             && !core::mem::replace(&mut slot.full, true)
         {
-            self.filled.push(id);
+            self.filled.push((id, why));
         }
     }
 

@@ -135,14 +135,14 @@ impl<P: Platform> BlockBack<P> {
             }
             (Ok(()), _, _) => self.answer(work, BlockStatus::Okay),
             (Err(error), _, _) => {
-                if error == DiskError::Full {
-                    self.note_full(of.vbd());
+                if let DiskError::Full(why) = error {
+                    self.note_full(of.vbd(), why);
                 }
                 self.answer(
                     work,
                     match error {
                         DiskError::NotSupported => BlockStatus::NotSupported,
-                        DiskError::Failed | DiskError::Full => BlockStatus::Error,
+                        DiskError::Failed | DiskError::Full(_) => BlockStatus::Error,
                     },
                 );
             }

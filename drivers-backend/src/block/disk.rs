@@ -57,7 +57,7 @@ pub enum DiskError {
     /// The disk cannot do that.
     NotSupported,
     /// There is no room left to write to.
-    Full,
+    Full(NoRoom),
 }
 
 /// What became of work.
@@ -131,8 +131,9 @@ impl<B: Memory> Work<B> {
         }
     }
 
-    /// Writes into what is kept in memory.
+    /// Writes into what is kept in memory: all of it or nothing, so that where there is no room no write is torn.
     pub(super) fn write_into(&mut self, content: &mut Sparse) -> Result<(), NoRoom> {
+        content.find_room(self.sector, self.sectors)?;
         for (sector, Piece { page, offset, bytes }) in self.places() {
             let start = usize::from(*offset);
             content.write(sector, u64::from(*bytes) / SECTOR_BYTES as u64, |at, into| {

@@ -40,12 +40,7 @@ fn enter<B: Memory>(overlay: &mut Sparse, mut work: Box<Work<B>>) -> Course<B> {
         }
         DiskOp::Read => Course::Disk(work),
         DiskOp::Write => {
-            // All of it or nothing, so that a full overlay tears no write.
-            let outcome = if overlay.has_room(work.sector, work.sectors) {
-                work.write_into(overlay).map_err(|_| DiskError::Full)
-            } else {
-                Err(DiskError::Full)
-            };
+            let outcome = work.write_into(overlay).map_err(DiskError::Full);
             Course::Done(work, outcome)
         }
         // What is written lies in memory, which is as durable as it gets here.

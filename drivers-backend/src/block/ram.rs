@@ -39,7 +39,7 @@ impl<B: Memory> Disk<B> for RamDisk<B> {
             let mut outcome = Ok(());
             match work.operation {
                 DiskOp::Read => work.read_from(&self.content, true),
-                DiskOp::Write => outcome = work.write_into(&mut self.content).map_err(|_| DiskError::Full),
+                DiskOp::Write => outcome = work.write_into(&mut self.content).map_err(DiskError::Full),
                 DiskOp::Flush => {}
                 DiskOp::Discard => self.content.forget(work.sector, work.sectors),
             }

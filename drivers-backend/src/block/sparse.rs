@@ -4,6 +4,8 @@
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::collections::btree_map::Entry;
+use alloc::vec::Vec;
+use core::hint::black_box;
 
 use hypercall_abi::PAGE_SIZE;
 use hypercall_abi::blkif::{SECTOR_BYTES, SECTORS_PER_PAGE};
@@ -15,9 +17,23 @@ struct Block {
     written: u8,
 }
 
-/// There is no room for the blocks that a write needs.
+/// Why there is no room for the blocks that a write needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoRoom;
+pub enum NoRoom {
+    /// There are as many as there may be.
+    Limit,
+    /// Our domain has no memory for more.
+    Memory,
+}
+
+impl Block {
+    fn empty() -> Result<Self, NoRoom> {
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(PAGE_SIZE).map_err(|_| NoRoom::Memory)?;
+        bytes.resize(PAGE_SIZE, 0);
+        Ok(Self { bytes: bytes.try_into().map_err(|_| NoRoom::Memory)?, written: 0 })
+    }
+}
 
 /// Sectors that were written.
 #[derive(Debug)]
@@ -27,6 +43,17 @@ pub struct Sparse {
 }
 
 const PER_BLOCK: u64 = SECTORS_PER_PAGE as u64;
+/// Bytes of memory that blocks leave to whatever else their domain does.
+const RESERVE: usize = 256 << 10;
+
+/// Whether so much memory is free, in one piece, which says so for smaller pieces too.
+fn is_free(bytes: usize) -> bool {
+    let mut piece = Vec::<u8>::new();
+    let is_free = piece.try_reserve_exact(bytes).is_ok();
+    // Else the compiler finds it unused, and takes for granted that it was there.
+    black_box(&piece);
+    is_free
+}
 
 impl Sparse {
     /// Nothing written, and room for so many bytes.
@@ -55,12 +82,18 @@ impl Sparse {
     }
 
     /// Whether a write of these sectors would find room.
-    #[must_use]
-    pub fn has_room(&self, sector: u64, sectors: u64) -> bool {
+    ///
+    /// # Errors
+    /// Why it would not.
+    pub fn find_room(&self, sector: u64, sectors: u64) -> Result<(), NoRoom> {
         let last = sector.saturating_add(sectors).saturating_sub(1);
         let blocks = sector / PER_BLOCK..=last / PER_BLOCK;
-        let new = blocks.filter(|block| !self.blocks.contains_key(block)).count();
-        self.blocks.len() + new <= self.blocks_max
+        match blocks.filter(|block| !self.blocks.contains_key(block)).count() {
+            0 => Ok(()),
+            new if self.blocks.len() + new > self.blocks_max => Err(NoRoom::Limit),
+            new if !is_free(RESERVE + new * PAGE_SIZE) => Err(NoRoom::Memory),
+            _ => Ok(()),
+        }
     }
 
     /// Calls `each` with the offset and the content of each run of sectors that lies in one block, in order; `Err` with
@@ -87,7 +120,7 @@ impl Sparse {
     /// Writes sectors: calls `fill` with the offset and the place of each run of them that lies in one block, in order.
     ///
     /// # Errors
-    /// [`NoRoom`]; the sectors that found room are written. [`Self::has_room`] says it before.
+    /// [`NoRoom`]; the sectors that found room are written. [`Self::find_room`] says it before.
     pub fn write(
         &mut self,
         sector: u64,
@@ -101,8 +134,8 @@ impl Sparse {
                 (sector.saturating_add(done) / PER_BLOCK, (sector.saturating_add(done)) % PER_BLOCK);
             let block = match self.blocks.entry(number) {
                 Entry::Occupied(found) => found.into_mut(),
-                Entry::Vacant(_) if full => return Err(NoRoom),
-                Entry::Vacant(place) => place.insert(Block { bytes: Box::new([0; PAGE_SIZE]), written: 0 }),
+                Entry::Vacant(_) if full => return Err(NoRoom::Limit),
+                Entry::Vacant(place) => place.insert(Block::empty()?),
             };
             let rest = (PER_BLOCK - place).min(sectors - done);
             let bytes = rest as usize * SECTOR_BYTES;
@@ -186,11 +219,15 @@ mod tests {
     #[test]
     fn a_full_store_says_so_before_anything_is_written() {
         let mut sparse = Sparse::new(2 * 4096);
-        assert!(sparse.has_room(0, 16) && !sparse.has_room(0, 17) && !sparse.has_room(7, 10));
+        let limit = Err(NoRoom::Limit);
+        assert_eq!(
+            [(0, 16), (0, 17), (7, 10)].map(|(at, count)| sparse.find_room(at, count)),
+            [Ok(()), limit, limit]
+        );
         put(&mut sparse, 0, &[1; 512]).unwrap();
         put(&mut sparse, 100, &[1; 512]).unwrap();
-        assert!(sparse.has_room(1, 7), "its block is there");
-        assert!(!sparse.has_room(8, 1));
-        assert_eq!(put(&mut sparse, 8, &[1; 512]), Err(NoRoom));
+        assert_eq!(sparse.find_room(1, 7), Ok(()), "its block is there");
+        assert_eq!(sparse.find_room(8, 1), limit);
+        assert_eq!(put(&mut sparse, 8, &[1; 512]), Err(NoRoom::Limit));
     }
 }

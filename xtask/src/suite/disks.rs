@@ -115,6 +115,68 @@ fn makes_holes(folder: &Path) -> Result<bool> {
     Ok(fallocate(&file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 0, 4096).is_ok())
 }
 
+/// Disks of one guest: more than there are reserved references for their device pages.
+const MANY: usize = 12;
+
+/// A guest has many disks, and another one a disk that another driver domain has no memory for: every check of the former holds,
+/// the latter is told and loses nothing, and nobody dies.
+pub(super) fn many() -> Result<String> {
+    let folder = paths::run("suite").join("many-disks");
+    fs::create_dir_all(&folder).context("making a folder for disks")?;
+    let disk =
+        |back: &str, bytes: &str| format!("{{ backend = \"{back}\", ram = \"{bytes}\", mode = \"w\" }}");
+    let disks = vec![disk("driver", "64K"); MANY].join(", ");
+    let text = head("Many disks, and one that is too large", "128M")
+        + &entry("driver", "image = \"driver-domain\"\nmemory = \"8M\"")
+        + &entry("small", "image = \"driver-domain\"\nmemory = \"4M\"")
+        + &entry("many", &format!("image = \"disk\"\nmemory = \"32M\"\ndisk = [{disks}]"))
+        + &entry(
+            "large",
+            &format!(
+                "image = \"disk\"\nmemory = \"4M\"\ncommand_line = \"work_ms=200\"\ndisk = [{}]",
+                disk("small", "64M")
+            ),
+        );
+    let path = folder.join("many-disks.toml");
+    fs::write(&path, text).context("writing the scenario of many disks")?;
+    let output = plain("many-disks", &["run", &path.to_string_lossy(), "--icount", "--seconds", "25"])?;
+    let of = |start: &str| -> Result<Vec<Value>> {
+        let bodies = output.lines().filter_map(|line| line.strip_prefix(start));
+        bodies.map(|body| serde_json::from_str(body).context("reading a record")).collect()
+    };
+    let checked = of("many| @disk ")?;
+    ensure!(
+        checked.len() == MANY && checked.iter().all(|disk| disk["good"] == disk["of"]),
+        "not every check of {MANY} disks held:\n{output}"
+    );
+    let worked = of("large| @work ")?;
+    ensure!(
+        worked.iter().any(|work| work["failed"].as_u64() > Some(0) && work["wrong"] == 0),
+        "the disk that is too large failed nothing, or lost something:\n{output}"
+    );
+    ensure!(
+        output.contains("there is no memory for what is written to disk 0 of large"),
+        "a disk without memory was not named:\n{output}"
+    );
+    ensure!(!output.contains(": crash"), "somebody died:\n{output}");
+    Ok(format!(
+        "{MANY} disks of one guest; {} of one without memory failed and were told",
+        worked[0]["failed"]
+    ))
+}
+
+/// The head of a scenario.
+fn head(description: &str, memory: &str) -> String {
+    format!("description = \"{description}\"\nmemory = \"{memory}\"\nslice = \"5ms\"\n")
+}
+
+/// A domain of a scenario, and what it has of its own.
+fn entry(name: &str, more: &str) -> String {
+    format!(
+        "[[domain]]\nname = \"{name}\"\nweight = 256\nring = 3\ndelivery = \"batched\"\non_crash = \"destroy\"\n{more}\n"
+    )
+}
+
 /// Guests on overlays of one image at once.
 const OVERLAYS: usize = 256;
 
@@ -125,14 +187,9 @@ pub(super) fn overlays() -> Result<String> {
     let (image, path) = (folder.join("base.img"), folder.join("overlays.toml"));
     let old = pattern(SECTORS * SECTOR, 99);
     fs::write(&image, &old).context("writing an image")?;
-    let entry = |name: &str, more: &str| {
-        format!(
-            "[[domain]]\nname = \"{name}\"\nweight = 256\nring = 3\ndelivery = \"batched\"\non_crash = \"destroy\"\n{more}\n"
-        )
-    };
     let disk =
         format!("disk = [{{ backend = \"driver\", image = {image:?}, mode = \"w\", overlay = \"1M\" }}]");
-    let text = "description = \"Overlays of one image\"\nmemory = \"768M\"\nslice = \"5ms\"\n".to_owned()
+    let text = head("Overlays of one image", "768M")
         + &entry("driver", "image = \"driver-domain\"\nmemory = \"160M\"")
         + &entry("over", &format!("image = \"disk\"\ncount = {OVERLAYS}\nmemory = \"2M\"\n{disk}"));
     fs::write(&path, text).context("writing the scenario of overlays")?;
@@ -158,18 +215,16 @@ pub(super) fn overlays() -> Result<String> {
 }
 
 fn scenario(folder: &Path) -> String {
-    let mut text = String::from(
-        "description = \"Disks of each kind\"\nmemory = \"128M\"\nslice = \"5ms\"\n[[domain]]\nname = \"driver\"\n\
-         image = \"driver-domain\"\nmemory = \"16M\"\nweight = 256\nring = 3\ndelivery = \"batched\"\n\
-         on_crash = \"destroy\"\n",
-    );
+    let mut text =
+        head("Disks of each kind", "128M") + &entry("driver", "image = \"driver-domain\"\nmemory = \"16M\"");
     for (name, disk) in GUESTS {
         let disk = disk.replace("FOLDER", &folder.to_string_lossy());
         let told = if *name == "holes" { format!("discard={DISCARDED}") } else { String::new() };
-        text += &format!(
-            "[[domain]]\nname = \"{name}\"\nimage = \"disk\"\nmemory = \"2M\"\nweight = 256\nring = 3\n\
-             delivery = \"batched\"\non_crash = \"destroy\"\ncommand_line = \"{told}\"\n\
-             disk = [{{ backend = \"driver\", {disk} }}]\n"
+        text += &entry(
+            name,
+            &format!(
+                "image = \"disk\"\nmemory = \"2M\"\ncommand_line = \"{told}\"\ndisk = [{{ backend = \"driver\", {disk} }}]"
+            ),
         );
     }
     text

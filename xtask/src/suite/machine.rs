@@ -38,6 +38,7 @@ pub(super) fn parts() -> Vec<Part> {
         Part::here("strikes in ring 3, a brief sweep", || strikes("3")),
         Part::here("bad images beside good ones", bad_images::beside_good_ones),
         Part::here("disks, judged by their images", disks::written),
+        Part::here("many disks of one guest, and one without memory", disks::many),
         Part::here("bad front ends of disks, briefly", || bad_ends::fronts(1, 100)),
         Part::here("a bad back end for disks, briefly", || bad_ends::back(1, 50)),
         Part::here("files of an ext4 disk from 8 guests", files::served),

@@ -20,15 +20,16 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use drivers_backend::block::{BlockBack, DiskId, Offence, VbdId};
+use drivers_backend::block::{BlockBack, DiskId, NoRoom, Offence, VbdId};
 use drivers_backend::{NetBack, Turn};
 use embassy_time::{Instant, with_deadline};
 use guest_kernel::hypercall::domain;
 use guest_kernel::ports::EventPort;
 use guest_kernel::{Guest, clock, devices};
-use hypercall_abi::Port;
 use hypercall_abi::device::DeviceKind;
 use hypercall_abi::event_channel::Virq;
+use hypercall_abi::sched::ShutdownReason;
+use hypercall_abi::{Errno, Port};
 
 use self::directory::{Backs, Directory};
 use self::disk::{VIRTIO_BLOCK, VirtioDisk};
@@ -104,7 +105,7 @@ fn open_network(buffers: u16) -> (Box<NetBack<Kernel, Nic>>, Option<Port>) {
         }
     };
     let port = nic.port();
-    (Box::new(NetBack::new(Kernel, nic, buffers).expect("there is memory for packets")), port)
+    (Box::new(or_leave(NetBack::new(Kernel, nic, buffers), "packets")), port)
 }
 
 /// The disks that the directory names, by their numbers. They are large, and never inlined into what waits.
@@ -128,7 +129,7 @@ fn serve_disks(
     disks: Vec<(DiskId, Box<VirtioDisk>)>,
     ports: &mut BTreeMap<Port, Source>,
 ) -> Box<BlockBack<Kernel>> {
-    let mut back = Box::new(BlockBack::new(Kernel, buffers).expect("there is memory for data of disks"));
+    let mut back = Box::new(or_leave(BlockBack::new(Kernel, buffers), "data of disks"));
     for (id, disk) in disks {
         ports.insert(disk.port(), Source::Disk(id));
         if !back.add_disk(id, disk) {
@@ -136,6 +137,14 @@ fn serve_disks(
         }
     }
     back
+}
+
+/// What was made, if there was memory for it. Without, the domain leaves for good: begun anew it would have no more.
+fn or_leave<T>(made: Result<T, Errno>, what: &str) -> T {
+    made.unwrap_or_else(|errno| {
+        log::error!("this domain has too little memory for {what}: {errno:?}");
+        domain::shutdown(ShutdownReason::Poweroff)
+    })
 }
 
 /// What a port tells of.
@@ -176,8 +185,8 @@ impl Work {
             while let Some(offence) = block.take_offence() {
                 warn_of_offence(offence);
             }
-            while let Some(id) = block.take_full() {
-                warn_of_overlay(id);
+            while let Some((id, why)) = block.take_full() {
+                warn_of_room(id, why);
             }
         }
         turn
@@ -239,11 +248,21 @@ fn warn_of_offence(offence: Offence) {
     }
 }
 
-/// Says whose overlay is full.
+/// Says for whose writes there is no room.
 #[cold]
-fn warn_of_overlay(id: VbdId) {
-    if let Some(entry) = devices::entry(id.0.into()) {
-        let (disk, bytes) = (directory::disk(id, &entry), entry.memory_bytes);
-        log::warn!("the overlay of {disk} is full with {bytes} bytes; its writes fail, and nothing is lost");
+fn warn_of_room(id: VbdId, why: NoRoom) {
+    let Some(entry) = devices::entry(id.0.into()) else { return };
+    let (disk, bytes) = (directory::disk(id, &entry), entry.memory_bytes);
+    match why {
+        NoRoom::Limit => {
+            log::warn!(
+                "the overlay of {disk} is full with {bytes} bytes; its writes fail, and nothing is lost"
+            );
+        }
+        NoRoom::Memory => {
+            log::warn!(
+                "there is no memory for what is written to {disk}; its writes fail, and nothing is lost"
+            );
+        }
     }
 }
