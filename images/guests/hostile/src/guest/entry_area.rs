@@ -142,10 +142,11 @@ fn explore(actor: &mut Actor) -> Found {
     let slots = (HYPERVISOR_START..HYPERVISOR_END).step_by(SLOT as usize);
     let image = (IMAGE..IMAGE + IMAGE_BYTES).step_by(PAGE as usize);
     let drawn = (0..DRAWN).map(|_| HYPERVISOR_START + random.bits() % (HYPERVISOR_END - HYPERVISOR_START));
-    // Where other slots have something in roots of guests in ring 3: devices, and all of memory.
-    let low =
-        slots.flat_map(|slot| [0, PAGE, 1 << 20, 2 << 20, 16 << 20, 0xfee0_0000].map(|offset| slot + offset));
-    for at in image.chain(low).chain(drawn) {
+    // Where slots have something in roots of guests in ring 3: devices, and all of memory, which lies GiBs behind the image.
+    let places = [0, PAGE, 1 << 20, 2 << 20, 16 << 20, 0xfee0_0000];
+    let low = slots.flat_map(|slot| places.map(|offset| slot + offset));
+    let behind = (1..SLOT >> 30).map(|gib| (IMAGE & !(SLOT - 1)) + (gib << 30));
+    for at in image.chain(low).chain(behind).chain(drawn) {
         let at = at & !(PAGE - 1);
         // SAFETY: reading; a fault comes back here.
         let readable = unsafe { probe(read, [at, 0, 0]) }.is_ok();
