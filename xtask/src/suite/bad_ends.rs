@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::disks::{SECTOR, SECTORS, pattern, sum};
-use super::judge::{number, plain};
+use super::disks::{SECTOR, SECTORS, domain, head, pattern, sum};
+use super::judge::{number, plain, records};
 use crate::paths;
 
 /// Bytes of the part of an image that a good front end has, and of the one beside it that a bad one has.
@@ -141,21 +141,8 @@ fn checked(output: &str, name: &str, image: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// The records of a kind that a domain wrote.
-fn records(output: &str, name: &str, kind: &str) -> Result<Vec<Value>> {
-    let wanted = format!("{name}| {kind} ");
-    let bodies = output.lines().filter_map(|line| line.strip_prefix(&wanted));
-    bodies.map(|body| serde_json::from_str(body).with_context(|| format!("reading {kind}"))).collect()
-}
-
 fn record(output: &str, name: &str, kind: &str) -> Result<Value> {
     records(output, name, kind)?.pop().with_context(|| format!("{name} said no {kind}:\n{output}"))
-}
-
-fn domain(name: &str, more: &str) -> String {
-    format!(
-        "[[domain]]\nname = \"{name}\"\nweight = 256\nring = 3\ndelivery = \"batched\"\non_crash = \"destroy\"\n{more}\n"
-    )
 }
 
 fn disk(backend: &str, image: &Path, mode: &str) -> String {
@@ -195,9 +182,7 @@ impl Run {
     /// Runs these domains to their end; every audit holds.
     fn go(&self, domains: &str, seed: u32) -> Result<String> {
         let path = self.folder.join("scenario.toml");
-        let text = format!(
-            "description = \"Disks with a bad end\"\nmemory = \"128M\"\nslice = \"5ms\"\nseed = 1\n{domains}"
-        );
+        let text = head("Disks with a bad end", "128M") + "seed = 1\n" + domains;
         fs::write(&path, text).context("writing a scenario")?;
         let (path, seed) = (path.to_string_lossy(), seed.to_string());
         let output = plain(self.name, &["run", &path, "--icount", "--seed", &seed, "--seconds", "60"])?;

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::fs::{FallocateFlags, fallocate};
 use serde_json::Value;
 
-use super::judge::plain;
+use super::judge::{plain, records};
 use crate::paths;
 
 /// Sectors of an image: not a whole number of pages.
@@ -127,10 +127,10 @@ pub(super) fn many() -> Result<String> {
         |back: &str, bytes: &str| format!("{{ backend = \"{back}\", ram = \"{bytes}\", mode = \"w\" }}");
     let disks = vec![disk("driver", "64K"); MANY].join(", ");
     let text = head("Many disks, and one that is too large", "128M")
-        + &entry("driver", "image = \"driver-domain\"\nmemory = \"8M\"")
-        + &entry("small", "image = \"driver-domain\"\nmemory = \"4M\"")
-        + &entry("many", &format!("image = \"disk\"\nmemory = \"32M\"\ndisk = [{disks}]"))
-        + &entry(
+        + &domain("driver", "image = \"driver-domain\"\nmemory = \"8M\"")
+        + &domain("small", "image = \"driver-domain\"\nmemory = \"4M\"")
+        + &domain("many", &format!("image = \"disk\"\nmemory = \"32M\"\ndisk = [{disks}]"))
+        + &domain(
             "large",
             &format!(
                 "image = \"disk\"\nmemory = \"4M\"\ncommand_line = \"work_ms=200\"\ndisk = [{}]",
@@ -140,16 +140,12 @@ pub(super) fn many() -> Result<String> {
     let path = folder.join("many-disks.toml");
     fs::write(&path, text).context("writing the scenario of many disks")?;
     let output = plain("many-disks", &["run", &path.to_string_lossy(), "--icount", "--seconds", "25"])?;
-    let of = |start: &str| -> Result<Vec<Value>> {
-        let bodies = output.lines().filter_map(|line| line.strip_prefix(start));
-        bodies.map(|body| serde_json::from_str(body).context("reading a record")).collect()
-    };
-    let checked = of("many| @disk ")?;
+    let checked = records(&output, "many", "@disk")?;
     ensure!(
         checked.len() == MANY && checked.iter().all(|disk| disk["good"] == disk["of"]),
         "not every check of {MANY} disks held:\n{output}"
     );
-    let worked = of("large| @work ")?;
+    let worked = records(&output, "large", "@work")?;
     ensure!(
         worked.iter().any(|work| work["failed"].as_u64() > Some(0) && work["wrong"] == 0),
         "the disk that is too large failed nothing, or lost something:\n{output}"
@@ -166,12 +162,12 @@ pub(super) fn many() -> Result<String> {
 }
 
 /// The head of a scenario.
-fn head(description: &str, memory: &str) -> String {
+pub(super) fn head(description: &str, memory: &str) -> String {
     format!("description = \"{description}\"\nmemory = \"{memory}\"\nslice = \"5ms\"\n")
 }
 
 /// A domain of a scenario, and what it has of its own.
-fn entry(name: &str, more: &str) -> String {
+pub(super) fn domain(name: &str, more: &str) -> String {
     format!(
         "[[domain]]\nname = \"{name}\"\nweight = 256\nring = 3\ndelivery = \"batched\"\non_crash = \"destroy\"\n{more}\n"
     )
@@ -190,15 +186,14 @@ pub(super) fn overlays() -> Result<String> {
     let disk =
         format!("disk = [{{ backend = \"driver\", image = {image:?}, mode = \"w\", overlay = \"1M\" }}]");
     let text = head("Overlays of one image", "768M")
-        + &entry("driver", "image = \"driver-domain\"\nmemory = \"160M\"")
-        + &entry("over", &format!("image = \"disk\"\ncount = {OVERLAYS}\nmemory = \"2M\"\n{disk}"));
+        + &domain("driver", "image = \"driver-domain\"\nmemory = \"160M\"")
+        + &domain("over", &format!("image = \"disk\"\ncount = {OVERLAYS}\nmemory = \"2M\"\n{disk}"));
     fs::write(&path, text).context("writing the scenario of overlays")?;
     let output = plain("overlays", &["run", &path.to_string_lossy(), "--icount", "--seconds", "400"])?;
-    let records = |kind: &str| -> Result<Vec<Value>> {
-        let bodies = output.lines().filter_map(|line| line.split_once(kind)).map(|(_, body)| body);
-        bodies.map(|body| serde_json::from_str(body).context("reading a record")).collect()
-    };
-    let (disks, held) = (records("| @disk ")?, records("driver| @overlay ")?);
+    let bodies = output.lines().filter_map(|line| line.split_once("| @disk ")).map(|(_, body)| body);
+    let disks: Vec<Value> =
+        bodies.map(serde_json::from_str).collect::<Result<_, _>>().context("reading @disk")?;
+    let held = records(&output, "driver", "@overlay")?;
     ensure!(disks.len() == OVERLAYS, "{} of {OVERLAYS} guests came to their end", disks.len());
     let bad: Vec<_> =
         disks.iter().filter(|disk| disk["good"] != disk["of"] || disk["sum"] != disks[0]["sum"]).collect();
@@ -216,11 +211,11 @@ pub(super) fn overlays() -> Result<String> {
 
 fn scenario(folder: &Path) -> String {
     let mut text =
-        head("Disks of each kind", "128M") + &entry("driver", "image = \"driver-domain\"\nmemory = \"16M\"");
+        head("Disks of each kind", "128M") + &domain("driver", "image = \"driver-domain\"\nmemory = \"16M\"");
     for (name, disk) in GUESTS {
         let disk = disk.replace("FOLDER", &folder.to_string_lossy());
         let told = if *name == "holes" { format!("discard={DISCARDED}") } else { String::new() };
-        text += &entry(
+        text += &domain(
             name,
             &format!(
                 "image = \"disk\"\nmemory = \"2M\"\ncommand_line = \"{told}\"\ndisk = [{{ backend = \"driver\", {disk} }}]"

@@ -89,6 +89,13 @@ pub(super) fn sound(figures: &Value, guests: usize) -> Result<String> {
     Ok(format!("{guests} guests, {requests} requests, no error"))
 }
 
+/// The records of a kind that a domain wrote.
+pub(super) fn records(output: &str, name: &str, kind: &str) -> Result<Vec<Value>> {
+    let wanted = format!("{name}| {kind} ");
+    let bodies = output.lines().filter_map(|line| line.strip_prefix(&wanted));
+    bodies.map(|body| serde_json::from_str(body).with_context(|| format!("reading {kind}"))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::sound;
