@@ -1,6 +1,7 @@
 //! Where things are: the repository, what cargo built, what a run leaves behind.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -37,12 +38,11 @@ pub(crate) fn door(name: &str) -> PathBuf {
 /// The most bytes of a file that is read as a whole.
 const READ_MAX: u64 = 1 << 30;
 
-/// What a file holds. A pipe, which may never come to its end, is refused instead of being waited for, and so is what would
-/// not fit into memory.
+/// A file to read. A pipe, which may never come to its end, is refused instead of being waited for.
 ///
 /// # Errors
-/// When it is no file, is too large or cannot be read.
-pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
+/// When it is no file, or cannot be opened.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
     let facts = std::fs::metadata(path)?;
     if facts.is_dir() {
         return Err(io::Error::other("it is a folder, not a file"));
@@ -50,11 +50,22 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     if !facts.is_file() {
         return Err(io::Error::other("it is a pipe, a socket or a device, not a file"));
     }
-    if facts.len() > READ_MAX {
-        let message = format!("it has {} bytes, and at most {READ_MAX} are read", facts.len());
-        return Err(io::Error::other(message));
+    File::open(path)
+}
+
+/// What a file holds. What would not fit into memory is refused.
+///
+/// # Errors
+/// As [`open`], and when it is too large or cannot be read.
+pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = open(path)?;
+    let length = file.metadata()?.len();
+    if length > READ_MAX {
+        return Err(io::Error::other(format!("it has {length} bytes, and at most {READ_MAX} are read")));
     }
-    std::fs::read(path)
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The same, as text.

@@ -50,7 +50,7 @@ fn of_whole(command: &str) -> String {
 }
 
 fn read(file: &Path) -> Result<Sweep> {
-    let text = std::fs::read(file).map_err(|error| BadInput(format!("{}: {error}", file.display())))?;
+    let text = crate::paths::read(file).map_err(|error| BadInput(format!("{}: {error}", file.display())))?;
     let sweep = serde_json::from_slice(&text);
     Ok(sweep.map_err(|error| BadInput(format!("{}: not a sweep's figures: {error}", file.display())))?)
 }

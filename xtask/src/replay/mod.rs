@@ -5,6 +5,7 @@ mod keep;
 mod play;
 mod recording;
 
+use std::io::Read;
 use std::path::Path;
 
 use anyhow::Result;
@@ -65,7 +66,9 @@ pub(crate) fn replay(options: &Replay) -> Result<()> {
 /// Reads a recording.
 fn open(path: &Path) -> Result<File> {
     let bad = |why: String| BadInput(format!("{}: {why}", path.display()));
-    let bytes = std::fs::read(path).map_err(|error| bad(format!("cannot be read: {error}")))?;
+    let mut bytes = Vec::new();
+    let read = paths::open(path).and_then(|mut file| file.read_to_end(&mut bytes));
+    read.map_err(|error| bad(format!("cannot be read: {error}")))?;
     Ok(File::read(&bytes).map_err(bad)?)
 }
 

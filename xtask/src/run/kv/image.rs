@@ -1,7 +1,10 @@
 //! A disk's image as the store reads it: the guest's own code, on the host.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::future::Future;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
@@ -11,33 +14,29 @@ use key_value::{Medium, OpenError, SECTOR_BYTES, Store};
 /// All keys and their values.
 pub(super) type Content = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// An image in memory, to be read only.
-struct Image<'a>(&'a [u8]);
+/// An image, to be read only: its bytes, and what reads some of them from one of them on.
+struct Image<R> {
+    bytes: u64,
+    read: R,
+}
 
-/// What was asked of an image and cannot be had.
-#[derive(Debug)]
-struct Beyond;
-
-impl Medium for Image<'_> {
-    type Error = Beyond;
+impl<R: Fn(u64, &mut [u8]) -> io::Result<()>> Medium for Image<R> {
+    type Error = io::Error;
 
     fn sectors(&self) -> u64 {
-        (self.0.len() / SECTOR_BYTES) as u64
+        self.bytes / SECTOR_BYTES as u64
     }
 
-    async fn read(&self, sector: u64, into: &mut [u8]) -> Result<(), Beyond> {
-        let start = usize::try_from(sector).map_err(|_| Beyond)?.checked_mul(SECTOR_BYTES).ok_or(Beyond)?;
-        let end = start.checked_add(into.len()).ok_or(Beyond)?;
-        into.copy_from_slice(self.0.get(start..end).ok_or(Beyond)?);
-        Ok(())
+    async fn read(&self, sector: u64, into: &mut [u8]) -> io::Result<()> {
+        (self.read)(sector.checked_mul(SECTOR_BYTES as u64).ok_or(io::ErrorKind::UnexpectedEof)?, into)
     }
 
-    async fn write(&self, _: u64, _: &[u8]) -> Result<(), Beyond> {
-        Err(Beyond)
+    async fn write(&self, _: u64, _: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
     }
 
-    async fn flush(&self) -> Result<(), Beyond> {
-        Err(Beyond)
+    async fn flush(&self) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
     }
 }
 
@@ -53,12 +52,32 @@ impl std::fmt::Display for NoStore {
 
 impl std::error::Error for NoStore {}
 
-/// All that the store on an image holds.
+/// All that the store on an image in memory holds.
 ///
 /// # Errors
 /// [`NoStore`], or when something of a store is damaged.
 pub(super) fn content(bytes: &[u8]) -> Result<Content> {
-    let mut store = at_once(Store::examine(Image(bytes)))?.map_err(|error| match error {
+    let read = |start: u64, into: &mut [u8]| {
+        let rest = usize::try_from(start).ok().and_then(|start| bytes.get(start..)?.get(..into.len()));
+        into.copy_from_slice(rest.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    };
+    held(Image { bytes: bytes.len() as u64, read })
+}
+
+/// The same of an image in a file, of which only what the store looks at is read.
+///
+/// # Errors
+/// As [`content`], and when the file cannot be read.
+pub(super) fn content_of_file(file: &File) -> Result<Content> {
+    held(Image {
+        bytes: file.metadata()?.len(),
+        read: |start, into: &mut [u8]| file.read_exact_at(into, start),
+    })
+}
+
+fn held(image: impl Medium<Error = io::Error>) -> Result<Content> {
+    let mut store = at_once(Store::examine(image))?.map_err(|error| match error {
         OpenError::NoStore | OpenError::Small(_) => NoStore(error.to_string()).into(),
         OpenError::Disk(_) | OpenError::Size(_) | OpenError::Damaged(_) => anyhow!("{error}"),
     })?;
@@ -79,6 +98,6 @@ pub(super) fn content(bytes: &[u8]) -> Result<Content> {
 fn at_once<F: Future>(future: F) -> Result<F::Output> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => Ok(output),
-        Poll::Pending => bail!("an image in memory let somebody wait"),
+        Poll::Pending => bail!("an image let somebody wait"),
     }
 }

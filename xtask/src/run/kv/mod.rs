@@ -33,7 +33,7 @@ pub(crate) fn kv(what: &cli::Kv) -> Result<()> {
 /// [`BadInput`] for what is no store; others when one is damaged or breaks a promise.
 fn check(options: &cli::KvCheck) -> Result<()> {
     let shown = options.image.display();
-    let bytes = paths::read(&options.image).map_err(|error| BadInput(format!("{shown}: {error}")))?;
+    let image = paths::open(&options.image).map_err(|error| BadInput(format!("{shown}: {error}")))?;
     let promises: Vec<Promise> = match &options.acknowledged {
         None => Vec::new(),
         Some(path) => {
@@ -42,7 +42,7 @@ fn check(options: &cli::KvCheck) -> Result<()> {
             serde_json::from_str(&text).map_err(|error| wrong(&error))?
         }
     };
-    let found = image::content(&bytes).map_err(|error| match error.downcast::<NoStore>() {
+    let found = image::content_of_file(&image).map_err(|error| match error.downcast::<NoStore>() {
         Ok(other) => BadInput(format!("{shown}: {other}")).into(),
         Err(error) => error.context(shown.to_string()),
     })?;

@@ -1,6 +1,8 @@
 //! Promises, recordings and images without a machine.
 
-use super::image::{Content, content};
+use std::os::unix::fs::FileExt;
+
+use super::image::{Content, content, content_of_file};
 use super::promise::{Change, Promise, judge};
 use super::recording::Recording;
 
@@ -62,4 +64,14 @@ fn an_empty_disk_is_an_empty_store_and_noise_is_none() {
     assert_eq!(content(&vec![0; 1 << 18]).unwrap(), Content::new());
     assert!(content(&vec![1; 1 << 18]).unwrap_err().to_string().contains("is no store"));
     assert!(content(&[0; 512]).unwrap_err().to_string().contains("too small"));
+}
+
+#[test]
+fn an_image_in_a_file_is_read_where_it_lies_however_large_it_is() {
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(1 << 18).unwrap();
+    assert_eq!(content_of_file(&file).unwrap(), Content::new());
+    file.write_all_at(&[1; 512], 0).unwrap();
+    file.set_len(1 << 40).unwrap();
+    assert!(content_of_file(&file).unwrap_err().to_string().contains("is no store"));
 }
