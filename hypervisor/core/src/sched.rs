@@ -151,7 +151,8 @@ fn set_anyhow<M: Machine>(world: &mut World, m: &mut M, timer: Timer, deadline: 
             events::raise_virq(world, m, timer.domain, Virq::Timer);
         }
         Some(at) => {
-            world.timers.set(timer, at);
+            // What can be put off does not come here, unless records are written.
+            world.timers.set_anew(timer, at);
             // A timer that fires early finds nothing due; one that fires late would be wrong.
             if at < earliest {
                 world.effects.todo |= Todo::TIMER;

@@ -115,7 +115,7 @@ impl<'a> View<'a> {
         let bytes = size_of::<T>();
         if bytes.is_multiple_of(8) && bytes <= WORDS_MAX {
             if va & 7 != 0 || bytes > to_page_end(va) {
-                return Self::read_anyhow(*self, memory, va);
+                return self.read_anyhow(memory, va);
             }
             // Nobody else is shown the value, so that it can come in registers.
             let at = self.translate(memory, va, Access::Read)?;
@@ -123,9 +123,7 @@ impl<'a> View<'a> {
             load_words(memory, at, value.as_mut_bytes());
             return Ok(value);
         }
-        let mut value = T::new_zeroed();
-        self.read_bytes(memory, va, value.as_mut_bytes())?;
-        Ok(value)
+        self.read_by_bytes(memory, va)
     }
 
     /// Reads a structure wherever it lies.
@@ -133,6 +131,15 @@ impl<'a> View<'a> {
     #[inline(never)]
     fn read_anyhow<T: FromBytes + IntoBytes, M: MachineMemory>(
         self,
+        memory: &M,
+        va: u64,
+    ) -> Result<T, Errno> {
+        self.read_by_bytes(memory, va)
+    }
+
+    #[inline(always)]
+    fn read_by_bytes<T: FromBytes + IntoBytes, M: MachineMemory>(
+        &self,
         memory: &M,
         va: u64,
     ) -> Result<T, Errno> {

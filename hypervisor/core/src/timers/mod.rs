@@ -143,7 +143,7 @@ impl Timers {
     #[inline]
     pub fn set(&mut self, timer: Timer, at: Time) {
         if self.put_off(timer, at).is_none() {
-            self.set_anew(timer.number(), at.max(self.base));
+            self.set_anew(timer, at);
         }
     }
 
@@ -169,9 +169,10 @@ impl Timers {
         Some(is_first)
     }
 
-    /// Arms a timer where it does not stay in its slot. Apart, so that the usual way has nothing to keep.
+    /// As [`Self::set`], and does not look whether the timer stays in its slot. Apart, so that the usual way has nothing to keep.
     #[inline(never)]
-    fn set_anew(&mut self, number: u32, at: Time) {
+    pub fn set_anew(&mut self, timer: Timer, at: Time) {
+        let (number, at) = (timer.number(), at.max(self.base));
         let Some(old) = self.armed(number) else { return };
         if old.before != UNARMED {
             self.take_out(Place::of(old.at, self.base), old);

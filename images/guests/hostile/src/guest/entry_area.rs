@@ -145,7 +145,7 @@ fn explore(actor: &mut Actor) -> Found {
     // Where slots have something in roots of guests in ring 3: devices, and all of memory, which lies GiBs behind the image.
     let places = [0, PAGE, 1 << 20, 2 << 20, 16 << 20, 0xfee0_0000];
     let low = slots.flat_map(|slot| places.map(|offset| slot + offset));
-    let behind = (1..SLOT >> 30).map(|gib| (IMAGE & !(SLOT - 1)) + (gib << 30));
+    let behind = (1..SLOT >> 30).map(|gib| IMAGE + (gib << 30));
     for at in image.chain(low).chain(behind).chain(drawn) {
         let at = at & !(PAGE - 1);
         // SAFETY: reading; a fault comes back here.
