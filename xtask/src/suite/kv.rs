@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::judge::{figures, number};
 use super::keep::{Kept, PATIENCE, connect};
 use crate::qemu::Clock;
-use crate::run::boot::{self, How};
+use crate::run::boot::{self, Booted, How};
 use crate::scenario::{Scenario, lower};
 use crate::{compile, paths, setup, tied};
 
@@ -129,20 +129,8 @@ pub(super) fn lost() -> Result<String> {
     scenario.check(&compile::is_guest)?;
     let how = How { forwarded: true, ..How::new(Clock::Real) };
     let mut booted = boot::boot(how, &scenario, lower(&scenario)?)?;
-    let (port, _) = booted.forwards.first().context("the scenario has no server")?;
-    let address = format!("127.0.0.1:{port}");
+    let mut client = answering(&booted)?;
     let deadline = Instant::now() + PATIENCE;
-    let mut client = loop {
-        // QEMU may not listen yet, nor the server behind it.
-        let asked = connect(&address).and_then(|mut client| Ok((ask(&mut client, "SET key 1")?, client)));
-        match asked {
-            Ok((answer, client)) if answer == "OK" => break client,
-            other => {
-                ensure!(Instant::now() < deadline, "to SET the server says {:?}", other.map(|asked| asked.0))
-            }
-        }
-        std::thread::sleep(LOOK);
-    };
     booted.machine.tell("crash storage")?;
     // It is told at once, and dies some time after that.
     let mut changes = 1;
@@ -162,8 +150,26 @@ pub(super) fn lost() -> Result<String> {
     Ok(format!("{changes} changes acknowledged before it, none after"))
 }
 
+/// A connection to the server of a machine that comes up, which has acknowledged that `key` is 1.
+pub(super) fn answering(booted: &Booted) -> Result<TcpStream> {
+    let (port, _) = booted.forwards.first().context("the scenario has no server")?;
+    let address = format!("127.0.0.1:{port}");
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        // QEMU may not listen yet, nor the server behind it.
+        let asked = connect(&address).and_then(|mut client| Ok((ask(&mut client, "SET key 1")?, client)));
+        match asked {
+            Ok((answer, client)) if answer == "OK" => return Ok(client),
+            other => {
+                ensure!(Instant::now() < deadline, "to SET the server says {:?}", other.map(|asked| asked.0))
+            }
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
 /// A scenario of this name with a disk that holds this; both paths.
-fn on_disk(name: &str, content: &[u8]) -> Result<(PathBuf, PathBuf)> {
+pub(super) fn on_disk(name: &str, content: &[u8]) -> Result<(PathBuf, PathBuf)> {
     let folder = paths::run("suite").join(name);
     std::fs::create_dir_all(&folder).context("making a folder")?;
     let (image, scenario) = (folder.join("kv.img"), folder.join("scenario.toml"));
@@ -175,7 +181,7 @@ fn on_disk(name: &str, content: &[u8]) -> Result<(PathBuf, PathBuf)> {
 }
 
 /// Sends a line; the line that is answered.
-fn ask(client: &mut TcpStream, line: &str) -> Result<String> {
+pub(super) fn ask(client: &mut TcpStream, line: &str) -> Result<String> {
     client.write_all(format!("{line}\n").as_bytes()).context("asking")?;
     let mut answer = String::new();
     BufReader::new(client).read_line(&mut answer).context("hearing an answer")?;

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::bad_ends;
 use super::bad_images;
 use super::disks;
+use super::failing;
 use super::files;
 use super::judge::{figures, number, plain, sound};
 use super::kv;
@@ -39,6 +40,7 @@ pub(super) fn parts() -> Vec<Part> {
         Part::here("bad images beside good ones", bad_images::beside_good_ones),
         Part::here("disks, judged by their images", disks::written),
         Part::here("many disks of one guest, and one without memory", disks::many),
+        Part::here("a disk with bad sectors beside a good one", failing::sectors),
         Part::here("bad front ends of disks, briefly", || bad_ends::fronts(1, 100)),
         Part::here("a bad back end for disks, briefly", || bad_ends::back(1, 50)),
         Part::here("files of an ext4 disk from 8 guests", files::served),
@@ -46,6 +48,7 @@ pub(super) fn parts() -> Vec<Part> {
         Part::here("kv: QEMU is killed 10 times", || kv::killed(10)),
         Part::here("kv: connections that ask nothing give way", kv::crowded),
         Part::here("kv: the loss of an overlay is noticed", kv::lost),
+        Part::here("kv: a disk that fails takes no acknowledged change with it", failing::server),
         Part::here("kv: a disk of somebody else's is left as it is", kv::refused),
         Part::here("driver domain crashes 5 times", || crashed("web", 4, 5, 4.0)),
     ]

@@ -4,6 +4,7 @@
 mod bad_ends;
 mod bad_images;
 mod disks;
+mod failing;
 mod files;
 mod host;
 mod iso;
