@@ -55,6 +55,17 @@ fn is_free(bytes: usize) -> bool {
     is_free
 }
 
+/// Whether there is room for so many new blocks beside so many.
+fn find(new: usize, blocks: usize, blocks_max: usize) -> Result<(), NoRoom> {
+    if blocks + new > blocks_max {
+        Err(NoRoom::Limit)
+    } else if !is_free(RESERVE + new * PAGE_SIZE) {
+        Err(NoRoom::Memory)
+    } else {
+        Ok(())
+    }
+}
+
 impl Sparse {
     /// Nothing written, and room for so many bytes.
     #[must_use]
@@ -81,18 +92,20 @@ impl Sparse {
             .is_some_and(|block| block.written & 1 << (sector % PER_BLOCK) != 0)
     }
 
-    /// Whether a write of these sectors would find room.
+    /// Whether a write of these sectors would find room. What lies in one block finds it, or none, as it is written, and is not
+    /// looked for twice.
     ///
     /// # Errors
     /// Why it would not.
     pub fn find_room(&self, sector: u64, sectors: u64) -> Result<(), NoRoom> {
         let last = sector.saturating_add(sectors).saturating_sub(1);
-        let blocks = sector / PER_BLOCK..=last / PER_BLOCK;
-        match blocks.filter(|block| !self.blocks.contains_key(block)).count() {
+        let (first, last) = (sector / PER_BLOCK, last / PER_BLOCK);
+        if first == last {
+            return Ok(());
+        }
+        match (first..=last).filter(|block| !self.blocks.contains_key(block)).count() {
             0 => Ok(()),
-            new if self.blocks.len() + new > self.blocks_max => Err(NoRoom::Limit),
-            new if !is_free(RESERVE + new * PAGE_SIZE) => Err(NoRoom::Memory),
-            _ => Ok(()),
+            new => find(new, self.blocks.len(), self.blocks_max),
         }
     }
 
@@ -129,13 +142,15 @@ impl Sparse {
     ) -> Result<(), NoRoom> {
         let mut done = 0;
         while done < sectors {
-            let full = self.blocks.len() >= self.blocks_max;
+            let blocks = self.blocks.len();
             let (number, place) =
                 (sector.saturating_add(done) / PER_BLOCK, (sector.saturating_add(done)) % PER_BLOCK);
             let block = match self.blocks.entry(number) {
                 Entry::Occupied(found) => found.into_mut(),
-                Entry::Vacant(_) if full => return Err(NoRoom::Limit),
-                Entry::Vacant(place) => place.insert(Block::empty()?),
+                Entry::Vacant(place) => {
+                    find(1, blocks, self.blocks_max)?;
+                    place.insert(Block::empty()?)
+                }
             };
             let rest = (PER_BLOCK - place).min(sectors - done);
             let bytes = rest as usize * SECTOR_BYTES;
@@ -224,10 +239,12 @@ mod tests {
             [(0, 16), (0, 17), (7, 10)].map(|(at, count)| sparse.find_room(at, count)),
             [Ok(()), limit, limit]
         );
+        assert_eq!(sparse.bytes(), 0);
         put(&mut sparse, 0, &[1; 512]).unwrap();
         put(&mut sparse, 100, &[1; 512]).unwrap();
         assert_eq!(sparse.find_room(1, 7), Ok(()), "its block is there");
-        assert_eq!(sparse.find_room(8, 1), limit);
-        assert_eq!(put(&mut sparse, 8, &[1; 512]), Err(NoRoom::Limit));
+        assert_eq!(sparse.find_room(7, 2), limit);
+        assert_eq!(put(&mut sparse, 8, &[1; 512]), limit, "as it is written");
+        assert!(!sparse.covers(8, 1) && sparse.bytes() == 2 * 4096);
     }
 }
