@@ -21,7 +21,7 @@ use embassy_time::{Instant, Timer};
 use guest_kernel::block::{Disk, Settings};
 use guest_kernel::{Guest, println};
 
-use self::point::{Operation, Point, Way, until_time, work};
+use self::point::{Operation, Point, Ready, Way, until_time, work};
 
 guest_kernel::main!(run);
 
@@ -72,7 +72,10 @@ async fn sweep(guest: &Guest, disks: &[Disk], way: Way) {
     let budget = guest.command_line().parse("budget", BUDGET).unwrap_or_else(|error| panic!("{error}"));
     let line = guest.command_line();
     let requests: Option<u64> = line.get("requests").and_then(|number| number.parse().ok());
-    let mut label = 0;
+    // Two with nothing between them, since what a snapshot costs lies in the window that it begins.
+    control::snapshot(0);
+    control::snapshot(1);
+    let mut label = 2;
     for operation in operations {
         for &record in &records {
             for &random in &random {
@@ -84,7 +87,7 @@ async fn sweep(guest: &Guest, disks: &[Disk], way: Way) {
                         if disk.is_read_only() && operation != Operation::Read {
                             continue;
                         }
-                        work(disk, way, point, WARM_UP.max(depth as u64)).await;
+                        work(disk, Ready::new(disk, way, point), point, WARM_UP.max(depth as u64)).await;
                         one(number, disk, way, point, requests, label).await;
                         label += 2;
                     }
@@ -96,10 +99,11 @@ async fn sweep(guest: &Guest, disks: &[Disk], way: Way) {
 
 /// One point between two snapshots.
 async fn one(number: usize, disk: &Disk, way: Way, point: Point, requests: u64, label: u64) {
+    let ready = Ready::new(disk, way, point);
     let (before, data_before) = (disk.counters(), disk.copied_and_in_place());
     control::snapshot(label);
     let start = Instant::now();
-    let failed = work(disk, way, point, requests).await;
+    let failed = work(disk, ready, point, requests).await;
     let us = start.elapsed().as_micros();
     control::snapshot(label + 1);
     let (after, data) = (disk.counters(), disk.copied_and_in_place());
@@ -126,8 +130,9 @@ async fn share(guest: &Guest, disks: &[Disk], way: Way) {
     let point = Point { operation: Operation::Read, record, random: true, depth };
     let [start, stop] = [number("start_ms"), number("stop_ms")].map(Instant::from_millis);
     let disk = disks.first().unwrap_or_else(|| panic!("there is no disk"));
+    let ready = Ready::new(disk, way, point);
     let late = Instant::now() >= start;
     Timer::at(start).await;
-    let (requests, failed) = until_time(disk, way, point, stop).await;
+    let (requests, failed) = until_time(disk, ready, point, stop).await;
     println!("@share {{\"requests\":{requests},\"failed\":{failed},\"late\":{late},{point}}}");
 }

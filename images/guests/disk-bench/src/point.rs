@@ -51,6 +51,14 @@ pub(crate) struct Point {
     pub(crate) depth: usize,
 }
 
+impl Point {
+    /// How many parts a record has, since one that is longer than an operation can be takes several, and the bytes of each.
+    fn parts(&self, disk: &Disk) -> (usize, usize) {
+        let count = self.record.div_ceil(disk.bytes_max()).next_power_of_two();
+        (count, self.record / count)
+    }
+}
+
 impl fmt::Display for Point {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { operation, record, random, depth } = self;
@@ -116,24 +124,49 @@ impl Way {
     }
 }
 
+/// What the requests of a point need before the first of them: it is made once, and is no part of what they cost.
+pub(crate) enum Ready {
+    /// A queue and buffers in the disk's own memory.
+    Queue(Queue, Vec<Buffer>),
+    /// Memory for each task.
+    Calls(Vec<Vec<u8>>),
+}
+
+impl Ready {
+    pub(crate) fn new(disk: &Disk, way: Way, point: Point) -> Self {
+        let Way::Queue(pages) = way else {
+            return Self::Calls(vec![vec![0x5a; point.record]; point.depth]);
+        };
+        let queue = disk.queue().unwrap_or_else(|| panic!("somebody has the queue"));
+        let (count, bytes) = point.parts(disk);
+        // The segments of a long operation take a page more while it is under way.
+        let each = bytes.div_ceil(PAGE_SIZE) + usize::from(bytes > SHORT);
+        let most = (point.depth * count).min((pages.saturating_sub(1) / each).max(1));
+        let buffers = (0..most).map_while(|_| queue.buffer(bytes).ok()).collect();
+        Self::Queue(queue, buffers)
+    }
+}
+
 /// Does so many requests; returns how many failed.
-pub(crate) async fn work(disk: &Disk, way: Way, point: Point, requests: u64) -> u64 {
+pub(crate) async fn work(disk: &Disk, ready: Ready, point: Point, requests: u64) -> u64 {
     let left = Cell::new(requests);
-    run(disk, way, point, || left.get().checked_sub(1).map(|rest| left.set(rest)).is_some()).await.1
+    run(disk, ready, point, || left.get().checked_sub(1).map(|rest| left.set(rest)).is_some()).await.1
 }
 
 /// Does requests until a time; returns how many, and how many of them failed.
-pub(crate) async fn until_time(disk: &Disk, way: Way, point: Point, stop: Instant) -> (u64, u64) {
-    run(disk, way, point, || Instant::now() < stop).await
+pub(crate) async fn until_time(disk: &Disk, ready: Ready, point: Point, stop: Instant) -> (u64, u64) {
+    run(disk, ready, point, || Instant::now() < stop).await
 }
 
-async fn run(disk: &Disk, way: Way, point: Point, more: impl Fn() -> bool) -> (u64, u64) {
-    match way {
-        Way::Queue(pages) if point.operation == Operation::Read => {
-            queued::<_, false>(disk, pages, point, more).await
+async fn run(disk: &Disk, ready: Ready, point: Point, more: impl Fn() -> bool) -> (u64, u64) {
+    match ready {
+        Ready::Queue(queue, buffers) if point.operation == Operation::Read => {
+            UnderWay::<_, false>::new(queue, Parts::new(disk, point, more), point).run(buffers).await
         }
-        Way::Queue(pages) => queued::<_, true>(disk, pages, point, more).await,
-        Way::Calls => lanes(disk, point, more).await,
+        Ready::Queue(queue, buffers) => {
+            UnderWay::<_, true>::new(queue, Parts::new(disk, point, more), point).run(buffers).await
+        }
+        Ready::Calls(memory) => lanes(disk, memory, point, more).await,
     }
 }
 
@@ -149,8 +182,8 @@ struct Parts<F> {
 
 impl<F: Fn() -> bool> Parts<F> {
     fn new(disk: &Disk, point: Point, more: F) -> Self {
-        let each = point.record.div_ceil(disk.bytes_max()).next_power_of_two();
-        Self { places: Places::new(disk, point), more, bytes: point.record / each, each, rest: (0, 0) }
+        let (each, bytes) = point.parts(disk);
+        Self { places: Places::new(disk, point), more, bytes, each, rest: (0, 0) }
     }
 
     /// Where the next part goes.
@@ -183,6 +216,19 @@ struct UnderWay<F, const WRITE: bool> {
 }
 
 impl<F: Fn() -> bool, const WRITE: bool> UnderWay<F, WRITE> {
+    fn new(queue: Queue, parts: Parts<F>, point: Point) -> Self {
+        Self {
+            queue,
+            parts,
+            flush: point.operation == Operation::Flush,
+            written: Vec::new(),
+            spare: Vec::new(),
+            parts_begun: 0,
+            parts_done: 0,
+            failed: 0,
+        }
+    }
+
     /// Begins what is next with a buffer.
     #[inline(always)]
     fn next(&mut self, buffer: Buffer) {
@@ -230,36 +276,10 @@ impl<F: Fn() -> bool, const WRITE: bool> UnderWay<F, WRITE> {
     }
 }
 
-async fn queued<F: Fn() -> bool, const WRITE: bool>(
-    disk: &Disk,
-    pages: usize,
-    point: Point,
-    more: F,
-) -> (u64, u64) {
-    let queue = disk.queue().unwrap_or_else(|| panic!("somebody has the queue"));
-    let parts = Parts::new(disk, point, more);
-    // The segments of a long operation take a page more while it is under way.
-    let each = parts.bytes.div_ceil(PAGE_SIZE) + usize::from(parts.bytes > SHORT);
-    let most = (point.depth * parts.each).min((pages.saturating_sub(1) / each).max(1));
-    let buffers = (0..most).map_while(|_| queue.buffer(parts.bytes).ok()).collect();
-    let under_way = UnderWay::<F, WRITE> {
-        queue,
-        parts,
-        flush: point.operation == Operation::Flush,
-        written: Vec::new(),
-        spare: Vec::new(),
-        parts_begun: 0,
-        parts_done: 0,
-        failed: 0,
-    };
-    under_way.run(buffers).await
-}
-
-async fn lanes(disk: &Disk, point: Point, more: impl Fn() -> bool) -> (u64, u64) {
+async fn lanes(disk: &Disk, memory: Vec<Vec<u8>>, point: Point, more: impl Fn() -> bool) -> (u64, u64) {
     let places = Places::new(disk, point);
     let (done, failed) = (Cell::new(0), Cell::new(0));
-    let lane = || async {
-        let mut buffer = vec![0x5a; point.record];
+    let lane = async |mut buffer: Vec<u8>| {
         while more() {
             let place = places.next();
             let result = match point.operation {
@@ -274,7 +294,7 @@ async fn lanes(disk: &Disk, point: Point, more: impl Fn() -> bool) -> (u64, u64)
             failed.set(failed.get() + u64::from(result.is_err()));
         }
     };
-    let mut all: FuturesUnordered<_> = (0..point.depth).map(|_| lane()).collect();
+    let mut all: FuturesUnordered<_> = memory.into_iter().map(lane).collect();
     while all.next().await.is_some() {}
     drop(all);
     (done.get(), failed.get())

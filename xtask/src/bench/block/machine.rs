@@ -81,6 +81,9 @@ pub(super) struct Image {
     pub(super) hypercalls: std::collections::BTreeMap<String, u64>,
 }
 
+/// The label of the first of two snapshots with nothing between them: what they cost is in each point as well.
+const NOTHING: u64 = 0;
+
 /// A snapshot over images.
 #[derive(Clone, Debug, Deserialize)]
 struct Snapshot {
@@ -232,13 +235,18 @@ fn counted(lines: &[Line]) -> Result<Vec<Counted>> {
         let found = snapshot.images.iter().find(|image| image.image == format!("guests/{name}"));
         found.cloned().with_context(|| format!("{name} is not in a snapshot"))
     };
+    let between = |label: u64, name: &str| -> Result<Image> {
+        let (before, after) = (find(label)?, find(label + 1)?);
+        Ok(image(after, name)?.since(&image(before, name)?))
+    };
     points
         .into_iter()
         .map(|said| {
             let (before, after) = (find(said.label)?, find(said.label + 1)?);
             let moved = data.iter().find(|one| one.label == said.label).copied();
             let moved = moved.context("nobody said what became of data")?;
-            let of = |name| Ok::<_, anyhow::Error>(image(after, name)?.since(&image(before, name)?));
+            let of =
+                |name| Ok::<_, anyhow::Error>(between(said.label, name)?.since(&between(NOTHING, name)?));
             let switches = after.switches.saturating_sub(before.switches);
             Ok(Counted { guest: of("disk-bench")?, driver: of("driver-domain")?, switches, said, moved })
         })
