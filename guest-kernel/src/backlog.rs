@@ -26,6 +26,16 @@ const WAITING_MAX: usize = 128;
 /// The longest frame that is kept: a SYN carries no data.
 const SYN_BYTES_MAX: usize = 128;
 
+/// A connection whose SYN was let through and that has not been taken.
+#[derive(Clone, Copy, Debug)]
+struct Opening {
+    peer: Peer,
+    /// Until when it counts.
+    until_us: u64,
+    /// Its SYN was answered at least once.
+    answered: bool,
+}
+
 /// The listening sockets of one port, counted, and who waits for one.
 #[derive(Debug)]
 pub struct Backlog {
@@ -33,8 +43,7 @@ pub struct Backlog {
     listening: usize,
     /// Sockets that will listen soon, because their connections make room.
     leaving: usize,
-    /// Connections whose SYN was let through and that have not been taken, with the time until which they count.
-    opening: Vec<(Peer, u64)>,
+    opening: Vec<Opening>,
     /// Connections that were just taken, with the time until which a SYN of theirs is one that was sent again: another
     /// listening socket would take it for a new connection and break the first.
     taken: Vec<(Peer, u64)>,
@@ -73,7 +82,7 @@ impl Backlog {
     /// A socket listens no more, because it has a connection to `peer` or for another reason.
     pub fn take(&mut self, peer: Option<Peer>, now_us: u64) {
         self.listening = self.listening.saturating_sub(1);
-        self.opening.retain(|&(other, _)| Some(other) != peer);
+        self.opening.retain(|opening| Some(opening.peer) != peer);
         self.taken.retain(|&(_, until)| now_us < until);
         if let Some(peer) = peer.filter(|_| self.taken.len() < TAKEN_MAX) {
             self.taken.push((peer, now_us.saturating_add(TAKEN_US)));
@@ -144,8 +153,8 @@ impl Backlog {
         }
         if segment.flags & RST != 0 {
             // The socket that answered its SYN listens again, unless it had become a connection and is about to be taken.
-            for (_, until) in self.opening.iter_mut().filter(|(other, _)| *other == peer) {
-                *until = now_us.saturating_add(RESET_US);
+            for opening in self.opening.iter_mut().filter(|opening| opening.peer == peer) {
+                *opening = Opening { peer, until_us: now_us.saturating_add(RESET_US), answered: false };
             }
             self.waiting.retain(|&(other, _, _)| other != peer);
         }
@@ -155,8 +164,8 @@ impl Backlog {
         if self.taken.iter().any(|&(other, until)| other == peer && now_us < until) {
             return false;
         }
-        self.opening.retain(|&(_, until)| now_us < until);
-        if self.opening.iter().any(|&(other, _)| other == peer) {
+        self.opening.retain(|opening| now_us < opening.until_us);
+        if self.opening.iter().any(|opening| opening.peer == peer) {
             return true;
         }
         if self.opening.len() < self.listening && self.waiting.is_empty() {
@@ -167,8 +176,25 @@ impl Backlog {
         false
     }
 
+    /// Looks at an IP packet that is to be sent. The answer to a SYN says how large segments may be; one that is sent
+    /// again leaves that out, as it may: QEMU's user network takes the word for a reason to make its buffers anew, and so
+    /// forgets a request that it has sent meanwhile and that was lost.
+    pub fn sends(&mut self, packet: &mut [u8]) {
+        if self.opening.is_empty() {
+            return;
+        }
+        let Some(segment) = Segment::sent(packet).filter(|segment| segment.port == self.port) else { return };
+        if segment.flags & (SYN | ACK) != SYN | ACK {
+            return;
+        }
+        let opening = self.opening.iter_mut().find(|opening| opening.peer == segment.peer);
+        if opening.is_some_and(|opening| core::mem::replace(&mut opening.answered, true)) {
+            let _struck = strike_segment_size(packet);
+        }
+    }
+
     fn open(&mut self, peer: Peer, now_us: u64) {
-        self.opening.push((peer, now_us.saturating_add(OPENING_US)));
+        self.opening.push(Opening { peer, until_us: now_us.saturating_add(OPENING_US), answered: false });
     }
 
     fn keep(&mut self, peer: Peer, frame: &[u8], now_us: u64) {
@@ -194,27 +220,66 @@ const ACK: u8 = 1 << 4;
 /// What of a TCP segment matters here.
 struct Segment {
     peer: Peer,
+    /// Ours.
     port: u16,
     flags: u8,
 }
 
 impl Segment {
-    /// Reads an Ethernet frame; `None` if it is no first fragment of TCP over IPv4.
+    /// Reads a received Ethernet frame; `None` if it is no first fragment of TCP over IPv4.
     fn read(frame: &[u8]) -> Option<Self> {
-        let packet = frame.get(12..)?.strip_prefix(&[0x08, 0x00])?;
-        let [version_length, _, _, _, _, _, fragment, more, _, protocol, ..] = *packet else { return None };
-        if version_length >> 4 != 4 || protocol != 6 || (fragment & 0x1f, more) != (0, 0) {
-            return None;
-        }
-        let address = packet.get(12..)?.first_chunk()?;
-        let segment = packet.get(usize::from(version_length & 0xf) * 4..)?;
+        let (packet, segment) = split(frame.get(12..)?.strip_prefix(&[0x08, 0x00])?)?;
         let [source, source_low, target, target_low, ..] = *segment else { return None };
         Some(Self {
-            peer: (*address, u16::from_be_bytes([source, source_low])),
+            peer: (*packet.get(12..)?.first_chunk()?, u16::from_be_bytes([source, source_low])),
             port: u16::from_be_bytes([target, target_low]),
             flags: *segment.get(13)?,
         })
     }
+
+    /// Reads an IP packet of ours; `None` as above.
+    fn sent(packet: &[u8]) -> Option<Self> {
+        let (packet, segment) = split(packet)?;
+        let [source, source_low, target, target_low, ..] = *segment else { return None };
+        Some(Self {
+            peer: (*packet.get(16..)?.first_chunk()?, u16::from_be_bytes([target, target_low])),
+            port: u16::from_be_bytes([source, source_low]),
+            flags: *segment.get(13)?,
+        })
+    }
+}
+
+/// The header and the segment of an IPv4 packet that is a first fragment of TCP.
+fn split(packet: &[u8]) -> Option<(&[u8], &[u8])> {
+    let [version_length, _, _, _, _, _, fragment, more, _, protocol, ..] = *packet else { return None };
+    if version_length >> 4 != 4 || protocol != 6 || (fragment & 0x1f, more) != (0, 0) {
+        return None;
+    }
+    packet.split_at_checked(usize::from(version_length & 0xf) * 4)
+}
+
+/// Writes no operations over a TCP segment's option on its size, if that comes first, and mends the checksum as RFC 1624
+/// has it. `None` without such an option.
+fn strike_segment_size(packet: &mut [u8]) -> Option<()> {
+    const NO_OPERATIONS: [u8; 4] = [1; 4];
+    let header = usize::from(packet.first()? & 0xf) * 4;
+    let segment = packet.get_mut(header..)?;
+    if segment.get(12)? >> 4 < 6 {
+        return None;
+    }
+    let option: &mut [u8; 4] = segment.get_mut(20..)?.first_chunk_mut()?;
+    let [2, 4, high, low] = *option else { return None };
+    *option = NO_OPERATIONS;
+    let checksum: &mut [u8; 2] = segment.get_mut(16..)?.first_chunk_mut()?;
+    let mut sum = u32::from(!u16::from_be_bytes(*checksum));
+    for word in [[2, 4], [high, low]] {
+        sum += u32::from(!u16::from_be_bytes(word)) + u32::from(u16::from_be_bytes([1, 1]));
+    }
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    *checksum = (!(sum as u16)).to_be_bytes();
+    Some(())
 }
 
 #[cfg(test)]
@@ -353,6 +418,81 @@ mod tests {
         assert!(backlog.admits(&frame(4, 80, SYN), 1 + RESET_US + OPENING_US));
         assert!(!backlog.admits(&frame(5, 80, SYN), 1 + RESET_US + OPENING_US));
         assert_eq!(next(&mut backlog, 2 + 3 * OPENING_US), None, "it has waited too long");
+    }
+
+    /// A SYN's answer, with an option on the size of segments first and another one behind it.
+    fn answer(peer: u16) -> Vec<u8> {
+        let mut packet = std::vec![0; 20 + 20 + 8];
+        packet[0] = 0x45;
+        packet[9] = 6;
+        packet[12..16].copy_from_slice(&[10, 16, 1, 1]);
+        packet[16..20].copy_from_slice(&ADDRESS);
+        packet[20..22].copy_from_slice(&80_u16.to_be_bytes());
+        packet[22..24].copy_from_slice(&peer.to_be_bytes());
+        packet[20 + 12] = 7 << 4;
+        packet[20 + 13] = SYN | ACK;
+        packet[40..48].copy_from_slice(&[2, 4, 0x05, 0xb4, 1, 3, 3, 0]);
+        let sum = !sum_of(&packet[12..]);
+        packet[36..38].copy_from_slice(&sum.to_be_bytes());
+        packet
+    }
+
+    /// The sum of a segment and of what a checksum covers of its packet's header, but for two constants.
+    fn sum_of(covered: &[u8]) -> u16 {
+        let words = covered.chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
+        words.fold(0, |sum, word| (sum + word) % 0xffff) as u16
+    }
+
+    #[test]
+    fn an_answer_that_is_sent_again_says_nothing_of_the_size_of_segments() {
+        let mut backlog = Backlog::new(80);
+        backlog.listen();
+        backlog.listen();
+        assert!(backlog.admits(&frame(1, 80, SYN), 0));
+        assert!(backlog.admits(&frame(2, 80, SYN), 0));
+        for peer in [1, 2] {
+            let mut packet = answer(peer);
+            backlog.sends(&mut packet);
+            assert_eq!(packet, answer(peer), "the first says it");
+            backlog.sends(&mut packet);
+            assert_eq!(packet[40..], [1, 1, 1, 1, 1, 3, 3, 0]);
+            assert_eq!(sum_of(&packet[12..]), 0, "the checksum holds");
+            let struck = packet.clone();
+            backlog.sends(&mut packet);
+            assert_eq!(packet, struck);
+        }
+        assert!(backlog.admits(&frame(1, 80, RST), 1));
+        let mut packet = answer(1);
+        backlog.sends(&mut packet);
+        assert_eq!(packet, answer(1), "the client's next connection");
+    }
+
+    #[test]
+    fn what_is_sent_and_answers_no_syn_stays_as_it_is() {
+        let mut backlog = Backlog::new(80);
+        backlog.listen();
+        assert!(backlog.admits(&frame(1, 80, SYN), 0));
+        backlog.sends(&mut answer(1));
+        let unchanged = |backlog: &mut Backlog, packet: &[u8]| {
+            let mut sent = packet.to_vec();
+            backlog.sends(&mut sent);
+            sent == packet
+        };
+        assert!(unchanged(&mut backlog, &answer(2)), "nobody known");
+        let mut data = answer(1);
+        data[20 + 13] = ACK;
+        assert!(unchanged(&mut backlog, &data));
+        let mut other_first = answer(1);
+        other_first[40..48].copy_from_slice(&[1, 3, 3, 0, 2, 4, 0x05, 0xb4]);
+        assert!(unchanged(&mut backlog, &other_first));
+        let mut no_options = answer(1);
+        no_options[20 + 12] = 5 << 4;
+        assert!(unchanged(&mut backlog, &no_options));
+        for cut in 0..44 {
+            assert!(unchanged(&mut backlog, &answer(1)[..cut]));
+        }
+        backlog.take(Some((ADDRESS, 1)), 1);
+        assert!(unchanged(&mut backlog, &answer(1)));
     }
 
     #[test]

@@ -131,7 +131,12 @@ impl embassy_net_driver::Driver for Device {
         self.listen(context.waker());
         let bytes = self.receive_packet(context.waker())?;
         let packet = self.received.get_mut(HEADER_BYTES..bytes)?;
-        let token = TxToken { front: &self.front, link: &mut self.link, frame: self.sent.as_mut_slice() };
+        let token = TxToken {
+            front: &self.front,
+            backlog: &self.backlog,
+            link: &mut self.link,
+            frame: self.sent.as_mut_slice(),
+        };
         Some((RxToken(packet), token))
     }
 
@@ -140,7 +145,12 @@ impl embassy_net_driver::Driver for Device {
         if !self.front.borrow_mut().front.can_transmit() {
             return None;
         }
-        Some(TxToken { front: &self.front, link: &mut self.link, frame: self.sent.as_mut_slice() })
+        Some(TxToken {
+            front: &self.front,
+            backlog: &self.backlog,
+            link: &mut self.link,
+            frame: self.sent.as_mut_slice(),
+        })
     }
 
     fn link_state(&mut self, context: &mut Context<'_>) -> LinkState {
@@ -171,6 +181,7 @@ impl embassy_net_driver::RxToken for RxToken<'_> {
 /// Leave to send one packet.
 pub(super) struct TxToken<'a> {
     front: &'a Shared,
+    backlog: &'a SharedBacklog,
     link: &'a mut Link,
     frame: &'a mut [u8],
 }
@@ -179,6 +190,9 @@ impl embassy_net_driver::TxToken for TxToken<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, bytes: usize, write: F) -> R {
         let frame = &mut self.frame[..HEADER_BYTES + bytes];
         let result = write(&mut frame[HEADER_BYTES..]);
+        if let Some(backlog) = self.backlog.borrow_mut().as_mut() {
+            backlog.sends(&mut frame[HEADER_BYTES..]);
+        }
         let front = &mut self.front.borrow_mut().front;
         if self.link.outgoing(frame, clock::now_ns() / 1_000) {
             // The connection may have ended since the token was made; the frame is then lost like any other on a wire.
