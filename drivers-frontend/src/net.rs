@@ -52,6 +52,7 @@ pub struct NetFront<P: Platform, M> {
     reason: u32,
     counters: NetCounters,
     quarantine: Shared<P::Page>,
+    starved: bool,
 }
 
 /// Pages that a back end may hold back before this front end connects no more.
@@ -70,6 +71,7 @@ impl<P: Platform, M: SharedPage> NetFront<P, M> {
             reason: NetError::None.raw(),
             counters: NetCounters::default(),
             quarantine: Vec::new(),
+            starved: false,
         };
         front.enter(XenbusState::Initialising);
         front.step();
@@ -107,6 +109,11 @@ impl<P: Platform, M: SharedPage> NetFront<P, M> {
     #[must_use]
     pub const fn counters(&self) -> &NetCounters {
         &self.counters
+    }
+
+    /// Whether there was too little memory to connect, since this was asked last. It is tried again when the back end changes.
+    pub const fn take_starved(&mut self) -> bool {
+        core::mem::replace(&mut self.starved, false)
     }
 
     /// The platform, for its owner.
@@ -338,7 +345,10 @@ impl<P: Platform, M: SharedPage> NetFront<P, M> {
         };
         let (receive, transmit) = (self.config.receive_pages, self.config.transmit_pages);
         let opened = Rings::open(&mut self.platform, peer, receive, transmit, &mut self.quarantine);
-        let Ok(mut rings) = opened else { return false };
+        let Ok(mut rings) = opened else {
+            self.starved = true;
+            return false;
+        };
         // The back end looks at the rings when it connects: nobody waits for a notification yet.
         let _unheard = rings.receive.publish();
         self.device.offer(rings.transmit_ring, rings.receive_ring, rings.port);

@@ -199,6 +199,8 @@ abi_enum! {
         Requests = 5,
         /// The back end has no such disk.
         Disk = 6,
+        /// The front end has too little memory for a connection, or too few references or ports.
+        Memory = 7,
     }
 }
 

@@ -219,3 +219,5 @@ pub const RESERVED_ENTRIES: u32 = 8;
 /// First reference of a domain's device pages: the page of its n-th front end, in the directory's order, has this one and n. A
 /// guest with more of them than [`RESERVED_ENTRIES`] has room for leaves theirs out as well.
 pub const DEVICE_FIRST: u32 = 2;
+/// The most front ends of a domain: the hypervisor grants their pages by references of the table's first frame.
+pub const FRONTS_MAX: u32 = ENTRIES_PER_FRAME - DEVICE_FIRST;

@@ -1,7 +1,9 @@
 //! A back end that lies: responses twice, never, out of order, to nobody, states at random. The front end survives, ends what
 //! cannot be trusted, and works with the next back end.
 
-use std::task::{Context, Waker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Wake, Waker};
 
 use bad_ends::{BackLies, BadBack};
 use drivers_backend::Platform as _;
@@ -25,7 +27,14 @@ struct Hostile {
 }
 
 fn world() -> (Hostile, Front) {
+    world_of(usize::MAX)
+}
+
+/// The same of a guest that has at most so many pages.
+fn world_of(pages: usize) -> (Hostile, Front) {
     let world = World::default();
+    let left = world.state().pages_left;
+    world.state().pages_left = left.min(pages);
     let device = world.device(GUEST, DRIVER);
     let half = BlockPage::back(device.page.clone());
     let platform = BackPlatform { world: world.clone(), domain: DRIVER, fickle: None };
@@ -236,6 +245,61 @@ fn a_back_end_that_never_behaves_is_given_up_and_says_so_to_whoever_waits() {
     front.set_peer(Some(DRIVER));
     hostile.connect(&mut front);
     assert!(front.is_up(), "another back end gets its chance");
+}
+
+/// Whether it was woken.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn whoever_waits_for_a_disk_hears_that_it_is_refused() {
+    let (mut hostile, mut front) = world();
+    let woken = Arc::new(Woken::default());
+    front.wake_for_room(0, &woken.clone().into());
+    hostile.half.set_error(BlockError::Disk);
+    hostile.enter(XenbusState::Closed);
+    hostile.run(&mut front);
+    assert!(woken.0.load(Ordering::Relaxed));
+    assert_eq!(front.begin_flush(), Err(BeginError::Gone));
+}
+
+#[test]
+fn a_front_end_without_memory_for_a_connection_gives_up_and_says_so() {
+    let told = Trouble { reason: BlockError::Memory.raw(), times: 0, given_up: true };
+    // None for the ring, one for data, none at all.
+    for pages in [usize::from(PAGES), 1, 0] {
+        let (mut hostile, mut front) = world_of(pages);
+        let woken = Arc::new(Woken::default());
+        front.wake_for_room(0, &woken.clone().into());
+        hostile.connect(&mut front);
+        assert!(front.is_closed() && woken.0.load(Ordering::Relaxed), "{pages} pages");
+        assert_eq!(front.take_trouble(), Some(told), "{pages} pages");
+        assert_eq!(front.begin_flush(), Err(BeginError::Gone));
+        assert_eq!(hostile.half.other_error(), BlockError::Memory.raw());
+        assert_eq!(front.free_pages(), 0, "others have use for them");
+    }
+    let (mut hostile, mut front) = world_of(usize::from(PAGES) + 1);
+    hostile.connect(&mut front);
+    assert!(front.is_up());
+    let ticket = front.begin_read(0, 512).unwrap();
+    hostile.world.state().pages_left = 0;
+    hostile.let_go();
+    hostile.enter(XenbusState::Closed);
+    hostile.run(&mut front);
+    hostile.world.state().pages_left = 0;
+    hostile.connect(&mut front);
+    assert_eq!(result(&mut front, ticket), Some(Err(DiskFault::Gone)));
+    hostile.world.state().pages_left = 1;
+    front.set_peer(None);
+    front.set_peer(Some(DRIVER));
+    hostile.connect(&mut front);
+    assert!(front.is_up(), "another back end is connected to with what memory there is then");
 }
 
 #[test]

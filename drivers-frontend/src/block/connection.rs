@@ -7,6 +7,7 @@ use hypercall_abi::{DomId, Port};
 
 use super::front::{BlockFront, FAULTS_MAX};
 use super::operation::DiskFault;
+use super::pages::Pages;
 use super::wire::Wire;
 use crate::link::{Link, Next};
 use crate::platform::Platform;
@@ -14,6 +15,8 @@ use crate::rings::take_back;
 
 /// Pages that a back end may hold back before this front end connects no more.
 const QUARANTINE_MAX: usize = 64;
+/// Pages for data without which nothing goes through: one, and one for segments.
+const PAGES_MIN: usize = 2;
 
 impl<P: Platform, M: SharedPage> BlockFront<P, M> {
     /// Closes because of what the back end did.
@@ -86,13 +89,30 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
             && self.device.other_state() == XenbusState::Closed
             && self.device.other_error() == BlockError::Disk.raw();
         if none {
-            self.reason = BlockError::Disk.raw();
-            self.faults = FAULTS_MAX;
-            self.link = Link::Closed;
-            self.ended();
-            self.enter(XenbusState::Closed);
+            self.give_up(BlockError::Disk);
         }
         none
+    }
+
+    /// Closes for as long as there is this back end.
+    fn give_up(&mut self, error: BlockError) {
+        self.reason = error.raw();
+        self.faults = FAULTS_MAX;
+        self.link = Link::Closed;
+        self.ended();
+        self.enter(XenbusState::Closed);
+    }
+
+    /// Gives up for want of memory: waiting would bring none, and nobody would know what is waited for.
+    fn starve(&mut self) -> bool {
+        let free = self.pages.revoke(&mut self.platform, &mut self.quarantine);
+        if free && self.facts.is_none() {
+            // Nothing was ever begun, so that they hold nothing, and others have use for them.
+            self.pages = Pages::new(&mut self.platform, 0);
+        }
+        self.device.set_error(BlockError::Memory);
+        self.give_up(BlockError::Memory);
+        true
     }
 
     /// A connection has ended: begins another one, unless too many have ended in faults.
@@ -107,6 +127,7 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
         self.troubles.give_up(self.reason);
         self.operations.fail_all(DiskFault::Gone);
         self.give_back_freed();
+        self.room.drain(..).for_each(|(_, waker)| waker.wake());
     }
 
     /// Takes the directory's word on who the back end is; a change ends the connection and begins another. If the state port
@@ -167,7 +188,7 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
         }
     }
 
-    /// Makes a ring and offers it; stays waiting when that is not possible now.
+    /// Makes a ring and offers it; stays waiting while a back end holds what is needed, and gives up without memory for it.
     fn offer(&mut self) -> bool {
         self.link = Link::Waiting;
         let held = core::mem::take(&mut self.quarantine);
@@ -176,13 +197,11 @@ impl<P: Platform, M: SharedPage> BlockFront<P, M> {
         let Some(peer) = self.config.peer.filter(|_| free && self.quarantine.len() <= QUARANTINE_MAX) else {
             return false;
         };
-        if self.pages.grant(&mut self.platform, peer).is_err() {
-            self.pages.revoke(&mut self.platform, &mut self.quarantine);
-            return false;
+        if self.pages.len() < PAGES_MIN || self.pages.grant(&mut self.platform, peer).is_err() {
+            return self.starve();
         }
         let Ok(wire) = Wire::open(&mut self.platform, peer, &mut self.quarantine) else {
-            self.pages.revoke(&mut self.platform, &mut self.quarantine);
-            return false;
+            return self.starve();
         };
         let promise = if self.config.lend { block_features::PERSISTENT } else { 0 };
         self.device.offer(wire.reference, wire.port, promise);

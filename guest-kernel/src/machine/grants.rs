@@ -65,7 +65,8 @@ impl Table {
 pub fn allow(peer: DomId, frame: Mfn, read_only: bool) -> hypercall::Result<GrantRef> {
     critical_section::with(|token| {
         let mut table = TABLE.borrow_ref_mut(token);
-        if table.free.is_empty() {
+        // Device pages may have all references of the first frame.
+        while table.free.is_empty() {
             table.grow()?;
         }
         let reference = GrantRef(table.free.pop().ok_or(Errno::NoSpc)?);

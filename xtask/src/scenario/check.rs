@@ -1,6 +1,7 @@
 //! What must hold in a scenario beyond its form: names, images, addresses, memory.
 //! It exists so that a run that cannot work is refused before QEMU starts.
 
+use hypercall_abi::grant_table::FRONTS_MAX;
 use hypervisor_core::trace::choice::Choice;
 use std::collections::HashMap;
 
@@ -45,6 +46,12 @@ pub(super) fn check(scenario: &Scenario, images: &dyn Fn(&str) -> bool) -> Resul
             if let Some(mac) = &device.mac {
                 fixed_mac(scenario, entry, mac, &mut macs)?;
             }
+        }
+        if let Some(one_too_many) = entry.fronts().nth(FRONTS_MAX as usize) {
+            let message = format!(
+                "more than {FRONTS_MAX} front ends (net and disk) in one domain: no grant references are left for their pages"
+            );
+            return Err(scenario.refuse(one_too_many.span(), message));
         }
         guests += u64::from(entry.domains());
         // What domains of one image have in common is known when the images are there, to [`super::room`].

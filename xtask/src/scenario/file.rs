@@ -164,10 +164,15 @@ impl Entry {
         self.count.as_ref().map_or(1, |count| *count.get_ref())
     }
 
+    /// Its front ends, each as the name of the domain that serves it.
+    pub(crate) fn fronts(&self) -> impl Iterator<Item = &Spanned<String>> {
+        let nets = self.net.iter().map(|device| &device.backend);
+        nets.chain(self.disk.iter().map(|disk| &disk.backend))
+    }
+
     /// Names of the domains that serve its devices, once for each device.
     pub(crate) fn backends(&self) -> impl Iterator<Item = &str> {
-        let nets = self.net.iter().map(|device| &device.backend);
-        nets.chain(self.disk.iter().map(|disk| &disk.backend)).map(|name| name.get_ref().as_str())
+        self.fronts().map(|name| name.get_ref().as_str())
     }
 }
 

@@ -118,18 +118,23 @@ fn makes_holes(folder: &Path) -> Result<bool> {
 /// Disks of one guest: more than there are reserved references for their device pages.
 const MANY: usize = 12;
 
-/// A guest has many disks, and another one a disk that another driver domain has no memory for: every check of the former holds,
-/// the latter is told and loses nothing, and nobody dies.
+/// Disks of a guest that has memory for some of them.
+const TOO_MANY: usize = 40;
+
+/// A guest has many disks, another one more than it has memory for, and a third one a disk that another driver domain has no memory
+/// for: every check of the first holds, the others are told and lose nothing, and nobody dies.
 pub(super) fn many() -> Result<String> {
     let folder = paths::run("suite").join("many-disks");
     fs::create_dir_all(&folder).context("making a folder for disks")?;
     let disk =
         |back: &str, bytes: &str| format!("{{ backend = \"{back}\", ram = \"{bytes}\", mode = \"w\" }}");
     let disks = vec![disk("driver", "64K"); MANY].join(", ");
+    let too_many = vec![disk("driver", "64K"); TOO_MANY].join(", ");
     let text = head("Many disks, and one that is too large", "128M")
         + &domain("driver", "image = \"driver-domain\"\nmemory = \"8M\"")
         + &domain("small", "image = \"driver-domain\"\nmemory = \"4M\"")
         + &domain("many", &format!("image = \"disk\"\nmemory = \"32M\"\ndisk = [{disks}]"))
+        + &domain("poor", &format!("image = \"disk\"\nmemory = \"4M\"\ndisk = [{too_many}]"))
         + &domain(
             "large",
             &format!(
@@ -145,6 +150,13 @@ pub(super) fn many() -> Result<String> {
         checked.len() == MANY && checked.iter().all(|disk| disk["good"] == disk["of"]),
         "not every check of {MANY} disks held:\n{output}"
     );
+    let some = records(&output, "poor", "@disk")?;
+    ensure!(
+        !some.is_empty() && some.iter().all(|disk| disk["good"] == disk["of"]),
+        "not every check of the disks that there is memory for held:\n{output}"
+    );
+    let told = output.matches("this domain has too little memory for the disk").count();
+    ensure!(some.len() + told == TOO_MANY, "a guest was not told of each disk without memory:\n{output}");
     let worked = records(&output, "large", "@work")?;
     ensure!(
         worked.iter().any(|work| work["failed"].as_u64() > Some(0) && work["wrong"] == 0),
@@ -156,7 +168,7 @@ pub(super) fn many() -> Result<String> {
     );
     ensure!(!output.contains(": crash"), "somebody died:\n{output}");
     Ok(format!(
-        "{MANY} disks of one guest; {} of one without memory failed and were told",
+        "{MANY} disks of one guest; {told} of {TOO_MANY} that another had no memory for; {} operations without memory failed and were told",
         worked[0]["failed"]
     ))
 }

@@ -73,6 +73,8 @@ pub enum DiskError {
     NotSupported,
     /// The back end has misbehaved too often, or refuses this disk.
     Gone,
+    /// This domain has too little memory to connect to the back end.
+    Memory,
     /// Too little of the disk's memory is free.
     Full,
 }
@@ -87,6 +89,7 @@ impl core::fmt::Display for DiskError {
             Self::Failed => f.write_str("the disk failed"),
             Self::NotSupported => f.write_str("the disk cannot do that"),
             Self::Gone => f.write_str("the disk is gone"),
+            Self::Memory => f.write_str("this domain has too little memory for the disk"),
             Self::Full => f.write_str("too little of the disk's memory is free"),
         }
     }
@@ -115,7 +118,8 @@ impl Disk {
     /// Opens disk `number`, in the order of the scenario, and waits for its back end. To be called once for each.
     ///
     /// # Errors
-    /// [`DiskError::Absent`] when there is none, [`DiskError::Gone`] when the back end refuses it.
+    /// [`DiskError::Absent`] when there is none, [`DiskError::Gone`] when the back end refuses it, [`DiskError::Memory`]
+    /// when there is too little for its pages.
     pub async fn open(guest: &Guest, number: usize) -> Result<Self, DiskError> {
         Self::open_with(guest, number, Settings::default()).await
     }
@@ -255,7 +259,8 @@ fn poll_facts(shared: Shared, context: &mut Context<'_>) -> Poll<Result<(), Disk
         return Poll::Ready(Ok(()));
     }
     if let Err(BeginError::Gone) = front.begin_flush() {
-        return Poll::Ready(Err(DiskError::Gone));
+        let starved = front.reason() == BlockError::Memory.raw();
+        return Poll::Ready(Err(if starved { DiskError::Memory } else { DiskError::Gone }));
     }
     front.wake_for_room(0, context.waker());
     Poll::Pending
@@ -291,6 +296,9 @@ fn tell(number: usize, entry: &DirectoryEntry, Trouble { reason, times, given_up
     let name = core::str::from_utf8(name).unwrap_or("?");
     let end = if given_up { "it is given up" } else { "what was not answered is kept" };
     match BlockError::from_raw(reason) {
+        Some(BlockError::Memory) if given_up => {
+            log::error!("disk {number}: this domain has too little memory to connect to {name}; {end}")
+        }
         Some(error) => {
             log::warn!("disk {number}: a connection to {name} broke, {error:?}, {times} so far; {end}")
         }

@@ -31,6 +31,7 @@ impl<F: FrontEnd> Attached<F> {
     pub(in crate::machine) fn listen(&mut self, waker: &Waker) {
         while self.state_port.poll_wait(&mut Context::from_waker(waker)).is_ready() {
             self.front.step();
+            self.front.tell_of_want();
         }
         if !self.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
             self.waker = Some(waker.clone());
@@ -52,6 +53,7 @@ impl<F: FrontEnd> Attached<F> {
             self.front.set_state_port(Port(entry.state_port));
             self.front.set_peer(Some(peer));
             self.front.reconnect_if_closed();
+            self.front.tell_of_want();
         }
         self.look();
     }

@@ -25,10 +25,12 @@ pub(super) trait FrontEnd {
     fn set_peer(&mut self, peer: Option<DomId>);
     /// Begins to connect again, if it is closed.
     fn reconnect_if_closed(&mut self);
+    /// Says so if there is no memory to connect.
+    fn tell_of_want(&mut self);
 }
 
 macro_rules! front_end {
-    ($kind:ident) => {
+    ($kind:ident, $tell_of_want:expr) => {
         impl FrontEnd for $kind<Kernel, Mapped> {
             fn step(&mut self) {
                 let _changed = $kind::step(self);
@@ -47,12 +49,23 @@ macro_rules! front_end {
                     self.reconnect();
                 }
             }
+
+            fn tell_of_want(&mut self) {
+                $tell_of_want(self);
+            }
         }
     };
 }
 
-front_end!(NetFront);
-front_end!(BlockFront);
+front_end!(NetFront, tell_of_no_network);
+// A disk gives up then, which whoever looks after it tells.
+front_end!(BlockFront, |_: &mut Self| {});
+
+fn tell_of_no_network(front: &mut NetFront<Kernel, Mapped>) {
+    if front.take_starved() {
+        log::error!("this domain has too little memory to connect to its network");
+    }
+}
 
 /// Has a front end told when its back end, by entry `index` of the directory, comes or goes.
 pub(super) fn follow_directory<F: FrontEnd + 'static>(

@@ -22,7 +22,7 @@ use hypercall_abi::{Pfn, Port};
 use drivers_frontend::{FrontConfig, NetFront};
 
 use self::device::{Device, Pace, Shared, SharedBacklog};
-use super::front::{self, Attached, Kernel};
+use super::front::{self, Attached, FrontEnd as _, Kernel};
 use super::ports::EventPort;
 use super::shared_page::Mapped;
 use super::{Guest, clock, devices};
@@ -159,7 +159,10 @@ pub fn start<const SOCKETS: usize>(guest: &Guest) -> Result<Network, NoDevice> {
             transmit_pages: TRANSMIT_PAGES,
         },
     );
-    let shared: Shared = Rc::new(RefCell::new(Attached::new(front, state_port, &entry)));
+    let mut attached = Attached::new(front, state_port, &entry);
+    // A back end that is ready was answered already.
+    attached.front.tell_of_want();
+    let shared: Shared = Rc::new(RefCell::new(attached));
     let backlog = SharedBacklog::default();
     let link = Link::new(entry.mac, entry.ipv4, entry.prefix, gateway(&entry));
     let pace = Pace::default();

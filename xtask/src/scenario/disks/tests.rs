@@ -88,6 +88,20 @@ fn the_image_that_is_one_too_many_is_named() {
 }
 
 #[test]
+fn the_front_end_that_is_one_too_many_is_named() {
+    let scenario = |disks: usize| {
+        let disks = vec!["{ backend = \"driver\", ram = \"4K\", mode = \"w\" },\n"; disks].concat();
+        let devices = format!("net = [{{ backend = \"driver\" }}]\ndisk = [\n{disks}]");
+        let text = BEFORE.to_owned() + &entry("driver", "") + &entry("many", &devices);
+        let scenario = Scenario::parse(Path::new("/repo"), Path::new("/repo/images/t.toml"), text).unwrap();
+        scenario.check(&|_| true).map_err(|refusal| refusal.to_string())
+    };
+    assert_eq!(scenario(509), Ok(()));
+    let message = scenario(510).unwrap_err();
+    assert!(message.starts_with("images/t.toml:532: domain[1].disk[509].backend: more than 510"), "{message}");
+}
+
+#[test]
 fn a_writer_is_alone_with_its_bytes() {
     let write = "backend = \"driver\", image = \"DIR/good\", mode = \"w\"";
     let read =
