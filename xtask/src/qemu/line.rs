@@ -111,7 +111,9 @@ pub(crate) fn arguments(options: &Options) -> Vec<String> {
                 add(&["-blockdev", &format!("driver=blklogwrites,node-name=d{number},{both}")]);
             }
         }
-        let device = format!("virtio-blk-pci,drive=d{number},addr={slot:#x},disable-legacy=on");
+        // Guests are told of every error. QEMU would stop the machine when the host's disk is full, and nobody would know why.
+        let errors = "werror=report,rerror=report";
+        let device = format!("virtio-blk-pci,drive=d{number},addr={slot:#x},disable-legacy=on,{errors}");
         add(&["-device", &device]);
     }
     if let Some((path, bytes)) = &options.trace {
@@ -140,6 +142,7 @@ pub(crate) fn shell(arguments: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::{Scenario, lower};
 
     fn options() -> Options {
         Options {
@@ -169,6 +172,32 @@ mod tests {
         let line = shell(&arguments(&Options { clock: Clock::Counted { seed: 5 }, ..options() }));
         for part in ["-icount shift=0,sleep=off", "-rdrand,-rdseed", "clock=vm", "-seed 5"] {
             assert!(line.contains(part), "{part} in {line}");
+        }
+    }
+
+    #[test]
+    fn a_disk_that_fails_says_so_and_the_machine_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let image = folder.path().join("image");
+        std::fs::write(&image, [0; 512]).unwrap();
+        let domain = |name: &str| {
+            format!(
+                "[[domain]]\nname = {name:?}\nimage = \"web\"\nmemory = \"2M\"\nweight = 256\nring = 3\n\
+                 delivery = \"batched\"\non_crash = \"destroy\"\n"
+            )
+        };
+        let disk = format!("disk = [{{ backend = \"driver\", image = {image:?}, mode = \"w\" }}]\n");
+        let head = "description = \"a test\"\nmemory = \"64M\"\nslice = \"5ms\"\n";
+        let text = head.to_owned() + &domain("driver") + &domain("user") + &disk;
+        let scenario = Scenario::parse(Path::new("/repo"), Path::new("/repo/images/t.toml"), text).unwrap();
+        let mut drives = lower(&scenario).unwrap().drives;
+        drives.extend(drives.clone());
+        drives[1].recording = Some("/recording".into());
+        let line = arguments(&Options { drives, ..options() });
+        let devices: Vec<&String> = line.iter().filter(|item| item.starts_with("virtio-blk-pci")).collect();
+        assert_eq!(devices.len(), 2, "{line:?}");
+        for device in devices {
+            assert!(device.ends_with(",werror=report,rerror=report"), "{device}");
         }
     }
 
