@@ -176,7 +176,7 @@ fn launch(
 ///
 /// # Errors
 /// [`BadInput`] when another run of this name is up.
-fn claim(folder: &Path, name: &str) -> Result<File> {
+pub(crate) fn claim(folder: &Path, name: &str) -> Result<File> {
     let path = folder.join(".lock");
     let claim = File::create(&path).with_context(|| format!("making {}", path.display()))?;
     match claim.try_lock() {

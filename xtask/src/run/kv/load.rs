@@ -1,6 +1,6 @@
 //! Lives of a machine with a key-value server: each on the disk that the one before left, all under load.
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,6 +30,8 @@ const LIFE: Duration = Duration::from_millis(800);
 const CUTS: u32 = 12;
 /// How long the rest of the crashes may take after the load's time.
 const CRASHES: Duration = Duration::from_secs(600);
+/// How long a domain may take to be there again.
+const BACK: Duration = Duration::from_secs(10);
 
 /// A server, its disk, its clients.
 struct Server {
@@ -57,10 +59,8 @@ pub(super) fn load(options: &KvLoad) -> Result<()> {
     let folder = paths::run("kv");
     let mut scenario = Scenario::open(&paths::root(), "kv")?;
     crashable(&scenario, &options.crash)?;
-    // The disk of an earlier load is lost from here on.
-    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-    let (disk, recording) = (folder.join("kv.img"), folder.join("recording"));
-    fs::write(&disk, vec![0; DISK_BYTES]).with_context(|| format!("making {}", disk.display()))?;
+    let (_claim, disk) = emptied(&folder)?;
+    let recording = folder.join("recording");
     for image in scenario.system.domain.iter_mut().flat_map(|domain| &mut domain.disk) {
         image.image = Some(toml::Spanned::new(0..0, disk.to_string_lossy().into_owned()));
     }
@@ -79,6 +79,19 @@ pub(super) fn load(options: &KvLoad) -> Result<()> {
     }
     let ended = server.ended(options)?;
     server.report(options, &folder, &ended)
+}
+
+/// Makes an empty disk in place of that of an earlier load, unless a load is up, or between two of its lives. The folder is this
+/// load's until what is returned goes.
+///
+/// # Errors
+/// [`BadInput`] when there is another load, or a run of this name.
+fn emptied(folder: &Path) -> Result<(File, PathBuf)> {
+    let claim = boot::claim(&paths::made(folder.join("load"))?, "kv load")?;
+    drop(boot::claim(folder, "kv")?);
+    let disk = folder.join("kv.img");
+    fs::write(&disk, vec![0; DISK_BYTES]).with_context(|| format!("making {}", disk.display()))?;
+    Ok((claim, disk))
 }
 
 /// Refuses a domain whose crash its clients would see: it must serve others, and be built again.
@@ -209,13 +222,15 @@ impl Server {
         }
         signals.over.store(true, Ordering::Release);
         self.rest(working)?;
-        let audit = session.command("audit")?;
-        if options.crashes > 0 {
-            let before = before.as_ref().and_then(frames);
-            ensure!(
-                before == frames(&audit) && audit["zombies"] == 0,
-                "frames are lost: {before:?} free before, {audit} after"
-            );
+        let before = before.as_ref().and_then(frames);
+        let settled = |audit: &Value| frames(audit) == before && audit["zombies"] == 0;
+        let mut audit = session.command("audit")?;
+        // What was crashed last may be on its way back.
+        let deadline = Instant::now() + BACK;
+        while options.crashes > 0 && !settled(&audit) {
+            ensure!(Instant::now() < deadline, "frames are lost: {before:?} free before, {audit} after");
+            std::thread::sleep(LOOK);
+            audit = session.command("audit")?;
         }
         let store = session.watch.stores.last().cloned().unwrap_or_default();
         let deaths = session.watch.deaths.iter().filter(|(name, _)| *name == options.crash).count();
@@ -267,6 +282,19 @@ impl Server {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_load_leaves_the_disk_of_another_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let (first, disk) = emptied(folder.path()).unwrap();
+        fs::write(&disk, "what was acknowledged").unwrap();
+        let refused = emptied(folder.path()).unwrap_err();
+        assert!(refused.is::<BadInput>() && refused.to_string().starts_with("another run of kv load is up"));
+        assert_eq!(fs::read(&disk).unwrap(), b"what was acknowledged");
+        drop(first);
+        let (_second, disk) = emptied(folder.path()).unwrap();
+        assert_eq!(fs::read(&disk).unwrap(), vec![0; DISK_BYTES]);
+    }
 
     #[test]
     fn only_a_driver_domain_that_is_built_again_is_crashed_under_load() {

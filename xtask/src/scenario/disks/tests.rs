@@ -98,7 +98,10 @@ fn the_front_end_that_is_one_too_many_is_named() {
     };
     assert_eq!(scenario(509), Ok(()));
     let message = scenario(510).unwrap_err();
-    assert!(message.starts_with("images/t.toml:532: domain[1].disk[509].backend: more than 510"), "{message}");
+    assert!(
+        message.starts_with("images/t.toml:532: domain[1].disk[509].backend: more than 510"),
+        "{message}"
+    );
 }
 
 #[test]
