@@ -22,7 +22,10 @@ use crate::{compile, paths};
 const GOOD: u32 = 40;
 /// Sectors that cannot be read, one for each of two of the guest's workers; of the others' parts some cannot be written.
 const UNREADABLE: [usize; 2] = [100, 600];
-const UNWRITABLE: [usize; 2] = [1100, 1600];
+const UNWRITABLE: [(usize, u32); 2] = [(1100, IO), (1600, NO_SPACE)];
+/// The host's numbers of errors. By itself QEMU stops the machine when there is no space.
+const IO: u32 = 5;
+const NO_SPACE: u32 = 28;
 
 /// QEMU's options that give the first drive, which has this image, these faults.
 fn with_faults(image: &Path, faults: &str) -> Result<Vec<String>> {
@@ -32,8 +35,10 @@ fn with_faults(image: &Path, faults: &str) -> Result<Vec<String>> {
 }
 
 /// A sector that always fails.
-fn bad_sector(kind: &str, sector: usize) -> String {
-    format!("[inject-error]\nevent = \"none\"\niotype = \"{kind}\"\nsector = \"{sector}\"\nerrno = \"5\"\n")
+fn bad_sector(kind: &str, sector: usize, error: u32) -> String {
+    format!(
+        "[inject-error]\nevent = \"none\"\niotype = \"{kind}\"\nsector = \"{sector}\"\nerrno = \"{error}\"\n"
+    )
 }
 
 /// All requests of a kind fail once [`GOOD`] of them went well. `event` is QEMU's name for one that comes.
@@ -43,7 +48,7 @@ fn from_some_on(kind: &str, event: &str) -> String {
     };
     let steps: String = (1..=GOOD).map(step).collect();
     format!(
-        "{steps}[inject-error]\nevent = \"{event}\"\nstate = \"{}\"\niotype = \"{kind}\"\nerrno = \"5\"\n",
+        "{steps}[inject-error]\nevent = \"{event}\"\nstate = \"{}\"\niotype = \"{kind}\"\nerrno = \"{IO}\"\n",
         GOOD + 1
     )
 }
@@ -65,9 +70,9 @@ pub(super) fn sectors() -> Result<String> {
         );
     }
     let faults: String = UNREADABLE
-        .map(|sector| bad_sector("read", sector))
+        .map(|sector| bad_sector("read", sector, IO))
         .into_iter()
-        .chain(UNWRITABLE.map(|sector| bad_sector("write", sector)))
+        .chain(UNWRITABLE.map(|(sector, error)| bad_sector("write", sector, error)))
         .collect();
     let scenario = Scenario::parse(&paths::root(), &folder.join("scenario.toml"), text)?;
     scenario.check(&compile::is_guest)?;
