@@ -11,6 +11,7 @@ use super::failing;
 use super::files;
 use super::judge::{figures, number, plain, sound};
 use super::kv;
+use super::opening;
 use super::part::Part;
 use super::replay;
 use crate::bench;
@@ -51,6 +52,7 @@ pub(super) fn parts() -> Vec<Part> {
         Part::here("kv: a disk that fails takes no acknowledged change with it", failing::server),
         Part::here("kv: a disk of somebody else's is left as it is", kv::refused),
         Part::here("driver domain crashes 5 times", || crashed("web", 4, 5, 4.0)),
+        Part::here("driver domain crashes 20 times as connections open", || opening::crashed(20)),
     ]
 }
 

@@ -14,6 +14,7 @@ mod kept;
 mod kv;
 mod long;
 mod machine;
+mod opening;
 mod part;
 mod path;
 mod perfetto;
