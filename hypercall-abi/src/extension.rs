@@ -12,7 +12,8 @@ abi_enum! {
         /// `()`: returns `MAJOR << 16 | MINOR`.
         Version = 0,
         /// `(deadline_ns)`: unmask upcalls and sleep until one is pending or system time reaches the deadline,
-        /// `u64::MAX` for never. Returns an [`IdleResult`]. The single-shot timer is left alone.
+        /// `u64::MAX` for never. Returns an [`IdleResult`]. The single-shot timer is left alone. As a part of a multicall
+        /// it is refused (`-EINVAL`): it answers when the sleep is over, and the parts after it would come before that.
         IdleUntil = 1,
         /// `(&DeliveryPolicy)`: choose how our events are delivered.
         SetDelivery = 2,

@@ -1,13 +1,16 @@
 //! Several hypercalls in one.
-//! A long batch gives the processor back between two parts, so that no guest can keep the others waiting.
+//! A long batch gives the processor back between two parts, so that no guest can keep the others waiting. Nothing comes after
+//! a part by which the caller ends: what a dead domain takes would outlive it.
 
 use core::mem::offset_of;
 
+use hypercall_abi::extension::ExtensionOp;
 use hypercall_abi::multicall::MulticallEntry;
 use hypercall_abi::{Errno, Hypercall};
 
 use crate::call::Call;
 use crate::dispatch::{Arguments, answer, at_once, count};
+use crate::domain::State;
 use crate::guest_access::{Access, View};
 use crate::machine::Machine;
 use crate::memory::MachineAddress;
@@ -55,13 +58,19 @@ fn parts<M: Machine>(
             let mut entry = place.of(call, at)?;
             let number = call.memory.load(entry);
             let rax = part(call, number, entry)?;
-            if changes_mappings(number) {
+            if is_of(number, CHANGING | ENDING) {
+                if is_of(number, ENDING) && !is_running(call)? {
+                    return Ok(None);
+                }
                 place = Place::NONE;
                 entry = place.of(call, at)?;
             }
             call.memory.store(MachineAddress(entry.0.wrapping_add(RESULT)), rax);
         } else {
             odd(call, at)?;
+            if !is_running(call)? {
+                return Ok(None);
+            }
             place = Place::NONE;
         }
         at = at.wrapping_add(ENTRY);
@@ -127,11 +136,10 @@ fn with<M: Machine>(call: &mut Call<'_, M>, number: u64, args: Arguments) -> u64
 
 #[inline]
 fn serve<M: Machine>(call: &mut Call<'_, M>, number: u64, args: Arguments) -> u64 {
-    const NOT_AS_PART: u64 = bit(Hypercall::Multicall) | bit(Hypercall::Iret);
     let [rdi, rsi, rdx, r10, r8] = args;
     match at_once(number, rdi) {
         Some(rax) => rax,
-        None if (NOT_AS_PART >> (number & 63)) & 1 != 0 => Errno::Inval.to_rax(),
+        None if is_of(number, SPECIAL) && is_no_part(number, rdi) => Errno::Inval.to_rax(),
         None => {
             let mut regs = Registers { rax: number, rdi, rsi, rdx, r10, r8, ..Registers::default() };
             answer(call.world, call.memory, &mut regs, call.caller);
@@ -140,14 +148,32 @@ fn serve<M: Machine>(call: &mut Call<'_, M>, number: u64, args: Arguments) -> u6
     }
 }
 
-/// Whether a hypercall can change where an address leads.
-const fn changes_mappings(number: u64) -> bool {
-    const CHANGING: u64 = bit(Hypercall::MmuUpdate)
-        | bit(Hypercall::UpdateVaMapping)
-        | bit(Hypercall::MmuextOp)
-        | bit(Hypercall::GrantTableOp)
-        | bit(Hypercall::MemoryOp);
-    number < 64 && (CHANGING >> number) & 1 != 0
+/// Hypercalls that can change where an address leads.
+const CHANGING: u64 = bit(Hypercall::MmuUpdate)
+    | bit(Hypercall::UpdateVaMapping)
+    | bit(Hypercall::MmuextOp)
+    | bit(Hypercall::GrantTableOp)
+    | bit(Hypercall::MemoryOp);
+/// Hypercalls by which the caller can end.
+const ENDING: u64 = bit(Hypercall::SchedOp) | bit(Hypercall::Extension);
+/// Hypercalls that are no part of another, or not with each first argument.
+const SPECIAL: u64 = bit(Hypercall::Multicall) | bit(Hypercall::Iret) | bit(Hypercall::Extension);
+
+/// Whether a hypercall is one of these.
+const fn is_of(number: u64, bits: u64) -> bool {
+    number < 64 && (bits >> number) & 1 != 0
+}
+
+/// Whether one of [`SPECIAL`] is no part. [`ExtensionOp::IdleUntil`] answers in RAX when its sleep is over, and that is where
+/// the whole batch has its answer, or the number by which the guest asks for the rest.
+#[inline(never)]
+fn is_no_part(number: u64, first: u64) -> bool {
+    !is_of(number, bit(Hypercall::Extension)) || first == u64::from(ExtensionOp::IdleUntil.raw())
+}
+
+/// Whether the caller has not ended.
+fn is_running<M: Machine>(call: &Call<'_, M>) -> Result<bool, Errno> {
+    Ok(call.domain()?.state == State::Running)
 }
 
 const fn bit(hypercall: Hypercall) -> u64 {

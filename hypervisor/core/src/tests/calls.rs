@@ -2,10 +2,12 @@
 
 use alloc::vec::Vec;
 
+use hypercall_abi::event_channel::{AllocUnbound, BindInterdomain, EventChannelOp};
 use hypercall_abi::extension::{
     Control, ControlOp, DeliveryPolicy, DomainCounters, ExtensionOp, MAJOR, WINDOW_NS_MAX,
 };
 use hypercall_abi::multicall::MulticallEntry;
+use hypercall_abi::sched::{SchedOp, Shutdown, ShutdownReason};
 use hypercall_abi::trap::SegmentBase;
 use hypercall_abi::vcpu::VcpuOp;
 use hypercall_abi::version::{Feature, FeatureInfo, VersionOp};
@@ -85,6 +87,48 @@ fn a_multicall_may_lie_anywhere() {
         assert_eq!(system.hypercall(Hypercall::Multicall, [at, 1, 0, 0, 0]), Ok(0));
         assert_eq!(system.peek::<MulticallEntry>(a, at).result, 4 << 16 | 17, "{at:#x}");
     }
+}
+
+#[test]
+fn a_multicall_ends_with_its_domain() {
+    for shift in [0, 4] {
+        let mut system = System::new(alloc::vec![domain("b"), domain("a")]);
+        let (a, b) = (system.id("a"), system.id("b"));
+        let question = AllocUnbound { dom: DomId::SELF.0, remote_dom: a.0, port: 0 };
+        let alloc = EventChannelOp::AllocUnbound.raw();
+        let unbound = system.with(Hypercall::EventChannelOp, alloc, &question).unwrap();
+        system.block();
+        assert_eq!(system.current(), Some(a));
+        let (shutdown, bind, parts) = (SCRATCH, SCRATCH + 0x40, SCRATCH + 0x100 + shift);
+        system.poke(a, shutdown, &Shutdown { reason: ShutdownReason::Poweroff.raw() });
+        system.poke(
+            a,
+            bind,
+            &BindInterdomain { remote_dom: b.0, remote_port: unbound.port, ..BindInterdomain::zeroed() },
+        );
+        let ends = part(Hypercall::SchedOp, [u64::from(SchedOp::Shutdown.raw()), shutdown, 0, 0, 0, 0]);
+        let bind = [u64::from(EventChannelOp::BindInterdomain.raw()), bind, 0, 0, 0, 0];
+        system.poke(a, parts, &[ends, part(Hypercall::EventChannelOp, bind)]);
+        let _ = system.hypercall(Hypercall::Multicall, [parts, 2, 0, 0, 0]);
+        assert!(system.world.living("a").is_none());
+        system.check();
+    }
+}
+
+#[test]
+fn no_part_of_a_multicall_sleeps_until_a_deadline() {
+    let mut system = System::new(alloc::vec![domain("a")]);
+    let a = system.id("a");
+    let op = u64::from(ExtensionOp::IdleUntil.raw());
+    let sleeps = part(Hypercall::Extension, [op, 1_000_000, 0, 0, 0, 0]);
+    let goes_on = part(Hypercall::Extension, [0; 6]);
+    system.poke(a, SCRATCH, &[sleeps, goes_on]);
+    assert_eq!(system.hypercall(Hypercall::Multicall, [SCRATCH, 2, 0, 0, 0]), Ok(0));
+    system.pass(2_000_000);
+    assert_eq!(Errno::from_rax(system.regs.rax), Ok(0), "the end of a sleep is no answer to a multicall");
+    let parts: [MulticallEntry; 2] = system.peek(a, SCRATCH);
+    assert_eq!(Errno::from_rax(parts[0].result), Err(Errno::Inval));
+    assert_eq!(Errno::from_rax(parts[1].result).map(|version| version >> 16), Ok(MAJOR.into()));
 }
 
 #[test]
