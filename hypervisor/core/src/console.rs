@@ -16,20 +16,22 @@ use crate::time::Time;
 
 /// Longest line of a guest; a longer one is continued on the next.
 const LINE_BYTES: usize = 192;
-/// Bytes that a domain may write at once.
-const BURST: u64 = 64 * 1024;
-/// Bytes that it may write in a second on the average.
+/// Bytes that a domain may put on the serial line at once, its name before each line included.
+const BURST: i64 = 64 * 1024;
+/// Bytes that it may put there in a second on the average.
 const BYTES_PER_SECOND: u64 = 256 * 1024;
 /// Most bytes that one call carries; the rest is lost to the limit anyway.
-const CALL_BYTES_MAX: u64 = BURST;
+const CALL_BYTES_MAX: u64 = BURST.unsigned_abs();
+/// What stands between a domain's name and its text.
+const AFTER_NAME: &[u8] = b"| ";
 
 /// What a domain has written of a line.
 #[derive(Clone, Debug)]
 pub struct Line {
     text: [u8; LINE_BYTES],
     used: usize,
-    /// Bytes that it may still write, as of `since`.
-    credit: u64,
+    /// Bytes that it may still write, as of `since`. Below zero, the last line was longer than that.
+    credit: i64,
     since: Time,
     lost: u64,
 }
@@ -45,6 +47,7 @@ impl Line {
         // Per ns it is less than a byte, so nothing is earned until a whole one is.
         let earned = now.since(self.since).saturating_mul(BYTES_PER_SECOND) / 1_000_000_000;
         if earned > 0 {
+            let earned = i64::try_from(earned).unwrap_or(i64::MAX);
             self.credit = self.credit.saturating_add(earned).min(BURST);
             self.since = now;
         }
@@ -62,11 +65,11 @@ impl Line {
             // Among these is the escape by which a terminal would move to another's line.
             _ => b'.',
         };
-        let Some(credit) = self.credit.checked_sub(1) else {
+        if self.credit <= 0 {
             self.lost = self.lost.saturating_add(1);
             return;
-        };
-        self.credit = credit;
+        }
+        self.credit = self.credit.saturating_sub(1);
         if self.used >= LINE_BYTES {
             self.end(name, output);
         }
@@ -79,14 +82,23 @@ impl Line {
     /// Sends the line as it is.
     fn end(&mut self, name: &str, output: &mut Output) {
         if self.lost > 0 && self.credit > 0 {
-            output.guest(name, format!("[{} bytes lost: too much output]", self.lost).as_bytes());
+            let text = format!("[{} bytes lost: too much output]", self.lost);
+            output.guest(name, text.as_bytes());
+            self.pay(name.len().saturating_add(text.len()));
             self.lost = 0;
         }
-        if self.credit == 0 && self.used == 0 {
+        if self.credit <= 0 && self.used == 0 {
             return;
         }
         output.guest(name, self.text.get(..self.used).unwrap_or(&[]));
+        self.pay(name.len());
         self.used = 0;
+    }
+
+    /// A line costs what stands around its text too: else short ones, and those without text, would be for nothing.
+    fn pay(&mut self, bytes: usize) {
+        let bytes = bytes.saturating_add(AFTER_NAME.len()).saturating_add(1);
+        self.credit = self.credit.saturating_sub(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// Sends what there is of an unfinished line, for a domain that ends.
@@ -125,7 +137,7 @@ impl Output {
         if self.text.len() > OUTPUT_MAX {
             self.lost = self.lost.saturating_add(1);
         } else {
-            self.line(&[name.as_bytes(), b"| ", text]);
+            self.line(&[name.as_bytes(), AFTER_NAME, text]);
         }
     }
 
@@ -238,6 +250,31 @@ mod tests {
         assert!(output.is_empty());
         put(&mut line, "line\n", &mut output);
         assert_eq!(text(&mut output), "web-1| one line\n");
+    }
+
+    #[test]
+    fn lines_without_text_and_short_ones_are_text_too() {
+        for piece in ["\n", "x\n", "\r\n"] {
+            let (mut line, mut output) = (Line::new(Time(0)), Output::default());
+            for _ in 0..BURST {
+                put(&mut line, piece, &mut output);
+            }
+            let sent = text(&mut output).len() as i64;
+            assert!(sent <= BURST + LINE_BYTES as i64, "{sent} bytes of {piece:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_tells_of_lost_text_is_no_way_around_the_limit() {
+        let (mut line, mut output) = (Line::new(Time(0)), Output::default());
+        let mut sent = 0;
+        for us in 0..1_000_000 {
+            line.earn(Time(us * 1000));
+            put(&mut line, "x\n", &mut output);
+            sent += text(&mut output).len() as i64;
+        }
+        let most = BURST + BYTES_PER_SECOND.cast_signed() + LINE_BYTES as i64;
+        assert!(sent <= most, "{sent} bytes in a second");
     }
 
     #[test]
