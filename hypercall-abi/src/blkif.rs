@@ -78,7 +78,7 @@ abi_struct! {
     pub struct DiscardRequest(112) {
         /// [`BlockOp::Discard`].
         0 => operation: u8,
-        /// Bit 0: what was there must not be readable afterwards.
+        /// [`DISCARD_SECURE`] or 0; of other bits nothing is known.
         1 => flag: u8,
         /// Unused.
         2 => handle: u16,
@@ -147,6 +147,10 @@ pub const SEGMENTS_MAX: usize = 11;
 pub const INDIRECT_PAGES_MAX: usize = 8;
 /// Segments in a page of them.
 pub const SEGMENTS_PER_PAGE: usize = crate::PAGE_SIZE / size_of::<BlockSegment>();
+
+/// In [`DiscardRequest::flag`]: what was there must not be readable afterwards (`BLKIF_DISCARD_SECURE`). Only where the back end
+/// has said that it can; those of Denizen cannot, and refuse it.
+pub const DISCARD_SECURE: u8 = 1 << 0;
 
 /// The ring of a block device.
 #[derive(Clone, Copy, Debug)]

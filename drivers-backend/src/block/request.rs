@@ -5,7 +5,8 @@ use alloc::vec::Vec;
 
 use hypercall_abi::GrantRef;
 use hypercall_abi::blkif::{
-    BlockOp, BlockRequest, BlockSegment, SECTOR_BYTES, SECTORS_PER_PAGE, SEGMENTS_MAX, SEGMENTS_PER_PAGE,
+    BlockOp, BlockRequest, BlockSegment, DISCARD_SECURE, SECTOR_BYTES, SECTORS_PER_PAGE, SEGMENTS_MAX,
+    SEGMENTS_PER_PAGE,
 };
 
 /// A run of bytes in a page that the front end granted.
@@ -58,6 +59,10 @@ pub(super) fn decode(request: &BlockRequest, runs: &mut Vec<Run>) -> Result<Aske
         }
         BlockOp::Discard => {
             let discard = request.as_discard();
+            // Nobody was told that this can be had: what is discarded is forgotten where it is convenient, and not wiped.
+            if discard.flag & DISCARD_SECURE != 0 {
+                return Err(Wrong::Operation);
+            }
             Ok(Asked::Discard { sector: discard.sector, sectors: discard.sectors })
         }
         BlockOp::Indirect => {
@@ -113,7 +118,7 @@ pub(super) fn sectors(runs: &[Run]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hypercall_abi::blkif::IndirectRequest;
+    use hypercall_abi::blkif::{DiscardRequest, IndirectRequest};
 
     fn request(operation: BlockOp, segments: u8, first: u8, last: u8) -> BlockRequest {
         let mut request = BlockRequest { operation: operation.raw(), segments, ..BlockRequest::zeroed() };
@@ -135,6 +140,15 @@ mod tests {
         assert_eq!(judge(BlockOp::WriteBarrier, 0, 0, 0), Ok(()), "a barrier alone");
         let unknown = BlockRequest { operation: 4, ..BlockRequest::zeroed() };
         assert_eq!(decode(&unknown, &mut Vec::new()), Err(Wrong::Operation));
+    }
+
+    #[test]
+    fn a_discard_that_is_to_wipe_is_refused() {
+        let judge = |flag| {
+            let request = DiscardRequest { operation: 5, flag, sectors: 8, ..DiscardRequest::zeroed() };
+            decode(&request.into(), &mut Vec::new()).map(|_| ())
+        };
+        assert_eq!([0, 1, 2, 3].map(judge), [Ok(()), Err(Wrong::Operation), Ok(()), Err(Wrong::Operation)]);
     }
 
     #[test]
