@@ -88,15 +88,17 @@ pub(crate) fn arguments(options: &Options) -> Vec<String> {
         }
         add(&["-netdev", &user, "-device", "virtio-net-pci,netdev=n0,disable-legacy=on,romfile="]);
     }
-    for (number, Drive { path, read_only, slot, recording, .. }) in options.drives.iter().enumerate() {
+    for (number, Drive { path, read_only, slot, recording, direct, .. }) in options.drives.iter().enumerate()
+    {
         // A comma ends a value unless it is doubled.
         let name = |path: &Path| path.to_string_lossy().replace(',', ",,");
         let (file, access) = (name(path), if *read_only { "on" } else { "off" });
         match recording {
             None => {
                 // What a guest discards is a hole in the image.
+                let cache = if *direct { ",cache.direct=on" } else { "" };
                 let how = format!(
-                    "format=raw,aio={},if=none,id=d{number},readonly={access},discard=unmap",
+                    "format=raw,aio={}{cache},if=none,id=d{number},readonly={access},discard=unmap",
                     options.aio
                 );
                 add(&["-drive", &format!("file={file},{how}")]);

@@ -116,7 +116,7 @@ fn start(
 fn launch(
     how: How,
     scenario: &Scenario,
-    plan: Plan,
+    mut plan: Plan,
     more: Vec<String>,
     record: Option<&Path>,
     (kernel, members): (PathBuf, Members),
@@ -140,6 +140,10 @@ fn launch(
         Vec::new()
     };
     let counted = matches!(how.clock, Clock::Counted { .. });
+    for drive in &mut plan.drives {
+        // A counted machine is not about the host's disk.
+        drive.direct = !counted && qemu::aio::goes_direct(&drive.path);
+    }
     let network = (!counted && !plan.guests.is_empty())
         .then(|| qemu::Network { prefix: plan.network, forwards: forwards.clone() });
     if how.gdb {

@@ -62,6 +62,8 @@ pub(crate) struct Drive {
     pub(crate) read_only: bool,
     /// Where each write and flush is recorded, if it is.
     pub(crate) recording: Option<PathBuf>,
+    /// Whether it is read and written past the host's cache.
+    pub(crate) direct: bool,
     /// Device number on PCI bus 0.
     pub(crate) slot: u8,
     /// Why nothing is started when another machine has the image.
@@ -151,8 +153,9 @@ pub(super) fn drives(scenario: &Scenario) -> Vec<Drive> {
             None => {
                 let slot = FIRST_SLOT.saturating_add(u8::try_from(drives.len()).unwrap_or(u8::MAX));
                 let (read_only, folder) = (!disk.writes(), disk.folder());
-                let (backend, recording, in_use) = (backend.clone(), None, disk.in_use(scenario));
-                drives.push(Drive { path, folder, read_only, recording, slot, in_use, backend });
+                let (backend, in_use) = (backend.clone(), disk.in_use(scenario));
+                let (recording, direct) = (None, false);
+                drives.push(Drive { path, folder, read_only, recording, direct, slot, in_use, backend });
             }
         }
     }

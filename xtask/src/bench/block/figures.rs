@@ -12,18 +12,20 @@ pub(super) struct Figures {
     pub(super) command: String,
     /// QEMU's word for how it read and wrote the images: `io_uring`, or `threads` where that is missing.
     pub(super) aio: &'static str,
-    /// Boots behind `bound`.
+    /// Boots behind each bound.
     pub(super) rounds: usize,
     pub(super) points: Vec<Point>,
     /// The same with requests that are pushed together.
     pub(super) gathered: Vec<Point>,
     /// Some of them in the other ways of a guest and of a back end.
     pub(super) ways: Vec<Point>,
-    pub(super) bound: Bound,
-    /// The same for a guest that has a task, and a copy, for each request.
-    pub(super) bound_of_calls: Bound,
-    /// As `bound`, but past the host's cache: each read goes to the host's disk. Absent where the file system refuses that.
-    pub(super) bound_of_disk: Option<Bound>,
+    /// Reads in a queue, and by calls: a task, and a copy, for each. All go to the host's disk, past its cache; absent where its file
+    /// system refuses that.
+    pub(super) bound: Option<Bound>,
+    pub(super) bound_of_calls: Option<Bound>,
+    /// The same answered by the host's cache, so that the disk is a copy in QEMU.
+    pub(super) bound_from_cache: Bound,
+    pub(super) bound_of_calls_from_cache: Bound,
     pub(super) guests: Vec<Shared>,
     pub(super) neighbour: Neighbour,
 }

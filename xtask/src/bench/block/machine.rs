@@ -256,10 +256,10 @@ fn counted(lines: &[Line]) -> Result<Vec<Counted>> {
 /// Where the host keeps what is compared by time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
+    /// On its disk: each read goes there, past the cache, as in a usual run.
+    Disk,
     /// In its cache.
     Cache,
-    /// On its disk: each read goes there, past the cache.
-    Disk,
 }
 
 /// Whether the host can read the disks' image past its cache.
@@ -274,7 +274,8 @@ pub(super) fn bounded(way: &str, place: Place) -> Result<Rates> {
     if place == Place::Disk {
         // What is only in the cache would be written first.
         fs::File::open(&image).and_then(|file| file.sync_all()).context("writing an image to the disk")?;
-        more.extend(["-set", "drive.d0.cache.direct=on"].map(str::to_owned));
+    } else {
+        more.extend(["-set", "drive.d0.cache.direct=off"].map(str::to_owned));
     }
     let line =
         format!("records=4096 operations=read patterns=random depths=32 requests={COMPARED} way={way}");

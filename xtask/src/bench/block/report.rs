@@ -80,47 +80,64 @@ pub(super) fn print(figures: &Figures) {
             format!("{:.3}", shared.most),
         ]);
     }
-    say!("{table}\n{}", sentences(figures).join("\n"));
+    say!("{table}\n{}\n\n{}", of_neighbour(figures), of_bounds(figures));
+    let mut table = new(&BOUND_HEADINGS);
+    bounds(figures).into_iter().for_each(|row| {
+        table.add_row(row);
+    });
+    say!("{table}");
 }
 
-fn sentences(figures: &Figures) -> [String; 5] {
-    let neighbour = &figures.neighbour;
-    let of_disk = figures.bound_of_disk.as_ref().map_or_else(
-        || "the host's file system allows no reads past its cache, which were to be compared".to_owned(),
-        |bound| beside(figures, "past the host's cache, in a queue", bound),
-    );
-    [
-        format!("QEMU reads and writes images by {}", figures.aio),
-        beside(figures, "from the host's cache, in a queue", &figures.bound),
-        beside(figures, "from the host's cache, by calls", &figures.bound_of_calls),
-        of_disk,
-        format!(
-            "{} guests beside one that reads 1 MiB, 32 at once: {} requests, {} without it: {:.2} of a fair share; least {:.2} of \
-             the mean",
-            neighbour.guests,
-            grouped(neighbour.beside),
-            grouped(neighbour.without),
-            neighbour.against_fair_share,
-            neighbour.least
-        ),
-    ]
+const BOUND_HEADINGS: [&str; 6] =
+    ["reads", "ratio", "a quarter below", "a quarter above", "through a front end, /s", "driver domain, /s"];
+
+/// What a guest gets beside the driver domain itself, by where the host keeps the disk.
+fn bounds(figures: &Figures) -> Vec<[String; 6]> {
+    let all = [
+        ("past the host's cache, in a queue", figures.bound.as_ref()),
+        ("past the host's cache, by calls", figures.bound_of_calls.as_ref()),
+        ("from the host's cache, in a queue", Some(&figures.bound_from_cache)),
+        ("from the host's cache, by calls", Some(&figures.bound_of_calls_from_cache)),
+    ];
+    let cells = |(how, bound): (&str, Option<&Bound>)| {
+        let Some(bound) = bound else {
+            let [ratio, below, above, front, own] = ["", "", "", "", ""].map(str::to_owned);
+            return [format!("{how}: refused by the host's file system"), ratio, below, above, front, own];
+        };
+        let mut ratios = bound.ratios.clone();
+        ratios.sort_by(f64::total_cmp);
+        let at = |part: usize| ratios.get(ratios.len() * part / 4).copied().unwrap_or(0.0);
+        let whole = |value: f64| grouped(value.round() as u64);
+        let ratio = |value: f64| format!("{value:.2}");
+        [
+            how.to_owned(),
+            ratio(bound.ratio),
+            ratio(at(1)),
+            ratio(at(3)),
+            whole(bound.front_per_s),
+            whole(bound.own_per_s),
+        ]
+    };
+    all.map(cells).into()
 }
 
-/// What a guest gets beside the driver domain itself.
-fn beside(figures: &Figures, how: &str, bound: &Bound) -> String {
-    let mut ratios = bound.ratios.clone();
-    ratios.sort_by(f64::total_cmp);
-    let at = |part: usize| ratios.get(ratios.len() * part / 4).copied().unwrap_or(0.0);
+fn of_bounds(figures: &Figures) -> String {
     format!(
-        "random reads of 4 KiB, 32 at once, {how}: {:.0}/s through a front end, {:.0}/s by the driver domain itself: {:.2} of it \
-         (median of {} boots, in time; a quarter below {:.2}, a quarter above {:.2}); one of its own takes {:.0} instructions",
-        bound.front_per_s,
-        bound.own_per_s,
-        bound.ratio,
-        figures.rounds,
-        at(1),
-        at(3),
-        bound.own_instructions
+        "random reads of 4 KiB, 32 at once, by {}, beside the driver domain's own: a ratio in time each boot, medians of {}; one of \
+         its own takes {:.0} instructions",
+        figures.aio, figures.rounds, figures.bound_from_cache.own_instructions
+    )
+}
+
+fn of_neighbour(figures: &Figures) -> String {
+    let neighbour = &figures.neighbour;
+    format!(
+        "{} guests beside one that reads 1 MiB, 32 at once: {} requests, {} without it: {:.2} of a fair share; least {:.2} of the mean",
+        neighbour.guests,
+        grouped(neighbour.beside),
+        grouped(neighbour.without),
+        neighbour.against_fair_share,
+        neighbour.least
     )
 }
 
@@ -132,9 +149,19 @@ pub(super) fn page(figures: &Figures) -> Result<String> {
         "<p class=\"sub\"><code>{}</code> &middot; instructions counted, one a tick</p>",
         figures.command
     )?;
-    for sentence in sentences(figures) {
-        write!(page, "<p>{sentence}</p>")?;
+    write!(page, "<h2>Beside the driver domain itself</h2><p>{}</p><table><tr>", of_bounds(figures))?;
+    for heading in BOUND_HEADINGS {
+        write!(page, "<th>{heading}</th>")?;
     }
+    page.push_str("</tr>");
+    for row in bounds(figures) {
+        page.push_str("<tr>");
+        for cell in row {
+            write!(page, "<td>{cell}</td>")?;
+        }
+        page.push_str("</tr>");
+    }
+    page.push_str("</table>");
     page.push_str("<h2>Over record sizes</h2><div class=\"plots\">");
     for operation in ["read", "write", "flush"] {
         for depth in [1, 32] {
@@ -169,7 +196,7 @@ pub(super) fn page(figures: &Figures) -> Result<String> {
             shared.most
         )?;
     }
-    page.push_str("</table>");
+    write!(page, "</table><p>{}</p>", of_neighbour(figures))?;
     page.push_str(END);
     Ok(page)
 }
