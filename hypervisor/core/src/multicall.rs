@@ -19,7 +19,7 @@ use crate::trace;
 
 /// ns after which the rest of a batch waits for the next return to the guest.
 const LONG_NS: u64 = 500_000;
-/// Parts between two looks at the clock.
+/// Parts between two looks at the clock, but for those that can be [`LARGE`].
 const PARTS_PER_LOOK: u64 = 16;
 /// Bytes of one entry.
 const ENTRY: u64 = 64;
@@ -54,16 +54,18 @@ fn parts<M: Machine>(
     let start = call.memory.now();
     let mut place = Place::NONE;
     while left > 0 {
+        let mut look = false;
         if at & 7 == 0 && at & 0xfff <= 0x1000 - ENTRY {
             let mut entry = place.of(call, at)?;
             let number = call.memory.load(entry);
             let rax = part(call, number, entry)?;
-            if is_of(number, CHANGING | ENDING) {
+            if is_of(number, CHANGING | ENDING | LARGE) {
                 if is_of(number, ENDING) && !is_running(call)? {
                     return Ok(None);
                 }
                 place = Place::NONE;
                 entry = place.of(call, at)?;
+                look = is_of(number, LARGE);
             }
             call.memory.store(MachineAddress(entry.0.wrapping_add(RESULT)), rax);
         } else {
@@ -72,10 +74,12 @@ fn parts<M: Machine>(
                 return Ok(None);
             }
             place = Place::NONE;
+            look = true;
         }
         at = at.wrapping_add(ENTRY);
         left = left.wrapping_sub(1);
-        if left & (PARTS_PER_LOOK - 1) == 0 && left > 0 && call.memory.now().since(start) > LONG_NS {
+        look |= left & (PARTS_PER_LOOK - 1) == 0;
+        if look && left > 0 && call.memory.now().since(start) > LONG_NS {
             return Ok(Some((at, left)));
         }
     }
@@ -154,6 +158,12 @@ const CHANGING: u64 = bit(Hypercall::MmuUpdate)
     | bit(Hypercall::MmuextOp)
     | bit(Hypercall::GrantTableOp)
     | bit(Hypercall::MemoryOp);
+/// Hypercalls that can take a good part of [`LONG_NS`] each: thousands of requests, hundreds of tables to validate, or much text.
+const LARGE: u64 = bit(Hypercall::MmuUpdate)
+    | bit(Hypercall::MmuextOp)
+    | bit(Hypercall::GrantTableOp)
+    | bit(Hypercall::SetTrapTable)
+    | bit(Hypercall::ConsoleIo);
 /// Hypercalls by which the caller can end.
 const ENDING: u64 = bit(Hypercall::SchedOp) | bit(Hypercall::Extension);
 /// Hypercalls that are no part of another, or not with each first argument.
