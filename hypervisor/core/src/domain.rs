@@ -4,6 +4,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
+use hypercall_abi::event_channel::PORTS_MAX;
 use hypercall_abi::{DomId, Mfn};
 
 use crate::config;
@@ -13,7 +14,7 @@ use crate::delivery::{Gathering, Policy, Window};
 use crate::devices::Directory;
 use crate::events::Ports;
 use crate::grants::GrantTable;
-use crate::life::{self, End};
+use crate::life::End;
 use crate::paging::AddressSpace;
 use crate::time::Time;
 use crate::vcpu::Vcpu;
@@ -90,7 +91,7 @@ impl Domain {
             grants: GrantTable::empty(id),
             shared_info: Mfn(0),
             charged_ns: 0,
-            events: Ports::new(life::PORTS),
+            events: Ports::new(PORTS_MAX),
             delivery: Gathering::new(Policy::Batched(Window::NONE)),
             left_out: 0,
             directory: Directory::default(),

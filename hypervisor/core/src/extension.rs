@@ -1,4 +1,5 @@
 //! What Denizen adds to the interface, behind one hypercall.
+//! It only leads to the modules that answer, so that each operation stands with what it is about.
 
 use hypercall_abi::Errno;
 use hypercall_abi::extension::{DeliveryPolicy, DomainCounters, ExtensionOp, MAJOR, MINOR};

@@ -1,4 +1,5 @@
 //! Giving the processor away and asking for it back: yield, block, poll, shut down, and the guest's timers.
+//! A sleep and the timer that ends it stand together here, because whichever comes first has to undo the other.
 
 use hypercall_abi::event_channel::Virq;
 use hypercall_abi::extension::IdleResult;

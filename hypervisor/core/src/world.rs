@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use hypercall_abi::{DomId, Errno, Mfn, layout};
 
 use crate::attention::Attention;
+use crate::birth;
 use crate::config;
 use crate::console::Output;
 use crate::control::{self, Input};
@@ -249,7 +250,7 @@ impl World {
         // What is there once for all domains is no domain's; without memory for it none is admitted.
         let _ = self.timers.prepare();
         let heap_before = m.heap_used();
-        life::create_all(self, m, system.domains);
+        birth::create_all(self, m, system.domains);
         report::boot(self, m, heap_before);
     }
 

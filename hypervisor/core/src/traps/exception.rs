@@ -1,4 +1,5 @@
 //! What becomes of an exception: given to the guest, carried out for it, or the end of the domain.
+//! Page faults, by far the most frequent, come first and pay for none of the others.
 
 use hypercall_abi::trap::{Vector, trap_flags};
 use hypercall_abi::{DomId, layout};
