@@ -30,14 +30,16 @@ pub(crate) use self::suite::{Soak, Test};
 pub(crate) use self::trace::{Choice, Control, Live, Record, RecordMode, Report, Sort, Timeline};
 pub(crate) use self::view::{Column, Filter, Format, Ns, Trace, TraceView, Why};
 
-/// Builds, runs and measures Denizen.
+/// Builds, runs, tests and measures Denizen: a hypervisor and its guests, in QEMU.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", arg_required_else_help = true)]
 #[command(after_help = "Examples:
   cargo xtask run                     32 web guests, both interrupt policies, a report
   cargo xtask run hello               one guest that says hello
   cargo xtask run --keep              stay up for curl
-  cargo xtask test                    all tests, under ten minutes")]
+  cargo xtask test                    all tests, under ten minutes
+
+What commands write lies below target/denizen/. README.md shows what else there is to do.")]
 pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -80,7 +82,8 @@ longer=NS, stop=call:NS|delay:NS|death; each of them turns the trace on")]
   cargo xtask bench sensitive --json sensitive.json
   cargo xtask bench rings --peer xen --json rings.json
   cargo xtask bench tracing --json tracing.json
-  cargo xtask bench block --full --json block.json")]
+  cargo xtask bench block --full --json block.json
+  cargo xtask bench path --guests 1,64")]
     Bench(Bench),
     /// Measure a curve: many runs, one figure each
     Measure {
@@ -101,6 +104,10 @@ longer=NS, stop=call:NS|delay:NS|death; each of them turns the trace on")]
   cargo xtask trace text target/denizen/web/trace.bin | less")]
     Trace(Trace),
     /// Lay out a new guest: its crate and its scenario
+    #[command(after_help = "Examples:
+  cargo xtask new mine && cargo xtask run mine
+
+It writes images/guests/NAME and images/NAME.toml, and overwrites nothing. docs/GUEST.md says what to do with them.")]
     New {
         /// Name of the guest: small letters, digits and hyphens
         name: String,
@@ -115,15 +122,24 @@ longer=NS, stop=call:NS|delay:NS|death; each of them turns the trace on")]
   cargo xtask soak --json soak.json
   cargo xtask soak --only seeds --seeds 20")]
     Soak(Soak),
-    /// Run all that CI runs
+    /// Run all that CI runs: form, lints, tidy, all tests
+    #[command(
+        after_help = "It takes ten minutes on two cores, and fifteen the first time. `cargo xtask test --only TEXT` runs single parts of it."
+    )]
     Check,
-    /// Check the repository itself
+    /// Check the repository itself: which crate may name which, form of files, tests that docs/SPECIFICATION.md names, generated documents
+    #[command(after_help = "Examples:
+  cargo xtask tidy
+  cargo xtask tidy --bless       after a change of the ABI, or of unsafe code")]
     Tidy {
         /// Rewrite generated files instead of comparing them
         #[arg(long)]
         bless: bool,
     },
-    /// Install what this machine lacks
+    /// Install what this machine lacks: QEMU, what makes ISOs and file systems, the Rust target
+    #[command(
+        after_help = "As root on Debian or Ubuntu it installs; elsewhere it names the command that does. Other commands do the same for what they need."
+    )]
     Setup,
 }
 

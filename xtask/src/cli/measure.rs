@@ -66,7 +66,7 @@ pub(crate) struct Axes {
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,2,4,8,16,32,64,128,256,512,1024",
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) guests: Vec<u32>,
-    /// Policies to compare, all with the first; a window is written batched:EVENTS:US
+    /// Delivery policies, each compared with the first; a window is written batched:EVENTS:US [default: all three; for idle: batched]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub(crate) delivery: Vec<Policy>,
     /// Whether ring indices may suppress notifications; they batch by themselves
@@ -232,10 +232,12 @@ pub(crate) struct Course {
     /// Rounds, each with every policy
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) rounds: u32,
-    /// Milliseconds of virtual time that a load settles before it is measured
+    /// Milliseconds of virtual time that a load settles before it is measured [default: 20, and more for long documents; two periods of
+    /// ticks; 300 with --host]
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) warm: Option<u32>,
-    /// Milliseconds of virtual time that are measured in each round
+    /// Milliseconds of virtual time that are measured in each round [default: 100, and more for long documents; twice that for idle; ten
+    /// periods of ticks; 2000 with --host]
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) settled: Option<u32>,
     /// Seed of everything drawn at random

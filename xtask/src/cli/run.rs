@@ -25,13 +25,13 @@ pub(crate) struct Run {
     /// How idle guests wait
     #[arg(long, value_name = "HOW", default_value = "timeout")]
     pub(crate) idle: Idle,
-    /// Ring of the guests' kernels
+    /// Ring of the guests' kernels, 1 or 3 [default: the scenario's]
     #[arg(long, value_name = "RING", value_parser = clap::value_parser!(u8).range(1..=3))]
     pub(crate) ring: Option<u8>,
     /// Memory of the machine [default: the scenario's]
     #[arg(long, value_name = "SIZE")]
     pub(crate) memory: Option<Size>,
-    /// Length of each load; without load, of the run
+    /// Seconds of each load, or at the most of a run without load [default: 5 from the host; 2 from inside, or for a recording]
     #[arg(long, value_name = "S", value_parser = seconds)]
     pub(crate) seconds: Option<f64>,
     /// Connections of the load [default: two a guest, at most 64]
@@ -49,7 +49,7 @@ pub(crate) struct Run {
     /// Crash this domain under load; its scenario builds it again
     #[arg(long, value_name = "DOMAIN")]
     pub(crate) crash: Option<String>,
-    /// How often
+    /// How often to crash it
     #[arg(long, value_name = "N", default_value_t = 1, requires = "crash", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) crashes: u32,
     /// Use KVM instead of emulation (no test does, see docs/CAVEATS.md)
