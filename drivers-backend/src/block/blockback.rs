@@ -11,6 +11,7 @@ use hypercall_abi::grant_table::{CopyGrant, GrantStatus};
 use hypercall_abi::{Errno, GrantRef, Port};
 
 use super::SEGMENTS_MAX;
+use super::copies::Copied;
 use super::credit::Rounds;
 use super::data::Data;
 use super::disk::{Disk, Finished};
@@ -95,6 +96,8 @@ pub struct BlockBack<P: Platform> {
     /// Work that is done and not answered yet.
     pub(super) finished: Finished<Data<P>>,
     pub(super) copies: Vec<CopyGrant>,
+    /// A list for work that needs copies, empty.
+    pub(super) copied: Copied<P>,
     /// The request that is judged, and its runs.
     pub(super) request: BlockRequest,
     pub(super) runs: Vec<Run>,
@@ -135,6 +138,7 @@ impl<P: Platform> BlockBack<P> {
             short: false,
             finished: Vec::new(),
             copies: Vec::new(),
+            copied: Vec::new(),
             request: BlockRequest::zeroed(),
             runs: Vec::new(),
             totals: BlockTotals::default(),

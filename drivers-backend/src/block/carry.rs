@@ -8,7 +8,7 @@ use hypercall_abi::device::BlockError;
 use hypercall_abi::grant_table::{CopySide, GrantStatus, copy_flags};
 
 use super::blockback::BlockBack;
-use super::copies::{copy_of, theirs_at};
+use super::copies::{Copied, copy_of, theirs_at};
 use super::data::Data;
 use super::disk::{DiskError, DiskOp, Finished, Outcome, Piece, Work};
 use super::jobs::{Done, Job, Stage};
@@ -95,12 +95,7 @@ impl<P: Platform> BlockBack<P> {
 
     /// Answers work, or takes its next step, or gathers copies that it needs before it is answered.
     #[inline(never)]
-    fn carry_one(
-        &mut self,
-        mut work: Box<Work<Data<P>>>,
-        outcome: Outcome,
-        outgoing: &mut Vec<(Box<Work<Data<P>>>, usize)>,
-    ) {
+    fn carry_one(&mut self, mut work: Box<Work<Data<P>>>, outcome: Outcome, outgoing: &mut Copied<P>) {
         let Job { of, stage, sector, .. } = work.job;
         let Some(slot) = self.slots.get(usize::from(of.vbd())) else { return };
         let live = slot.vbd.as_ref().filter(|_| slot.epoch == of.epoch());
@@ -119,7 +114,7 @@ impl<P: Platform> BlockBack<P> {
                         if let Some(Slot { vbd: Some(vbd), .. }) = self.slots.get_mut(usize::from(of.vbd())) {
                             vbd.counters.copied += copies as u64;
                         }
-                        outgoing.push((work, copies));
+                        self.note_copied(outgoing, work, copies);
                     }
                 }
             }
@@ -151,11 +146,11 @@ impl<P: Platform> BlockBack<P> {
 
     /// Has copied to front ends what was read for them, and answers that.
     #[inline(never)]
-    fn bring(&mut self, outgoing: Vec<(Box<Work<Data<P>>>, usize)>) {
+    fn bring(&mut self, mut outgoing: Copied<P>) {
         self.copy();
         let copies = core::mem::take(&mut self.copies);
         let mut left = copies.iter();
-        for (work, count) in outgoing {
+        for (work, count) in outgoing.drain(..) {
             let refused = left.by_ref().take(count).filter(|copy| copy.status != GrantStatus::Okay.raw());
             if refused.count() > 0 {
                 self.wrong(&work.job);
@@ -164,7 +159,7 @@ impl<P: Platform> BlockBack<P> {
                 self.answer(work, BlockStatus::Okay);
             }
         }
-        self.reuse(copies);
+        self.reuse(copies, outgoing);
     }
 
     /// Gathers the copies of what was read to where it is wanted; returns how many those are.

@@ -1,17 +1,31 @@
 //! Copies between pages of ours and of front ends', gathered over many requests so that a hypercall carries as many as it can.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use hypercall_abi::GrantRef;
 use hypercall_abi::grant_table::{CopyGrant, CopySide, GrantStatus};
 
 use super::blockback::BlockBack;
+use super::data::Data;
+use super::disk::Work;
 use crate::platform::Platform;
 
 /// Copies in one hypercall.
 const BATCH: usize = 64;
 
+/// Work that needs copies, and how many.
+pub(super) type Copied<P> = Vec<(Box<Work<Data<P>>>, usize)>;
+
 impl<P: Platform> BlockBack<P> {
+    /// Notes work that needs copies in a list, which has no room of its own before the first.
+    pub(super) fn note_copied(&mut self, list: &mut Copied<P>, work: Box<Work<Data<P>>>, copies: usize) {
+        if list.capacity() == 0 {
+            *list = core::mem::take(&mut self.copied);
+        }
+        list.push((work, copies));
+    }
+
     /// Carries out the copies that were gathered.
     pub(super) fn copy(&mut self) {
         for batch in self.copies.chunks_mut(BATCH) {
@@ -21,8 +35,11 @@ impl<P: Platform> BlockBack<P> {
         }
     }
 
-    /// Takes a list of copies that were made for the next ones.
-    pub(super) fn reuse(&mut self, mut copies: Vec<CopyGrant>) {
+    /// Takes lists of what was copied, and for whom, for the next copies.
+    pub(super) fn reuse(&mut self, mut copies: Vec<CopyGrant>, copied: Copied<P>) {
+        if self.copied.capacity() == 0 {
+            self.copied = copied;
+        }
         if self.copies.is_empty() {
             copies.clear();
             self.copies = copies;

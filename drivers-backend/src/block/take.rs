@@ -14,7 +14,7 @@ use zerocopy::FromBytes;
 
 use super::SEGMENTS_MAX;
 use super::blockback::BlockBack;
-use super::copies::{copy_of, theirs_at};
+use super::copies::{Copied, copy_of, theirs_at};
 use super::credit::cost;
 use super::data::Data;
 use super::disk::{DiskOp, Piece, Work};
@@ -62,9 +62,6 @@ pub(super) struct Spent {
     pub(super) work: u32,
 }
 
-/// Work whose data is still to be fetched.
-type Incoming<P> = Vec<(Box<Work<Data<P>>>, usize)>;
-
 impl<P: Platform> BlockBack<P> {
     /// Takes requests from the front ends that have asked, each in turn and within its budget. It is never inlined: what each
     /// request runs stands together.
@@ -100,11 +97,11 @@ impl<P: Platform> BlockBack<P> {
 
     /// Fetches data and gives what needed it to its disks.
     #[inline(never)]
-    fn fetch(&mut self, incoming: Incoming<P>) {
+    fn fetch(&mut self, mut incoming: Copied<P>) {
         self.copy();
         let copies = core::mem::take(&mut self.copies);
         let mut left = copies.iter();
-        for (work, count) in incoming {
+        for (work, count) in incoming.drain(..) {
             let fetched = left.by_ref().take(count).filter(|copy| copy.status != GrantStatus::Okay.raw());
             if fetched.count() > 0 {
                 self.wrong(&work.job);
@@ -113,11 +110,11 @@ impl<P: Platform> BlockBack<P> {
                 self.submit(work);
             }
         }
-        self.reuse(copies);
+        self.reuse(copies, incoming);
     }
 
     /// Takes what one front end has asked for, and has it owe what that costs, whatever comes of it.
-    fn take_from(&mut self, id: VbdId, incoming: &mut Incoming<P>) -> Result<Taken, BlockError> {
+    fn take_from(&mut self, id: VbdId, incoming: &mut Copied<P>) -> Result<Taken, BlockError> {
         let mut spent = Spent::default();
         let taken = self.take_some(id, incoming, &mut spent);
         self.note_work(id, spent.work);
@@ -128,7 +125,7 @@ impl<P: Platform> BlockBack<P> {
     fn take_some(
         &mut self,
         id: VbdId,
-        incoming: &mut Incoming<P>,
+        incoming: &mut Copied<P>,
         spent: &mut Spent,
     ) -> Result<Taken, BlockError> {
         let mut left = BUDGET;
@@ -155,7 +152,7 @@ impl<P: Platform> BlockBack<P> {
     fn take_one(
         &mut self,
         id: VbdId,
-        incoming: &mut Incoming<P>,
+        incoming: &mut Copied<P>,
         spent: &mut Spent,
     ) -> Result<Option<Taken>, BlockError> {
         const DRAINED: Result<Option<Taken>, BlockError> = Ok(Some(Taken::Drained));
@@ -182,7 +179,7 @@ impl<P: Platform> BlockBack<P> {
             Ok(judged) => match self.begin(id, judged, spent) {
                 Begun::Held(taken) => return Ok(Some(taken)),
                 Begun::Work(work, 0) => self.submit(work),
-                Begun::Work(work, fetch) => incoming.push((work, fetch)),
+                Begun::Work(work, fetch) => self.note_copied(incoming, work, fetch),
             },
         }
         Ok(None)
