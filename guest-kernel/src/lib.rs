@@ -28,6 +28,9 @@ pub mod grant_entry;
 pub mod link;
 #[cfg(target_os = "none")]
 mod machine;
+#[cfg(any(test, target_os = "none"))]
+mod page_source;
+pub mod pages;
 pub mod port_set;
 pub mod process;
 pub mod ranges;

@@ -136,24 +136,20 @@ unsafe impl Send for Page {}
 // SAFETY: shared access goes through atomics or raw pointers, whose users answer for it.
 unsafe impl Sync for Page {}
 
-const PAGE_LAYOUT: core::alloc::Layout = match core::alloc::Layout::from_size_align(PAGE_SIZE, PAGE_SIZE) {
-    Ok(layout) => layout,
-    Err(_) => panic!("a page's size is a power of two"),
-};
-
 impl Page {
     /// A zeroed page; `None` when memory is used up.
     #[must_use]
     pub fn new() -> Option<Self> {
-        // SAFETY: the layout's size is not 0.
-        core::ptr::NonNull::new(unsafe { alloc::alloc::alloc_zeroed(PAGE_LAYOUT) }).map(Self)
+        let page = super::heap::take_page()?;
+        // SAFETY: it is a whole page, and nobody else's.
+        unsafe { page.write_bytes(0, PAGE_SIZE) };
+        Some(Self(page))
     }
 
     /// A page with the same contents; `None` when memory is used up.
     #[must_use]
     pub fn duplicate(&self) -> Option<Self> {
-        // SAFETY: the layout's size is not 0.
-        let copy = core::ptr::NonNull::new(unsafe { alloc::alloc::alloc(PAGE_LAYOUT) }).map(Self)?;
+        let copy = super::heap::take_page().map(Self)?;
         // SAFETY: both are whole pages, and the copy is nobody else's yet.
         unsafe { copy.as_ptr().copy_from_nonoverlapping(self.as_ptr(), PAGE_SIZE) };
         Some(copy)
@@ -194,7 +190,7 @@ impl Page {
 
 impl Drop for Page {
     fn drop(&mut self) {
-        // SAFETY: it was allocated with this layout, and nobody uses it any more.
-        unsafe { alloc::alloc::dealloc(self.as_ptr(), PAGE_LAYOUT) }
+        // SAFETY: it was taken there, and nobody uses it any more.
+        unsafe { super::heap::give_page(self.0) }
     }
 }
