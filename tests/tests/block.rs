@@ -205,6 +205,28 @@ fn a_full_overlay_refuses_and_loses_nothing() {
 }
 
 #[test]
+fn each_domain_whose_disk_is_full_is_told_of_once() {
+    let share = Disks::whole(0, Access::Overlay { memory_bytes: 4096 });
+    let mut disks = Disks::new(vec![TestDisk { read_only: true, ..TestDisk::new(256, 3) }], true);
+    for life in 0..3 {
+        disks.join(share, 16);
+        for _ in 0..3 {
+            assert_eq!(disks.write(0, 0, &pattern(life, 8192)), Err(DiskFault::Failed));
+            disks.fronts[0].close();
+            disks.run();
+            disks.fronts[0].reconnect();
+            disks.run();
+        }
+        let told = [disks.back().take_full(), disks.back().take_full()];
+        assert_eq!(told, [Some((VbdId(0), NoRoom::Limit)), None], "life {life}");
+        // Its domain is gone, and the next one in its place has the same disk.
+        disks.back().remove(VbdId(0));
+        disks.fronts.clear();
+        disks.devices.clear();
+    }
+}
+
+#[test]
 fn what_an_overlay_discards_is_its_base_again_and_leaves_room() {
     let mut disks = Disks::new(vec![TestDisk { read_only: true, ..TestDisk::new(256, 3) }], true);
     disks.join(Disks::whole(0, Access::Overlay { memory_bytes: 2 * 4096 }), 16);

@@ -194,6 +194,8 @@ impl<P: Platform> BlockBack<P> {
                 Access::Read | Access::Write => None,
             };
             slot.vbd = Some(Vbd::new(&mut self.platform, client, page, facts, number));
+            // What the domain before it was told of, this one was not.
+            slot.full = false;
         }
         self.ports.insert(client.state_port, (id, Purpose::State));
         self.states.add(id);
@@ -307,7 +309,7 @@ impl<P: Platform> BlockBack<P> {
         Some(self.slots.get(usize::from(id))?.overlay.as_ref()?.1.bytes())
     }
 
-    /// A front end for whose writes there was no room, each once, and why.
+    /// A front end for whose writes there was no room, and why: each domain once.
     pub fn take_full(&mut self) -> Option<(VbdId, NoRoom)> {
         self.filled.pop()
     }

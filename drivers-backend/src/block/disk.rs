@@ -133,10 +133,10 @@ impl<B: Memory> Work<B> {
 
     /// Writes into what is kept in memory: all of it or nothing, so that where there is no room no write is torn.
     pub(super) fn write_into(&mut self, content: &mut Sparse) -> Result<(), NoRoom> {
-        content.find_room(self.sector, self.sectors)?;
+        let mut room = content.find_room(self.sector, self.sectors)?;
         for (sector, Piece { page, offset, bytes }) in self.places() {
             let start = usize::from(*offset);
-            content.write(sector, u64::from(*bytes) / SECTOR_BYTES as u64, |at, into| {
+            content.write(&mut room, sector, u64::from(*bytes) / SECTOR_BYTES as u64, |at, into| {
                 page.copy_out(start + at, into);
             })?;
         }

@@ -15,7 +15,7 @@ pub(super) struct Slot<G> {
     /// Requests of earlier connections that the disk has not done yet. Until then nothing new begins: it could be
     /// overtaken by what is old.
     pub(super) stale: u32,
-    /// Whether there was no room and that was noted.
+    /// Whether there was no room for who is there now, and that was noted.
     pub(super) full: bool,
     pub(super) offences: Offences,
 }

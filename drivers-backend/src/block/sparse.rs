@@ -10,6 +10,10 @@ use core::hint::black_box;
 use hypercall_abi::PAGE_SIZE;
 use hypercall_abi::blkif::{SECTOR_BYTES, SECTORS_PER_PAGE};
 
+const PER_BLOCK: u64 = SECTORS_PER_PAGE as u64;
+/// Bytes of memory that blocks leave to whatever else their domain does.
+const RESERVE: usize = 256 << 10;
+
 /// Sectors of a block, the bit of each says whether it was written.
 #[derive(Debug)]
 struct Block {
@@ -26,52 +30,72 @@ pub enum NoRoom {
     Memory,
 }
 
-impl Block {
-    fn empty() -> Result<Self, NoRoom> {
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(PAGE_SIZE).map_err(|_| NoRoom::Memory)?;
-        bytes.resize(PAGE_SIZE, 0);
-        Ok(Self { bytes: bytes.try_into().map_err(|_| NoRoom::Memory)?, written: 0 })
+/// Where the memory of blocks comes from.
+trait Source: Default {
+    /// Whether so much is free, in one piece, which says so for smaller pieces too.
+    fn is_free(&self, bytes: usize) -> bool;
+
+    /// A page of zeros.
+    fn page(&self) -> Option<Box<[u8; PAGE_SIZE]>>;
+
+    /// Whether there is room for so many new blocks beside so many.
+    fn may_add(&self, new: usize, blocks: usize, blocks_max: usize) -> Result<(), NoRoom> {
+        if blocks + new > blocks_max {
+            Err(NoRoom::Limit)
+        } else if !self.is_free(RESERVE + new * PAGE_SIZE) {
+            Err(NoRoom::Memory)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// A block of which nothing was written.
+    fn block(&self) -> Result<Block, NoRoom> {
+        Ok(Block { bytes: self.page().ok_or(NoRoom::Memory)?, written: 0 })
     }
 }
+
+/// The heap of our domain.
+#[derive(Debug, Default)]
+pub struct Heap;
+
+impl Source for Heap {
+    fn is_free(&self, bytes: usize) -> bool {
+        let mut piece = Vec::<u8>::new();
+        let is_free = piece.try_reserve_exact(bytes).is_ok();
+        // Else the compiler finds it unused, and takes for granted that it was there.
+        black_box(&piece);
+        is_free
+    }
+
+    fn page(&self) -> Option<Box<[u8; PAGE_SIZE]>> {
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(PAGE_SIZE).ok()?;
+        bytes.resize(PAGE_SIZE, 0);
+        bytes.try_into().ok()
+    }
+}
+
+/// What a write found before it begins: the blocks that it adds, where it needs more than one, so that none is missing in its midst.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct Room(Vec<Block>);
 
 /// Sectors that were written.
 #[derive(Debug)]
-pub struct Sparse {
+pub struct Sparse<S = Heap> {
     blocks: BTreeMap<u64, Block>,
     blocks_max: usize,
+    source: S,
 }
 
-const PER_BLOCK: u64 = SECTORS_PER_PAGE as u64;
-/// Bytes of memory that blocks leave to whatever else their domain does.
-const RESERVE: usize = 256 << 10;
-
-/// Whether so much memory is free, in one piece, which says so for smaller pieces too.
-fn is_free(bytes: usize) -> bool {
-    let mut piece = Vec::<u8>::new();
-    let is_free = piece.try_reserve_exact(bytes).is_ok();
-    // Else the compiler finds it unused, and takes for granted that it was there.
-    black_box(&piece);
-    is_free
-}
-
-/// Whether there is room for so many new blocks beside so many.
-fn find(new: usize, blocks: usize, blocks_max: usize) -> Result<(), NoRoom> {
-    if blocks + new > blocks_max {
-        Err(NoRoom::Limit)
-    } else if !is_free(RESERVE + new * PAGE_SIZE) {
-        Err(NoRoom::Memory)
-    } else {
-        Ok(())
-    }
-}
-
-impl Sparse {
+#[expect(private_bounds, reason = "there is one heap; tests have others")]
+impl<S: Source> Sparse<S> {
     /// Nothing written, and room for so many bytes.
     #[must_use]
     pub fn new(bytes_max: u64) -> Self {
         let blocks_max = usize::try_from(bytes_max / PAGE_SIZE as u64).unwrap_or(usize::MAX);
-        Self { blocks: BTreeMap::new(), blocks_max }
+        Self { blocks: BTreeMap::new(), blocks_max, source: S::default() }
     }
 
     /// Bytes of memory that its blocks take.
@@ -92,20 +116,23 @@ impl Sparse {
             .is_some_and(|block| block.written & 1 << (sector % PER_BLOCK) != 0)
     }
 
-    /// Whether a write of these sectors would find room. What lies in one block finds it, or none, as it is written, and is not
-    /// looked for twice.
+    /// Finds room for a write of these sectors, all that it needs. What lies in one block finds it, or none, as it is written, and is
+    /// not looked for twice.
     ///
     /// # Errors
-    /// Why it would not.
-    pub fn find_room(&self, sector: u64, sectors: u64) -> Result<(), NoRoom> {
+    /// Why there is none; nothing is taken then.
+    pub fn find_room(&self, sector: u64, sectors: u64) -> Result<Room, NoRoom> {
         let last = sector.saturating_add(sectors).saturating_sub(1);
         let (first, last) = (sector / PER_BLOCK, last / PER_BLOCK);
         if first == last {
-            return Ok(());
+            return Ok(Room::default());
         }
         match (first..=last).filter(|block| !self.blocks.contains_key(block)).count() {
-            0 => Ok(()),
-            new => find(new, self.blocks.len(), self.blocks_max),
+            0 => Ok(Room::default()),
+            new => {
+                self.source.may_add(new, self.blocks.len(), self.blocks_max)?;
+                (0..new).map(|_| self.source.block()).collect::<Result<_, _>>().map(Room)
+            }
         }
     }
 
@@ -130,12 +157,14 @@ impl Sparse {
         }
     }
 
-    /// Writes sectors: calls `fill` with the offset and the place of each run of them that lies in one block, in order.
+    /// Writes sectors of a write that found `room`: calls `fill` with the offset and the place of each run of them that lies in
+    /// one block, in order.
     ///
     /// # Errors
-    /// [`NoRoom`]; the sectors that found room are written. [`Self::find_room`] says it before.
+    /// [`NoRoom`] if the whole write lies in one block, which finds none; nothing is written.
     pub fn write(
         &mut self,
+        room: &mut Room,
         sector: u64,
         sectors: u64,
         mut fill: impl FnMut(usize, &mut [u8]),
@@ -147,10 +176,13 @@ impl Sparse {
                 (sector.saturating_add(done) / PER_BLOCK, (sector.saturating_add(done)) % PER_BLOCK);
             let block = match self.blocks.entry(number) {
                 Entry::Occupied(found) => found.into_mut(),
-                Entry::Vacant(place) => {
-                    find(1, blocks, self.blocks_max)?;
-                    place.insert(Block::empty()?)
-                }
+                Entry::Vacant(place) => place.insert(match room.0.pop() {
+                    Some(found) => found,
+                    None => {
+                        self.source.may_add(1, blocks, self.blocks_max)?;
+                        self.source.block()?
+                    }
+                }),
             };
             let rest = (PER_BLOCK - place).min(sectors - done);
             let bytes = rest as usize * SECTOR_BYTES;
@@ -187,16 +219,86 @@ mod tests {
     use super::*;
     use alloc::vec;
     use alloc::vec::Vec;
+    use core::cell::Cell;
 
-    fn put(sparse: &mut Sparse, sector: u64, bytes: &[u8]) -> Result<(), NoRoom> {
-        sparse.write(sector, (bytes.len() / 512) as u64, |offset, into| {
-            into.copy_from_slice(&bytes[offset..][..into.len()]);
-        })
+    /// A heap with so many bytes left, of which each page takes some more than a page, as real ones do.
+    #[derive(Debug)]
+    struct Scarce(Cell<usize>);
+
+    impl Default for Scarce {
+        fn default() -> Self {
+            Self(Cell::new(usize::MAX))
+        }
+    }
+
+    impl Source for Scarce {
+        fn is_free(&self, bytes: usize) -> bool {
+            bytes <= self.0.get()
+        }
+
+        fn page(&self) -> Option<Box<[u8; PAGE_SIZE]>> {
+            self.0.set(self.0.get().checked_sub(PAGE_SIZE + 32)?);
+            Some(Box::new([0; PAGE_SIZE]))
+        }
+    }
+
+    /// Writes page by page, as requests do.
+    fn put<S: Source>(sparse: &mut Sparse<S>, sector: u64, bytes: &[u8]) -> Result<(), NoRoom> {
+        let mut room = sparse.find_room(sector, (bytes.len() / 512) as u64)?;
+        for (sector, page) in (sector..).step_by(8).zip(bytes.chunks(4096)) {
+            sparse.write(&mut room, sector, (page.len() / 512) as u64, |offset, into| {
+                into.copy_from_slice(&page[offset..][..into.len()]);
+            })?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_write_at_the_edge_of_memory_is_done_whole_or_not_at_all() {
+        for left in (0..RESERVE + 6 * PAGE_SIZE).step_by(8) {
+            let mut sparse = Sparse::<Scarce>::new(1 << 20);
+            put(&mut sparse, 16, &[1; 4096]).unwrap();
+            sparse.source.0.set(left);
+            let written = put(&mut sparse, 4, &[2; 4 * 4096]);
+            assert_eq!(written.is_ok(), left >= RESERVE + 4 * PAGE_SIZE, "{left}");
+            assert_eq!(
+                (4..36).filter(|sector| sparse.has(*sector)).count(),
+                if written.is_ok() { 32 } else { 8 }
+            );
+        }
+    }
+
+    #[test]
+    fn memory_that_is_gone_after_all_is_given_back_and_nothing_is_written() {
+        /// Says that there is all that is asked for, and has one page.
+        #[derive(Debug)]
+        struct Liar(Cell<usize>);
+
+        impl Default for Liar {
+            fn default() -> Self {
+                Self(Cell::new(1))
+            }
+        }
+
+        impl Source for Liar {
+            fn is_free(&self, _: usize) -> bool {
+                true
+            }
+
+            fn page(&self) -> Option<Box<[u8; PAGE_SIZE]>> {
+                self.0.set(self.0.get().checked_sub(1)?);
+                Some(Box::new([0; PAGE_SIZE]))
+            }
+        }
+
+        let mut sparse = Sparse::<Liar>::new(1 << 20);
+        assert_eq!(put(&mut sparse, 0, &[1; 8192]), Err(NoRoom::Memory));
+        assert_eq!(sparse.bytes(), 0);
     }
 
     #[test]
     fn only_what_was_written_takes_room_and_is_read() {
-        let mut sparse = Sparse::new(1 << 20);
+        let mut sparse = Sparse::<Heap>::new(1 << 20);
         put(&mut sparse, 10, &[1; 1024]).unwrap();
         assert_eq!(sparse.bytes(), 4096);
         let mut read = vec![9; 4 * 512];
@@ -220,7 +322,7 @@ mod tests {
     fn what_is_forgotten_is_just_what_was_named() {
         for first in 0..40 {
             for end in first..40 {
-                let mut sparse = Sparse::new(1 << 20);
+                let mut sparse = Sparse::<Heap>::new(1 << 20);
                 put(&mut sparse, 0, &[1; 40 * 512]).unwrap();
                 sparse.forget(first, end - first);
                 let left = |sector| !(first..end).contains(&sector);
@@ -233,17 +335,17 @@ mod tests {
 
     #[test]
     fn a_full_store_says_so_before_anything_is_written() {
-        let mut sparse = Sparse::new(2 * 4096);
+        let mut sparse = Sparse::<Heap>::new(2 * 4096);
         let limit = Err(NoRoom::Limit);
         assert_eq!(
-            [(0, 16), (0, 17), (7, 10)].map(|(at, count)| sparse.find_room(at, count)),
+            [(0, 16), (0, 17), (7, 10)].map(|(at, count)| sparse.find_room(at, count).map(drop)),
             [Ok(()), limit, limit]
         );
         assert_eq!(sparse.bytes(), 0);
         put(&mut sparse, 0, &[1; 512]).unwrap();
         put(&mut sparse, 100, &[1; 512]).unwrap();
-        assert_eq!(sparse.find_room(1, 7), Ok(()), "its block is there");
-        assert_eq!(sparse.find_room(7, 2), limit);
+        assert_eq!(sparse.find_room(1, 7).map(drop), Ok(()), "its block is there");
+        assert_eq!(sparse.find_room(7, 2).map(drop), limit);
         assert_eq!(put(&mut sparse, 8, &[1; 512]), limit, "as it is written");
         assert!(!sparse.covers(8, 1) && sparse.bytes() == 2 * 4096);
     }
