@@ -1,9 +1,11 @@
 //! Domains that ask for anything in any order: the core answers, and everything that must hold still does.
 
 use alloc::vec;
+use alloc::vec::Vec;
 
+use hypercall_abi::multicall::MulticallEntry;
 use hypercall_abi::sched::SchedOp;
-use hypercall_abi::{Errno, Hypercall, layout};
+use hypercall_abi::{DomId, Errno, Hypercall, layout};
 use proptest::prelude::*;
 use zerocopy::IntoBytes;
 
@@ -11,9 +13,13 @@ use super::system::{SCRATCH, System, domain, synchronous};
 use crate::config::{Device, Domain, OnCrash};
 use crate::testing::BASE;
 
+/// Where the parts of multicalls lie.
+const PARTS: u64 = SCRATCH + 0x300;
+
 #[derive(Clone, Debug)]
 enum Act {
     Hypercall { number: u64, args: [u64; 5], argument: [u64; 5] },
+    Multicall { parts: Vec<(u64, [u64; 6])>, argument: [u64; 5] },
     Exception { vector: u8, error: u32, address: u64 },
     Pass(u64),
     SharedWord { offset: u64, value: u64 },
@@ -58,9 +64,41 @@ fn hypercall() -> impl Strategy<Value = Act> {
     )
 }
 
+/// A part of a multicall: anything, and most often what sleeps, ends or sets a timer.
+fn part() -> impl Strategy<Value = (u64, [u64; 6])> {
+    let call = |call: Hypercall| Just(u64::from(call.raw()));
+    let number = prop_oneof![
+        6 => call(Hypercall::SchedOp),
+        3 => call(Hypercall::SetTimerOp),
+        3 => call(Hypercall::VcpuOp),
+        2 => call(Hypercall::Extension),
+        1 => call(Hypercall::EventChannelOp),
+        1 => call(Hypercall::Multicall),
+        2 => 0u64..64,
+    ];
+    // Yield, block, shut down, poll; `idle_until` among those of the extension.
+    let first = prop_oneof![6 => 0u64..4, 2 => 0u64..16, 2 => time(), 1 => word()];
+    let second = prop_oneof![4 => Just(SCRATCH), 2 => time(), 2 => word()];
+    (number, first, second, [word(), word(), word()])
+        .prop_map(|(number, first, second, [a, b, c])| (number, [first, second, a, b, c, 0]))
+}
+
+/// Times near the beginning, where tests run, and those that never come.
+fn time() -> impl Strategy<Value = u64> {
+    prop_oneof![3 => 0u64..50_000_000, 1 => Just(u64::MAX), 1 => Just(0)]
+}
+
+fn multicall() -> impl Strategy<Value = Act> {
+    // The third word of a poll's argument is its deadline.
+    let argument = ([word(), word()], time(), [word(), word()]);
+    (prop::collection::vec(part(), 0..12), argument)
+        .prop_map(|(parts, ([a, b], time, [c, d]))| Act::Multicall { parts, argument: [a, b, time, c, d] })
+}
+
 fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         20 => hypercall(),
+        4 => multicall(),
         1 => (0u8..22, any::<u32>(), word()).prop_map(|(vector, error, address)| Act::Exception { vector, error, address }),
         3 => (1u64..3_000_000).prop_map(Act::Pass),
         2 => ((0u64..64).prop_map(|word| word * 8), any::<u64>()).prop_map(|(offset, value)| Act::SharedWord { offset, value }),
@@ -73,7 +111,7 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-fn scenario() -> alloc::vec::Vec<Domain> {
+fn scenario() -> Vec<Domain> {
     let front = |name: &str, last| Domain {
         devices: alloc::vec![Device::NetFront {
             backend: "b".into(),
@@ -105,20 +143,26 @@ fn rouse(system: &mut System) {
     }
 }
 
+/// Lays bytes into memory, as the guest would. The page may be anything by now, also something that cannot be written.
+fn lay(system: &mut System, me: DomId, va: u64, bytes: &[u8]) {
+    let root = system.world.domains.get(me).unwrap().vcpu.root();
+    let (machine, frames) = (&mut system.machine, &system.world.frames);
+    let _ = crate::guest_access::write_bytes(machine, frames, root, va, bytes);
+}
+
 fn perform(system: &mut System, act: &Act) {
     let me = system.current().unwrap();
     match act {
         Act::Hypercall { number, args, argument } => {
-            let root = system.world.domains.get(me).unwrap().vcpu.root();
-            // The page may be anything by now, also something that cannot be written.
-            let _ = crate::guest_access::write_bytes(
-                &mut system.machine,
-                &system.world.frames,
-                root,
-                SCRATCH,
-                argument.as_bytes(),
-            );
+            lay(system, me, SCRATCH, argument.as_bytes());
             let _ = system.raw_hypercall(*number, *args);
+        }
+        Act::Multicall { parts, argument } => {
+            let entry = |&(op, args): &(u64, [u64; 6])| MulticallEntry { op, result: 0, args };
+            let entries: Vec<_> = parts.iter().map(entry).collect();
+            lay(system, me, SCRATCH, argument.as_bytes());
+            lay(system, me, PARTS, entries.as_bytes());
+            let _ = system.hypercall(Hypercall::Multicall, [PARTS, entries.len() as u64, 0, 0, 0]);
         }
         Act::Exception { vector, error, address } => system.exception(*vector, *error, *address),
         Act::Pass(ns) => system.pass(*ns),

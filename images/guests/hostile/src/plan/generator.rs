@@ -220,35 +220,49 @@ impl Generator {
     /// Several calls in one.
     fn multicall(&mut self) {
         let waiting = core::mem::take(&mut self.queue);
+        let mut parts: Vec<Call> = Vec::new();
+        let mut may_sleep = false;
         for _ in 0..=self.random.below(6) {
-            match self.random.below(6) {
+            let family = self.random.below(8);
+            match family {
                 0 => self.event(),
                 1 => self.grant(),
                 2 => self.table(),
                 3 => self.device(),
                 4 => self.paging(),
+                5 | 6 => self.time_in_batch(),
                 _ => self.unknown(),
             }
-        }
-        let drawn = core::mem::replace(&mut self.queue, waiting);
-        let mut parts: Vec<(Call, &'static str)> = Vec::new();
-        for (action, steady) in drawn {
-            if let Deed::Call(call) = action.deed
-                && !steady
-                && parts.len() < 40
-            {
-                parts.push((call, action.why));
+            // What must not be spoilt is a part where the whole batch is not.
+            let sleeps = matches!(family, 5 | 6);
+            may_sleep |= sleeps;
+            for (action, steady) in self.queue.drain(..) {
+                if let Deed::Call(call) = action.deed
+                    && (sleeps || !steady)
+                    && parts.len() < 40
+                {
+                    parts.push(call);
+                }
             }
         }
+        self.queue = waiting;
+        if may_sleep && self.random.once_in(3) {
+            self.block_in_batch(&mut parts);
+        }
         let call = self.join(parts);
-        self.push_call(call, "multicall");
+        if may_sleep {
+            self.push_steady(call, "multicall that may sleep");
+            self.push(Deed::Rearm, "after sleeping");
+        } else {
+            self.push_call(call, "multicall");
+        }
     }
 
-    fn join(&mut self, parts: Vec<(Call, &'static str)>) -> Call {
+    fn join(&mut self, parts: Vec<Call>) -> Call {
         use hypercall_abi::multicall::MulticallEntry;
         let mut entries: Vec<MulticallEntry> = Vec::new();
         let mut writes = Vec::new();
-        for (call, _) in parts {
+        for call in parts {
             let [a, b, c, d, e] = call.args;
             let nested = self.random.once_in(40);
             let op = if nested { Hypercall::Multicall.raw().into() } else { call.number };

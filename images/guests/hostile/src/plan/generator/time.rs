@@ -1,5 +1,7 @@
 //! Timers and the processor: past, near and far deadlines, and every way of giving the processor away.
 
+use alloc::vec::Vec;
+
 use hypercall_abi::extension::ExtensionOp;
 use hypercall_abi::sched::{Poll, SchedOp, Shutdown};
 use hypercall_abi::shared_info::VcpuInfo;
@@ -57,16 +59,7 @@ impl Generator {
                 "yield",
             ),
             8 => self.poll(),
-            10 => {
-                let (op, reason) = match self.random.below(2) {
-                    0 => (4 + self.random.below(1 << 40), 0),
-                    _ => (SchedOp::Shutdown.raw().into(), 5 + self.random.bits() as u32 % 1000),
-                };
-                let mut call = self.operate(Hypercall::SchedOp, 0, &Shutdown { reason });
-                call.args[0] = op;
-                call.expect = Expect::Refusal;
-                self.push_steady(call, "an end that is none");
-            }
+            10 => self.end_that_is_none(),
             9 => {
                 let deadline = self.estate.now_ns + self.random.below(300_000);
                 let deadline = if self.random.once_in(4) { self.random.below(1000) } else { deadline };
@@ -77,10 +70,7 @@ impl Generator {
                 );
             }
             _ => {
-                // An upcall that is due already, so that the sleep ends at once.
-                let at =
-                    self.estate.shared_info + core::mem::offset_of!(VcpuInfo, evtchn_upcall_pending) as u64;
-                self.push(Deed::Poke { va: at, value: 0x0101 }, "an upcall is due");
+                self.make_upcall_due();
                 self.push_steady(
                     Self::words(Hypercall::SchedOp, [SchedOp::Block.raw().into(), 0, 0, 0, 0]),
                     "block",
@@ -90,10 +80,64 @@ impl Generator {
         }
     }
 
+    /// Something with time that may be a part of a multicall, whatever the others are: no sleep without an end.
+    pub(super) fn time_in_batch(&mut self) {
+        match self.random.below(6) {
+            0 => {
+                let deadline = self.some_time();
+                self.push_call(Self::words(Hypercall::SetTimerOp, [deadline, 0, 0, 0, 0]), "a timer");
+            }
+            1 => {
+                let argument = SetSingleshotTimer { timeout_abs_ns: self.some_time(), flags: 0, pad: 0 };
+                let call = self.vcpu_call(VcpuOp::SetSingleshotTimer, argument.as_bytes());
+                self.push_call(call, "a single-shot timer");
+            }
+            2 => self.push_call(
+                Self::words(Hypercall::SchedOp, [SchedOp::Yield.raw().into(), 0, 0, 0, 0]),
+                "yield",
+            ),
+            3 => self.end_that_is_none(),
+            4 => {
+                // Refused in a batch, so it may be for ever.
+                let deadline = self.some_time();
+                let op = ExtensionOp::IdleUntil.raw().into();
+                self.push_steady(
+                    Self::words(Hypercall::Extension, [op, deadline, 0, 0, 0]),
+                    "sleep within a batch",
+                );
+            }
+            _ => self.poll(),
+        }
+    }
+
+    /// Has a batch block somewhere, once: an upcall is due, and stays so until it does.
+    pub(super) fn block_in_batch(&mut self, parts: &mut Vec<Call>) {
+        self.make_upcall_due();
+        let at = self.random.below(parts.len() as u64 + 1) as usize;
+        parts.insert(at, Self::words(Hypercall::SchedOp, [SchedOp::Block.raw().into(), 0, 0, 0, 0]));
+    }
+
+    /// A sleep that unmasks upcalls ends at once.
+    fn make_upcall_due(&mut self) {
+        let at = self.estate.shared_info + core::mem::offset_of!(VcpuInfo, evtchn_upcall_pending) as u64;
+        self.push(Deed::Poke { va: at, value: 0x0101 }, "an upcall is due");
+    }
+
+    fn end_that_is_none(&mut self) {
+        let (op, reason) = match self.random.below(2) {
+            0 => (4 + self.random.below(1 << 40), 0),
+            _ => (SchedOp::Shutdown.raw().into(), 5 + self.random.bits() as u32 % 1000),
+        };
+        let mut call = self.operate(Hypercall::SchedOp, 0, &Shutdown { reason });
+        call.args[0] = op;
+        call.expect = Expect::Refusal;
+        self.push_steady(call, "an end that is none");
+    }
+
     fn poll(&mut self) {
         let count = self.random.pick(&[0, 1, 2, 5, 64, 128, 129, 4096, u32::MAX]);
         let list = self.place(4 * 128);
-        let ports: alloc::vec::Vec<u32> = (0..count.min(128)).map(|_| self.some_port()).collect();
+        let ports: Vec<u32> = (0..count.min(128)).map(|_| self.some_port()).collect();
         // Never 0, which would be for ever.
         let timeout_ns = 1 + self.estate.now_ns + self.random.below(100_000);
         let ports_at = if self.random.once_in(4) { self.bad_pointer() } else { list };
