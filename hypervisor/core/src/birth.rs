@@ -17,6 +17,7 @@ use crate::delivery::{Gathering, Policy};
 use crate::devices;
 use crate::domain::{Domain, State};
 use crate::effects::Todo;
+use crate::life::Past;
 use crate::machine::Machine;
 use crate::memory::{MachineAddress, MachineMemory};
 use crate::report;
@@ -30,18 +31,13 @@ pub(crate) fn create_all<M: Machine>(world: &mut World, m: &mut M, domains: Vec<
     let domains: Vec<_> = domains.into_iter().map(Arc::new).collect();
     world.devices.set_links(devices::plan(&domains));
     for config in &domains {
-        create(world, m, config, 0);
+        create(world, m, config, Past::default());
     }
 }
 
-/// Creates one domain, which was built so often before. One that cannot be built is named in the log.
-pub(crate) fn create<M: Machine>(
-    world: &mut World,
-    m: &mut M,
-    config: &Arc<config::Domain>,
-    incarnation: u32,
-) {
-    if let Err(why) = try_create(world, m, config, incarnation) {
+/// Creates one domain with this past. One that cannot be built is named in the log.
+pub(crate) fn create<M: Machine>(world: &mut World, m: &mut M, config: &Arc<config::Domain>, past: Past) {
+    if let Err(why) = try_create(world, m, config, past) {
         world.output.log(&format!("{} not started: {why}", config.name));
         world.output.report(
             "domain",
@@ -63,7 +59,7 @@ fn try_create<M: Machine>(
     world: &mut World,
     m: &mut M,
     config: &Arc<config::Domain>,
-    incarnation: u32,
+    past: Past,
 ) -> Result<(), String> {
     let ring = Ring::from_number(config.ring)
         .filter(|ring| *ring != Ring::One || world.frames.maps().ring1_slots.is_some())
@@ -76,6 +72,7 @@ fn try_create<M: Machine>(
         .ok_or_else(|| format!("no image {} in the boot archive", config.image))?;
     let id = world.domains.free_id().map_err(no_room)?;
     let mut command_line = config.command_line.clone();
+    let Past { incarnation, .. } = past;
     if incarnation > 0 {
         // A guest that is built again can tell, and do something else this time.
         command_line.push_str(&format!(" incarnation={incarnation}"));
@@ -100,7 +97,7 @@ fn try_create<M: Machine>(
         })?;
     let mut domain = Box::new(Domain::new(id, config.clone(), m.now()));
     let Built { address_space, grants, shared_info, root, registers, directory, device_pages } = built;
-    domain.incarnation = incarnation;
+    domain.past = past;
     domain.address_space = address_space;
     domain.frames_given = world.frames.owned_by(id);
     domain.grants = grants;

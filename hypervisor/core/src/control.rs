@@ -6,7 +6,6 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use hypercall_abi::extension::{Control, ControlOp, Delivery, WINDOW_NS_MAX};
-use hypercall_abi::sched::ShutdownReason;
 use hypercall_abi::{DomId, Errno};
 
 use crate::brief;
@@ -70,7 +69,7 @@ pub fn command<M: Machine>(world: &mut World, m: &mut M, text: &str) {
         ["trace", state @ ("on" | "off")] => set_trace(world, m, *state == "on"),
         ["trace", setting @ ..] => trace::set(world, m, setting),
         ["destroy", pattern] => end(world, m, pattern, End::Destroyed),
-        ["crash", pattern] => end(world, m, pattern, End::Asked(ShutdownReason::Crash)),
+        ["crash", pattern] => end(world, m, pattern, End::Crashed),
         ["list"] => {
             report::list(world);
             return;
@@ -172,8 +171,14 @@ fn set_trace<M: Machine>(world: &mut World, m: &mut M, on: bool) -> Result<(), S
     }
 }
 
+/// Ends the domains of a pattern. Who is destroyed while it waits to be built again is not.
 fn end<M: Machine>(world: &mut World, m: &mut M, pattern: &str, end: End) -> Result<(), String> {
-    for id in matching(world, pattern)? {
+    let waited = end == End::Destroyed && life::give_up(world, |name| fits(pattern, name));
+    let found = matching(world, pattern);
+    if waited && found.is_err() {
+        return Ok(());
+    }
+    for id in found? {
         life::end(world, m, id, end);
     }
     Ok(())

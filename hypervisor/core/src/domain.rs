@@ -14,7 +14,7 @@ use crate::delivery::{Gathering, Policy, Window};
 use crate::devices::Directory;
 use crate::events::Ports;
 use crate::grants::GrantTable;
-use crate::life::End;
+use crate::life::{End, Past};
 use crate::paging::AddressSpace;
 use crate::time::Time;
 use crate::vcpu::Vcpu;
@@ -41,8 +41,8 @@ pub struct Domain {
     pub name: Box<str>,
     /// What it was made from.
     pub config: Arc<config::Domain>,
-    /// How often it was built before.
-    pub incarnation: u32,
+    /// What its earlier lives left to it.
+    pub past: Past,
     /// Where it is in its life.
     pub state: State,
     /// Its one virtual CPU.
@@ -83,7 +83,7 @@ impl Domain {
             id,
             name: config.name.as_str().into(),
             config,
-            incarnation: 0,
+            past: Past::default(),
             state: State::Building,
             vcpu: Vcpu::new(now),
             address_space: AddressSpace::new(id),

@@ -32,7 +32,7 @@ pub fn hypercall_name(number: u32) -> String {
 
 #[derive(Serialize)]
 struct DomainLine<'a> {
-    id: u16,
+    id: Option<u16>,
     name: &'a str,
     state: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -107,7 +107,12 @@ pub(crate) fn domain(world: &mut World, id: DomId, state: &str) {
     let Some(domain) = world.domains.get(id) else { return };
     let name = domain.name.to_string();
     let reason = domain.ended.map(|end| end.to_string());
-    line(world, "domain", &DomainLine { id: id.0, name: &name, state, reason });
+    line(world, "domain", &DomainLine { id: Some(id.0), name: &name, state, reason });
+}
+
+/// `@domain` of one that is to be built again and is none until then: that it waits, or does so no longer.
+pub(crate) fn waiting(world: &mut World, name: &str, state: &str, reason: String) {
+    line(world, "domain", &DomainLine { id: None, name, state, reason: Some(reason) });
 }
 
 /// `@ok`: a command was carried out.

@@ -221,8 +221,8 @@ const fn traced(kind: Kind) -> TimerKind {
 /// Due timers that one interrupt sees to; the next comes at once if there are more.
 const EXPIRED_AT_ONCE: usize = 64;
 
-/// Lets due timers take effect. Whose timer it is pays for the time that it takes from who runs.
-pub(crate) fn expire<M: Machine>(world: &mut World, m: &mut M) {
+/// Lets due timers take effect. Whose timer it is pays for the time that it takes from who runs. Returns the time.
+pub(crate) fn expire<M: Machine>(world: &mut World, m: &mut M) -> Time {
     let now = m.now();
     let mut begun = now;
     for _ in 0..EXPIRED_AT_ONCE {
@@ -241,6 +241,7 @@ pub(crate) fn expire<M: Machine>(world: &mut World, m: &mut M) {
         begun = done;
     }
     world.effects.todo |= Todo::TIMER;
+    begun
 }
 
 /// A sleep has reached its deadline: `idle_until` answers so.

@@ -468,8 +468,9 @@ impl World {
 
     /// The timer fired.
     pub fn timer_interrupt<M: Machine>(&mut self, m: &mut M) {
-        sched::expire(self, m);
+        let now = sched::expire(self, m);
         life::bury(self, m);
+        life::expire(self, now);
         self.attention |= Attention::PICK;
     }
 
@@ -494,10 +495,7 @@ impl World {
     /// for no time at all.
     #[must_use]
     pub fn next_deadline(&self) -> Time {
-        if self.life.is_busy() {
-            return Time(0);
-        }
-        self.timers.next().min(self.scheduler.deadline())
+        self.life.next().min(self.timers.next()).min(self.scheduler.deadline())
     }
 
     /// Hands out text for the serial line, as much as there is.

@@ -29,7 +29,7 @@ pub(crate) fn to(system: &mut System, from: Option<DomId>, to: DomId) {
         load_guest_root(vcpu.ring, root);
     }
     if vcpu.ring == Ring::One {
-        let user = (to, domain.incarnation, domain.shared_info);
+        let user = (to, domain.past.incarnation, domain.shared_info);
         if hardware.area_user != Some(user) {
             ring1::area::clear();
             hardware.area_user = Some(user);

@@ -269,7 +269,7 @@ fn play(log: &[u8], weight: u32, image: &'static [u8], check_every: u64) -> (Ste
 #[test]
 fn a_run_is_played_to_the_same_answers_and_the_same_state() {
     let image = image();
-    for seed in [3, 1 << 40] {
+    for seed in [8, 10] {
         let mut run = Run::new(seed, image);
         (0..3000).for_each(|_| run.act());
         let log = run.finish();

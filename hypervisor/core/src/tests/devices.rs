@@ -138,7 +138,7 @@ fn the_death_of_a_front_end_is_told_to_the_back_end() {
     let state: NetHalf = system.peek(driver, BASE);
     assert_eq!(state.state, XenbusState::Closed.raw());
     assert!(system.handle_events(driver).contains(&port));
-    system.settle();
+    system.outwait();
     system.check();
     let new = directory(&mut system, "driver")[1];
     let after = system.id("web-1");
@@ -184,7 +184,7 @@ fn the_death_of_the_back_end_is_told_to_each_front_end_and_mended_by_its_restart
     let page = frame(&system, web, old.page);
     let half = system.machine.load(MachineAddress::in_frame(page, 2048)) & 0xffff_ffff;
     assert_eq!(half, u64::from(XenbusState::Closed.raw()));
-    system.settle();
+    system.outwait();
     let new = directory(&mut system, "web-1")[0];
     assert_eq!(new.peer, system.id("driver").0);
     assert!(new.generation >= old.generation + 2);
@@ -234,7 +234,7 @@ fn a_block_device_is_described_to_its_back_end_as_the_scenario_says() {
         before,
         crate::life::End::Unhandled { vector: 6, error: 0, rip: 0, address: 0 },
     );
-    system.settle();
+    system.outwait();
     let again = directory(&mut system, "driver")[1];
     assert_eq!((again.kind, again.peer), (DeviceKind::BlockBack.raw(), system.id("files").0));
     assert_eq!((again.disk, again.access), (back.disk, back.access), "what it may do outlives a restart");

@@ -137,6 +137,7 @@ fn rouse(system: &mut System) {
         }
         system.pass(10_000_000);
     }
+    system.outwait();
     if system.current().is_none() {
         crate::control::command(&mut system.world, &mut system.machine, "destroy *");
         system.settle();

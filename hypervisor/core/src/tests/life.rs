@@ -8,12 +8,99 @@ use hypercall_abi::{DomId, Errno, Hypercall};
 
 use super::system::{System, domain};
 use crate::config::{Domain, OnCrash};
+use crate::control;
 use crate::effects::Todo;
+use crate::life::{FIRST_WAIT_NS, LONG_LIFE_NS, WAIT_MAX_NS};
 use crate::records::Records;
 use crate::testing::PAGES;
+use crate::time::Time;
 
 fn shut_down(system: &mut System, reason: ShutdownReason) {
     let _ = system.with(Hypercall::SchedOp, SchedOp::Shutdown.raw(), &Shutdown { reason: reason.raw() });
+}
+
+/// A domain that is built again after a crash.
+fn lasting(name: &str) -> Domain {
+    Domain { on_crash: OnCrash::Restart, ..domain(name) }
+}
+
+/// Has a domain crash after so many ns of life; ns until it is there again.
+fn wait_after(system: &mut System, name: &str, life_ns: u64, reason: ShutdownReason) -> u64 {
+    system.pass(life_ns);
+    while system.current() != Some(system.id(name)) {
+        system.hypercall(Hypercall::SchedOp, [0; 5]).unwrap();
+    }
+    let died = system.machine.now;
+    shut_down(system, reason);
+    system.check();
+    while system.world.living(name).is_none() {
+        assert_ne!(system.world.next_deadline(), Time::NEVER, "nobody waits");
+        system.pass(1_000_000);
+    }
+    system.machine.now.since(died)
+}
+
+#[test]
+fn who_dies_young_again_and_again_waits_longer_each_time_up_to_a_second() {
+    for reason in [ShutdownReason::Crash, ShutdownReason::Reboot] {
+        let mut system = System::new(alloc::vec![lasting("a"), domain("b")]);
+        let free = system.world.frames.free_frames();
+        let mut expected = u64::from(FIRST_WAIT_NS);
+        for _ in 0..10 {
+            let waited = wait_after(&mut system, "a", 1000, reason);
+            assert!((expected..=expected + 1_000_000).contains(&waited), "{waited} ns, not {expected}");
+            expected = (2 * expected).min(WAIT_MAX_NS.into());
+            assert_eq!(system.world.frames.free_frames(), free);
+        }
+        let lines = system.output.lines().filter(|line| line.contains("\"a\"") || line.contains("@audit"));
+        assert_eq!(lines.count(), 1 + 10 * 5, "{}", system.output);
+        // A long life, and all is as at the beginning.
+        assert_eq!(wait_after(&mut system, "a", LONG_LIFE_NS, reason), 0);
+        assert_eq!(wait_after(&mut system, "a", LONG_LIFE_NS, reason), 0);
+        let waited = wait_after(&mut system, "a", 1000, reason);
+        assert!((10_000_000..=11_000_000).contains(&waited), "{waited} ns");
+        system.check();
+    }
+}
+
+#[test]
+fn a_domain_that_waits_is_no_burden_and_keeps_nothing() {
+    let mut system = System::new(alloc::vec![lasting("a"), domain("b")]);
+    let free = system.world.frames.free_frames();
+    shut_down(&mut system, ShutdownReason::Crash);
+    assert_eq!((system.world.living("a"), system.current()), (None, Some(system.id("b"))));
+    assert_eq!(system.world.frames.free_frames(), free + PAGES, "its memory is back meanwhile");
+    assert!(!system.world.life.is_busy() && system.world.is_quiet(&system.machine), "others run as ever");
+    assert!(system.output.contains(r#"{"id":null,"name":"a","state":"waiting","reason":"lived "#));
+    // Nobody is left to run, and it comes all the same.
+    system.block();
+    assert_eq!(system.current(), None);
+    let due = system.world.next_deadline();
+    assert!(due != Time::NEVER && due > system.machine.now);
+    system.pass(due.since(system.machine.now));
+    assert_eq!(system.current(), system.world.living("a"));
+    system.check();
+}
+
+#[test]
+fn a_domain_that_waits_can_be_destroyed_and_the_end_waits_for_nobody() {
+    let mut system = System::new(alloc::vec![lasting("a"), domain("b")]);
+    shut_down(&mut system, ShutdownReason::Crash);
+    control::command(&mut system.world, &mut system.machine, "destroy a");
+    system.settle();
+    assert!(system.output.contains(r#""name":"a","state":"dead","reason":"destroyed""#), "{}", system.output);
+    assert!(system.output.contains("@ok"), "{}", system.output);
+    system.pass(2 * u64::from(WAIT_MAX_NS));
+    assert_eq!(system.world.living("a"), None);
+    control::command(&mut system.world, &mut system.machine, "destroy a");
+    system.settle();
+    assert!(system.output.contains("no domain fits a"), "{}", system.output);
+
+    let mut system = System::new(alloc::vec![lasting("a"), domain("b")]);
+    shut_down(&mut system, ShutdownReason::Crash);
+    control::command(&mut system.world, &mut system.machine, "poweroff");
+    system.settle();
+    assert!(system.todo.contains(Todo::POWEROFF));
 }
 
 #[test]
@@ -38,6 +125,7 @@ fn free_memory_is_the_same_before_and_after_a_hundred_creations() {
             system.hypercall(Hypercall::SchedOp, [0; 5]).unwrap();
         }
         shut_down(&mut system, ShutdownReason::Crash);
+        system.outwait();
         assert_eq!(system.world.frames.free_frames(), free);
     }
     system.check();
@@ -50,6 +138,7 @@ fn a_crash_is_answered_as_configured() {
     {
         let mut system = System::new(alloc::vec![Domain { on_crash, ..domain("a") }, domain("b")]);
         shut_down(&mut system, ShutdownReason::Crash);
+        system.outwait();
         assert_eq!(system.world.living("a").is_some(), living, "{on_crash:?}");
         assert_eq!(system.todo.contains(Todo::POWEROFF), end, "{on_crash:?}");
         system.check();
@@ -63,6 +152,7 @@ fn a_reboot_starts_the_domain_again_and_a_poweroff_does_not() {
         let mut system = System::new(alloc::vec![again]);
         let before = system.id("a");
         shut_down(&mut system, reason);
+        system.outwait();
         assert_eq!(system.world.living("a").is_some_and(|id| id != before), living);
     }
 }
@@ -76,6 +166,7 @@ fn a_domain_that_is_built_again_is_told_how_often() {
         let text = core::str::from_utf8(&info.cmd_line).unwrap().trim_end_matches('\0');
         assert_eq!(text, expected);
         shut_down(&mut system, ShutdownReason::Crash);
+        system.outwait();
     }
 }
 
@@ -167,14 +258,16 @@ fn destroying_a_domain_spares_the_others() {
 
 #[test]
 fn a_domain_that_is_crashed_on_command_is_built_again_as_after_any_crash() {
-    let again = Domain { on_crash: OnCrash::Restart, ..domain("driver") };
-    let mut system = System::new(alloc::vec![again, domain("web-1")]);
-    let before = system.id("driver");
-    crate::control::command(&mut system.world, &mut system.machine, "crash driver");
-    system.settle();
-    assert_ne!(system.id("driver"), before);
-    assert_eq!(system.world.domains.len(), 2);
-    system.check();
+    let mut system = System::new(alloc::vec![lasting("driver"), domain("web-1")]);
+    // However often, it need not wait: that is for who commands.
+    for _ in 0..20 {
+        let before = system.id("driver");
+        control::command(&mut system.world, &mut system.machine, "crash driver");
+        system.settle();
+        assert_ne!(system.id("driver"), before);
+        assert_eq!(system.world.domains.len(), 2);
+        system.check();
+    }
 }
 
 #[test]

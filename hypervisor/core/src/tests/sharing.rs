@@ -288,6 +288,7 @@ fn what_is_shared_goes_with_the_last_domain_and_comes_again_with_the_next() {
     for _ in 0..10 {
         let before = system.id("b");
         crash(&mut system);
+        system.outwait();
         let b = system.id("b");
         assert_eq!(system.world.frames.free_frames(), total - PAGES, "{before} was the last");
         assert_eq!(system.peek::<u8>(b, BASE + 0x2000), 0xf4);

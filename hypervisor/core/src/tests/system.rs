@@ -14,6 +14,7 @@ use crate::dispatch::Begun;
 use crate::effects::Todo;
 use crate::fake::FakeMemory;
 use crate::guest_access;
+use crate::life::WAIT_MAX_NS;
 use crate::memory::{MachineAddress, MachineMemory};
 use crate::registers::Registers;
 use crate::ring::Ring;
@@ -206,6 +207,12 @@ impl System {
             }
         }
         self.machine.now = end.max(self.machine.now);
+    }
+
+    /// Lets so much time pass that whoever waits to be built again is there.
+    pub(super) fn outwait(&mut self) {
+        self.settle();
+        self.pass(WAIT_MAX_NS.into());
     }
 
     /// The current domain causes an exception.

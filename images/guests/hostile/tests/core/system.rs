@@ -12,6 +12,7 @@ use hypervisor_core::effects::Todo;
 use hypervisor_core::fake::FakeMemory;
 use hypervisor_core::frames::FrameTable;
 use hypervisor_core::guest_access;
+use hypervisor_core::life::WAIT_MAX_NS;
 use hypervisor_core::memory::{MachineAddress, MachineMemory};
 use hypervisor_core::registers::Registers;
 use hypervisor_core::time::{Time, TimeScale};
@@ -93,10 +94,12 @@ impl System {
     /// One action of whoever has the processor.
     pub(crate) fn step(&mut self, coverage: &mut Coverage) {
         self.pass(1 + 2000);
-        for _ in 0..4 {
-            if self.world.current.is_none() {
-                self.pass(1_000_000);
+        // Whoever died soon after its birth comes again by then.
+        for _ in 0..=WAIT_MAX_NS / 1_000_000 {
+            if self.world.current.is_some() {
+                break;
             }
+            self.pass(1_000_000);
         }
         let Some(me) = self.world.current else {
             "destroy hostile-0\n".bytes().for_each(|byte| self.world.serial_input(&mut self.machine, byte));
