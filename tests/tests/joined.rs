@@ -193,8 +193,7 @@ fn a_driver_domain_that_crashes_is_built_again_and_finds_its_front_ends() {
     let mut joined = Joined::new(2, true);
     assert!(joined.transfer(0, 1, 80, 3_000, Duration::from_secs(5)));
     let old = joined.driver.domain;
-    let reason = Shutdown { reason: ShutdownReason::Crash.raw() };
-    let _ = joined.driver.call(Hypercall::SchedOp, SchedOp::Shutdown.raw(), &mut [reason]);
+    joined.system.crash("driver");
     joined.system.bury();
     joined.system.check();
     joined.driver = Kernel::start(&joined.system, "driver");

@@ -5,7 +5,6 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use hypercall_abi::{DomId, Errno, Mfn};
-use hypervisor_core::config;
 use hypervisor_core::fake::FakeMemory;
 use hypervisor_core::frames::FrameTable;
 use hypervisor_core::machine::{Machine, PciAddress, Storage};
@@ -14,6 +13,7 @@ use hypervisor_core::registers::Registers;
 use hypervisor_core::ring::Ring;
 use hypervisor_core::time::{Time, TimeScale};
 use hypervisor_core::world::{Setup, World};
+use hypervisor_core::{config, control};
 
 use super::image;
 
@@ -135,6 +135,12 @@ impl System {
         world.hypercall(machine, &mut registers);
         let _ = world.take_effects();
         Errno::from_rax(registers.rax)
+    }
+
+    /// Has a domain crash, as a command on the serial line does: it is built again at once, however short its life was.
+    pub fn crash(&self, name: &str) {
+        let Inner { world, machine } = &mut *self.0.borrow_mut();
+        control::command(world, machine, &format!("crash {name}"));
     }
 
     /// Lets the hypervisor finish what a death has left, as it does before it returns to a guest.
